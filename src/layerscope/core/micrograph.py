@@ -13,8 +13,21 @@ import numpy.typing as npt
 
 from layerscope.errors import InputError, ScaleUnknown
 
-_UNIT_NM = {"pm": 1e-3, "å": 0.1, "angstrom": 0.1, "nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3,
-            "micron": 1e3, "mm": 1e6, "cm": 1e7, "m": 1e9, "in": 2.54e7, "inch": 2.54e7}
+_UNIT_NM = {
+    "pm": 1e-3,
+    "å": 0.1,
+    "angstrom": 0.1,
+    "nm": 1.0,
+    "um": 1e3,
+    "µm": 1e3,
+    "μm": 1e3,
+    "micron": 1e3,
+    "mm": 1e6,
+    "cm": 1e7,
+    "m": 1e9,
+    "in": 2.54e7,
+    "inch": 2.54e7,
+}
 _LENGTH = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµμÅå]+)\s*(?:/\s*px)?\s*")
 
 
@@ -139,7 +152,9 @@ class Micrograph:
             )
         return self.pixel_size
 
-    def after(self, step: str, /, parameters: Mapping[str, Any] | None = None, **changes: Any) -> Micrograph:
+    def after(
+        self, step: str, /, parameters: Mapping[str, Any] | None = None, **changes: Any
+    ) -> Micrograph:
         """Return a copy with `changes`, and `step` appended to its history."""
         done = Step(step, dict(parameters or {}))
         return replace(self, history=(*self.history, done), **changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
 from functools import cached_property
@@ -132,7 +132,7 @@ class CropMasks:
         return out
 
     def labels(self, values: Sequence[int] | None = None) -> npt.NDArray[np.int32]:
-        """Label image (H, W): mask `i` painted as ``values[i]`` (default ``i + 1``), later on top."""
+        """Label image (H, W): mask `i` painted as ``values[i]`` (``i + 1``), later on top."""
         out = np.zeros(self.shape, np.int32)
         painted = range(1, len(self) + 1) if values is None else values
         for value, (where, crop) in zip(painted, self, strict=True):
@@ -283,14 +283,20 @@ class Detections:
 
     def __post_init__(self) -> None:
         n = len(self.masks)
-        columns = {"score": self.score, "flags": self.flags, "flake_id": self.flake_id}
+        columns: dict[str, Sized | None] = {
+            "score": self.score,
+            "flags": self.flags,
+            "flake_id": self.flake_id,
+        }
         columns |= {"signal": self.signal, "layers": self.layers}
         for name, column in columns.items():
             if column is not None and len(column) != n:
                 raise InputError(f"{n} masks but {len(column)} rows of {name}")
 
     @classmethod
-    def empty(cls, shape: tuple[int, int], provenance: Mapping[str, Any] | None = None) -> Detections:
+    def empty(
+        cls, shape: tuple[int, int], provenance: Mapping[str, Any] | None = None
+    ) -> Detections:
         """Nothing found on an image of `shape`."""
         none = np.zeros(0, np.int64)
         masks, signal = CropMasks.empty(shape), RegionSignal.empty()

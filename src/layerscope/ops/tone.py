@@ -88,7 +88,7 @@ def _table_curve(table: Sequence[tuple[float, float]]) -> ToneCurve:
     level, light = np.asarray(table, float).reshape(-1, 2).T
     if len(level) < 2 or np.any(np.diff(level) <= 0) or np.any(np.diff(light) <= 0):
         raise InputError("tone table: expected at least two (level, light) pairs, both rising")
-    return ToneCurve("table", lambda v: np.interp(v, level, light))
+    return ToneCurve("table", lambda v: np.interp(np.asarray(v, float), level, light))
 
 
 def contrast(signal: RegionSignal, tone: ToneCurve) -> tuple[FloatArray, FloatArray]:
