@@ -269,10 +269,10 @@ def _read_mask(path: Path) -> npt.NDArray[np.uint8]:
 def _region_at(x: float, y: float, detections: Detections) -> int | None:
     """Smallest region that holds the point, else the nearest one within reach."""
     best: tuple[float, int, int] | None = None
-    for i, (box, crop) in enumerate(
-        zip(detections.masks.boxes, detections.masks.crops, strict=True)
+    masks = detections.masks
+    for i, ((top, left, bottom, right), crop) in enumerate(
+        zip(masks.boxes.tolist(), masks.crops, strict=True)
     ):
-        top, left, bottom, right = (int(v) for v in box)
         near_y = top - _REACH_PX <= y <= bottom + _REACH_PX
         if not (near_y and left - _REACH_PX <= x <= right + _REACH_PX):
             continue
