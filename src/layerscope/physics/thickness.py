@@ -1,0 +1,147 @@
+"""How many layers, and how many nanometres: the posterior of each region."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from layerscope.core.calibration import Calibration, SetupCalibration
+from layerscope.core.results import (
+    THICK,
+    UNKNOWN,
+    FloatArray,
+    LayerPosterior,
+    RegionSignal,
+)
+from layerscope.ops.tone import ToneCurve, tone_curve
+from layerscope.physics.ladder import MAX_THICKNESS_NM, LadderModel
+from layerscope.physics.materials import load
+from layerscope.physics.mixture import Colours, Occupancy, Rungs, joint_log_density
+from layerscope.physics.thin_film import Stack
+
+ANSWER_FROM = 0.7
+"""Probability from which a layer number is given; below, the answer is unknown."""
+
+_WRONG_REGION = 0.03  # a region that is no single terrace looks like a perfect one of other colour
+_CREDIBLE = 0.95
+
+
+def count_layers(
+    signal: RegionSignal,
+    calibration: Calibration,
+    setup: int,
+    *,
+    tone: ToneCurve | None = None,
+) -> LayerPosterior:
+    """Posterior over layer number and thickness of each region of one setup.
+
+    Parameters
+    ----------
+    signal : RegionSignal
+    calibration : Calibration
+    setup : int
+        Index into `calibration.setups`.
+    tone : ToneCurve, optional
+        Needed only where the calibration's tone is a table.
+
+    Returns
+    -------
+    LayerPosterior
+        Averaged over the calibration's draws. The answer is a number where its probability is at
+        least `ANSWER_FROM` and the setup's status is ``ok``, else unknown.
+    """
+    fitted = calibration.setups[setup]
+    model = _model(calibration, fitted)
+    curve = tone or tone_curve(calibration.tone)
+    node = _node_posterior(Colours.of(signal), fitted, model, curve)
+    return _answer(node, model, fitted)
+
+
+def _model(calibration: Calibration, fitted: SetupCalibration) -> LadderModel:
+    oxide = fitted.draws[:, 0]
+    return LadderModel(
+        load(calibration.material),
+        Stack.parse(calibration.substrate),
+        (float(oxide.min()), float(oxide.max())),
+        max_layers=int(calibration.provenance["max_layers"]),
+        na=float(calibration.provenance["na"]),
+    )
+
+
+def _node_posterior(
+    colours: Colours, fitted: SetupCalibration, model: LadderModel, tone: ToneCurve
+) -> FloatArray:
+    """Probability (n, K + 1) of each thickness node, and of unknown."""
+    d = fitted.diagnostics
+    occupancy = Occupancy(
+        d["occupancy_decay"], d["thin_share"], d["thick_share"], d["outlier_share"]
+    )
+    nodes = model.encoded(fitted.draws, tone, fitted.background)
+    total = np.zeros((len(colours), nodes.shape[1] + 1))
+    for node, weight in zip(nodes, fitted.weights, strict=True):
+        rungs = Rungs(node, model.max_layers, d["noise_scale"])
+        total += weight * np.exp(joint_log_density(colours, rungs, occupancy))
+    return total / total.sum(axis=1, keepdims=True)
+
+
+def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> LayerPosterior:
+    n, layers = len(node), model.max_layers
+    probability = np.column_stack([node[:, :layers], node[:, layers:-1].sum(axis=1), node[:, -1]])
+    probability *= 1 - _WRONG_REGION
+    probability += _WRONG_REGION / probability.shape[1]
+    best = probability.argmax(axis=1)
+    answer = np.where(best < layers, best + 1, np.where(best == layers, THICK, UNKNOWN))
+    answer = np.where(probability.max(axis=1) < ANSWER_FROM, UNKNOWN, answer)
+    withheld = "" if fitted.status == "ok" else "; ".join(fitted.reasons)
+    if fitted.status != "ok":
+        answer = np.full(n, UNKNOWN)
+    branches = tuple(_branches(row[:-1], model) for row in node)
+    known = [b if a != UNKNOWN else () for a, b in zip(answer, branches, strict=True)]
+    low, high = (np.array([b[0][i] if b else np.nan for b in known]) for i in (0, 1))
+    thickness = np.array(
+        [
+            _most_probable_nm(row[:-1], model, b) if b else np.nan
+            for row, b in zip(node, known, strict=True)
+        ]
+    )
+    return LayerPosterior(
+        probability, answer, thickness, low, high, branches, tuple([withheld] * n)
+    )
+
+
+def _branches(node: FloatArray, model: LadderModel) -> tuple[tuple[float, float, float], ...]:
+    """Find the runs of nodes that together hold 95 % of the probability, most probable first."""
+    if node.sum() <= 0:
+        return ()
+    p = node / node.sum()
+    order = np.argsort(-p, kind="stable")
+    count = int(np.searchsorted(np.cumsum(p[order]), _CREDIBLE)) + 1
+    inside = np.zeros(len(p) + 2, bool)
+    inside[order[:count] + 1] = True
+    edges = np.flatnonzero(np.diff(inside.astype(int)))
+    low_nm, high_nm = _node_limits(model)
+    runs = [
+        (float(low_nm[a]), float(high_nm[b - 1]), float(p[a:b].sum()))
+        for a, b in zip(edges[::2], edges[1::2], strict=True)
+    ]
+    return tuple(sorted(runs, key=lambda run: (-run[2], run[0])))
+
+
+def _node_limits(model: LadderModel) -> tuple[FloatArray, FloatArray]:
+    """Range of thickness that each node stands for; a layer number stands for itself."""
+    d = model.thickness_nm
+    low, high = d.copy(), d.copy()
+    thick = d[model.max_layers :]
+    between = np.sqrt(thick[1:] * thick[:-1])
+    low[model.max_layers :] = np.concatenate([[thick[0]], between])
+    high[model.max_layers :] = np.concatenate([between, [MAX_THICKNESS_NM]])
+    return low, high
+
+
+def _most_probable_nm(
+    node: FloatArray, model: LadderModel, branches: tuple[tuple[float, float, float], ...]
+) -> float:
+    """Mean thickness within the most probable branch."""
+    low, high, _ = branches[0]
+    inside = (model.thickness_nm >= low - 1e-9) & (model.thickness_nm <= high + 1e-9)
+    weight = node * inside
+    return float(weight @ model.thickness_nm / weight.sum()) if weight.sum() > 0 else float(low)
