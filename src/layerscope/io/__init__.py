@@ -1,0 +1,211 @@
+"""From a file to a `Micrograph`: one table of formats, one door.
+
+    from layerscope.io import read
+    micrograph = read("flakes.tif")
+
+An outside package adds a format with an entry point in the group ``layerscope.formats`` that
+names a `Format`.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import os
+import stat
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+
+from layerscope.core.micrograph import Micrograph
+from layerscope.errors import UnreadableFile
+from layerscope.registry import Registry
+
+MAX_PIXELS = 200_000_000
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file.
+
+    Attributes
+    ----------
+    name, description : str
+        Identifier, and what a user calls it.
+    magic : tuple of bytes
+        What such files start with; it decides before the extension does.
+    extensions : tuple of str
+        Lower case with the dot.
+    reader : str
+        ``"package.module:function"`` with the signature ``(data: bytes, *, max_pixels: int) ->
+        Micrograph``, raising `UnreadableFile` without naming the file.
+    """
+
+    name: str
+    description: str
+    magic: tuple[bytes, ...]
+    extensions: tuple[str, ...]
+    reader: str
+
+    def decode(self, data: bytes, *, max_pixels: int) -> Micrograph:
+        """Micrograph from the bytes of a file of this format."""
+        module, _, function = self.reader.partition(":")
+        micrograph: Micrograph = getattr(import_module(module), function)(
+            data, max_pixels=max_pixels
+        )
+        return micrograph
+
+
+_JPEG, _PNG, _NPY = (b"\xff\xd8\xff",), (b"\x89PNG\r\n\x1a\n",), (b"\x93NUMPY",)
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_IO = "layerscope.io."
+FORMATS: tuple[Format, ...] = (
+    Format("jpeg", "JPEG photograph", _JPEG, (".jpg", ".jpeg"), _IO + "raster:decode_jpeg"),
+    Format("png", "PNG image", _PNG, (".png",), _IO + "raster:decode_png"),
+    Format("tiff", "TIFF or OME-TIFF", _TIFF, (".tif", ".tiff", ".btf"), _IO + "tiff:decode_tiff"),
+    Format("bmp", "Windows bitmap", (b"BM",), (".bmp", ".dib"), _IO + "raster:decode_bmp"),
+    Format("npy", "NumPy array", _NPY, (".npy",), _IO + "raster:decode_npy"),
+)  # fmt: skip
+"""The formats that layerscope reads itself; `known_formats` has those of outside packages too."""
+
+# What decoders raise on damaged bytes, found by fuzzing them. MemoryError: a size that passed the
+# limits and still is too much for this machine.
+_DECODER_ERRORS = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, OSError,
+    EOFError, SyntaxError, AssertionError, BufferError, MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+
+
+@functools.cache
+def known_formats() -> tuple[Format, ...]:
+    """Return the formats of layerscope and of the packages installed beside it."""
+    return (*FORMATS, *Registry("format", {}).values())
+
+
+def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Micrograph:
+    """Read one micrograph.
+
+    The file is read from disk once; hash and pixels come from the same bytes.
+
+    Parameters
+    ----------
+    path : path
+        An image file; its stem becomes the name.
+    max_pixels : int
+        The size that the header declares is compared with this before anything is decoded.
+
+    Returns
+    -------
+    Micrograph
+        Grey (H, W) or RGB (H, W, 3), upright, with white level, the file's SHA-256, all its
+        metadata, and the pixel size where they hold a believable one. ``metadata["notes"]`` says
+        what was converted, inferred or ignored.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is no complete image of a known format within the limits; one line says why.
+    """
+    data = _read_bytes(Path(path), max_bytes=16 * max_pixels + (1 << 26))
+    return decode(data, name=Path(path).stem, extension=Path(path).suffix, max_pixels=max_pixels)
+
+
+def decode(
+    data: bytes, *, name: str = "image", extension: str = "", max_pixels: int = MAX_PIXELS
+) -> Micrograph:
+    """Micrograph from the bytes of an image file; see `read`.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        Identifies the image, also in messages.
+    extension : str
+        Decides between formats only where the bytes do not.
+    max_pixels : int
+    """
+    shown = " ".join(f"{name}{extension}".split())
+    found = _format_of(data, extension.casefold(), shown)
+    try:
+        micrograph = found.decode(data, max_pixels=max_pixels)
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{shown}: {error}") from error
+    except _DECODER_ERRORS as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UnreadableFile(
+            f"{shown}: truncated, damaged or unsupported {found.description} ({reason}); "
+            "copy it again"
+        ) from error
+    metadata = {"format": found.name, **micrograph.metadata}
+    if extension and extension.casefold() not in found.extensions:
+        note = f"named {extension} but is a {found.description}"
+        metadata["notes"] = (*metadata.get("notes", ()), note)
+    named = replace(micrograph, name=name, metadata=metadata, history=())
+    return named.after("read", {"format": found.name}, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _read_bytes(path: Path, *, max_bytes: int) -> bytes:
+    shown = " ".join(str(path).split())
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UnreadableFile(f"{shown}: a folder; expected an image file")
+        if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
+            raise UnreadableFile(f"{shown}: not a regular file; expected an image file")
+        if status.st_size > max_bytes:
+            raise UnreadableFile(f"{shown}: {status.st_size} bytes, over the limit of {max_bytes}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableFile(f"{shown}: {_reason(error)}") from error
+    except ValueError as error:  # a NUL in the name
+        raise UnreadableFile(f"{shown!r}: not a file name") from error
+    if not data:
+        raise UnreadableFile(f"{shown}: empty (0 bytes); copy it again")
+    return data
+
+
+def _reason(error: OSError) -> str:
+    known = {
+        errno.ENOENT: "no such file",
+        errno.EACCES: "permission denied; make it readable",
+        errno.ELOOP: "a link that leads to itself",
+        errno.ENAMETOOLONG: "the name is too long for this disk",
+    }
+    return known.get(error.errno or 0, error.strerror or "cannot be read")
+
+
+def _format_of(data: bytes, extension: str, shown: str) -> Format:
+    formats = known_formats()
+    for candidate in formats:
+        if data.startswith(candidate.magic) and candidate.magic:
+            return candidate
+    for candidate in formats:
+        if not candidate.magic and extension in candidate.extensions:
+            return candidate
+    readable = ", ".join(f.name for f in formats)
+    raise UnreadableFile(f"{shown}: {_describe(data)}; readable are {readable}")
+
+
+def _describe(data: bytes) -> str:
+    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not data:
+        return "empty (0 bytes)"
+    if not data.strip(b"\0"):
+        return f"{len(data)} zero bytes, an unfinished copy"
+    if head[:1] == b"<":
+        web = b"<html" in head.lower() or b"<!doctype html" in head.lower()
+        return "a web page, not an image" if web else "an XML text, not an image"
+    if all(byte in b"\t\n\r" or byte >= 32 for byte in head) and _is_utf8(head):
+        return "a text, not an image"
+    return f"of an unknown type (first bytes {data[:4].hex(' ')})"
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        head[:-4].decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
