@@ -1,0 +1,130 @@
+"""Uneven light: how much more or less than the centre each pixel receives.
+
+A flat field divides the image, so that one substrate has one level everywhere. It comes from a
+picture of bare substrate or, without one, from a whole set: what stays in place while the flakes
+move from frame to frame is the light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.micrograph import Micrograph
+from layerscope.errors import InputError
+
+FloatImage = npt.NDArray[np.float32]
+
+GRID_PX = 96
+"""Longest side of the stored gain: light varies slowly; a small grid holds no camera noise."""
+
+
+@dataclass(frozen=True)
+class FlatField:
+    """Relative light over the field.
+
+    Attributes
+    ----------
+    gain : ndarray of float32, (h, w, 3)
+        On a coarse grid that spans the whole image; 1 on average over the field.
+    source : str
+        Where it came from, in words.
+    """
+
+    gain: FloatImage
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.gain.ndim != 3 or self.gain.shape[2] != 3 or not self.gain.size:
+            raise InputError(f"a flat field is (h, w, 3), got {self.gain.shape}")
+        if not (np.isfinite(self.gain).all() and (self.gain > 0).all()):
+            raise InputError("a flat field must be positive everywhere; give a brighter reference")
+
+    def at(self, shape: tuple[int, int]) -> FloatImage:
+        """Gain at every pixel of an image of `shape` (H, W)."""
+        return cv2.resize(self.gain, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def unit_levels(micrograph: Micrograph, shape: tuple[int, int]) -> FloatImage:
+    """Area-averaged levels as fractions of the white level, RGB.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        Grey images become three equal channels.
+    shape : tuple of int
+        Height and width wanted, not above the image's.
+
+    Returns
+    -------
+    ndarray of float32, (h, w, 3)
+        NaN where the data has any.
+    """
+    data = micrograph.data
+    if data.dtype not in (np.uint8, np.uint16, np.float32):
+        data = data.astype(np.float32)
+    if data.shape[:2] != shape:
+        data = cv2.resize(data, shape[::-1], interpolation=cv2.INTER_AREA)
+    levels = np.asarray(data, np.float32) / np.float32(micrograph.white_level)
+    return cv2.merge([levels] * 3) if levels.ndim == 2 else levels
+
+
+def flat_field_from_reference(micrograph: Micrograph) -> FlatField:
+    """Flat field from a picture of bare substrate or a mirror, taken with the same light.
+
+    Raises
+    ------
+    InputError
+        If the picture is dark, saturated or not finite somewhere: it cannot be divided by.
+    """
+    grid = unit_levels(micrograph, _grid_shape(micrograph.shape))
+    if not np.isfinite(grid).all() or float(grid.min()) < 0.01 or float(np.median(grid)) > 0.98:
+        raise InputError(
+            f"{micrograph.name} cannot be a flat field: levels {float(grid.min()):.3f} to "
+            f"{float(grid.max()):.3f} of white, expected 0.01 to 0.98; take it unsaturated"
+        )
+    # A few dust shadows must not enter: they are narrower than 5 cells.
+    smooth = cv2.GaussianBlur(cv2.medianBlur(grid, 5), (0, 0), 1.5)
+    return FlatField(_unit_mean(smooth), f"reference image {micrograph.name}")
+
+
+def flat_field_from_set(micrographs: Iterable[Micrograph]) -> FlatField:
+    """Flat field as the median over a set of each image divided by its own background level.
+
+    Each grid point is the bare substrate in most images, so the median over images is blind to
+    flakes; ten images are enough when flakes cover less than a third.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 3 images, or their shapes differ.
+    """
+    stack: list[FloatImage] = []
+    shapes: set[tuple[int, int]] = set()
+    for micrograph in micrographs:
+        shapes.add(micrograph.shape)
+        grid = unit_levels(micrograph, _grid_shape(micrograph.shape))
+        typical = np.maximum(np.nanmedian(grid, axis=(0, 1)), 1e-3)
+        stack.append(np.asarray(grid / typical, np.float32))
+    if len(stack) < 3 or len(shapes) > 1:
+        raise InputError(
+            f"a flat field from a set needs 3 or more images of one size, got {len(stack)} of "
+            f"{len(shapes)} sizes; give a reference image instead"
+        )
+    field = np.nan_to_num(np.nanmedian(np.stack(stack), axis=0), nan=1.0).astype(np.float32)
+    smooth = cv2.GaussianBlur(cv2.medianBlur(field, 5), (0, 0), 3)
+    return FlatField(_unit_mean(smooth), f"median of {len(stack)} images")
+
+
+def _grid_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, GRID_PX / max(shape))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def _unit_mean(field: FloatImage) -> FloatImage:
+    clipped = np.maximum(field, 1e-3)
+    return np.asarray(clipped / clipped.mean(axis=(0, 1)), np.float32)

@@ -1,0 +1,462 @@
+"""The bare substrate of an optical micrograph: its colour, and how it varies over the field.
+
+Everything is measured against it, so the choice is exposed: every colour that could be the
+substrate is a `SubstrateCandidate`, and `group_setups` asks the whole set when one image cannot
+tell (a film that covers most of a field is its most frequent colour).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.results import BoolArray, FloatArray, IntArray
+from layerscope.errors import InputError
+from layerscope.ops.channels import channel_max, farthest
+from layerscope.ops.illumination import (
+    FlatField,
+    FloatImage,
+    flat_field_from_reference,
+    flat_field_from_set,
+    unit_levels,
+)
+
+__all__ = [
+    "Background",
+    "FlatField",
+    "SubstrateCandidate",
+    "analysis_levels",
+    "binning_of",
+    "cell_grid",
+    "fit_background",
+    "flat_field_from_reference",
+    "flat_field_from_set",
+    "group_setups",
+    "usable_pixels",
+]
+
+LEVELS = 255.0
+"""Working levels run from 0 to 255 whatever the bit depth; thresholds below are in them."""
+
+_LOG_OFFSET = 4 / LEVELS
+"""Added before taking logarithms: below 4 of 255 a camera's black level, not light, decides."""
+
+_SAME_COLOUR = 0.12
+"""Two levels closer than this in log space are one candidate: wider than 10 % vignetting."""
+
+_SETUP_BANDWIDTH = 0.06
+"""Log distance between backgrounds of one setup (exposure drift and lamp warm-up stay below)."""
+
+
+@dataclass(frozen=True)
+class SubstrateCandidate:
+    """A colour that could be the bare substrate.
+
+    Attributes
+    ----------
+    level : ndarray, (3,)
+        Fraction of the white level, RGB.
+    share : float
+        Share of the image's flat area that has this colour.
+    score : float
+        Area times spread over the field, 0 to 1.25.
+    """
+
+    level: FloatArray
+    share: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Background:
+    """Bare substrate of one image.
+
+    Attributes
+    ----------
+    level : ndarray, (3,)
+        At the image centre, fraction of the white level, RGB.
+    surface : ndarray of float32, (h, w, 3)
+        On a coarse grid that spans the image, fraction of the white level.
+    noise : ndarray, (3,)
+        Robust standard deviation of bare pixels at the analysis resolution, fraction of white.
+    surface_se : ndarray, (3,)
+        Standard error of the surface: what is left of bare 8-px cells, fraction of white.
+    candidates : tuple of SubstrateCandidate
+        Best first; the first is the one used unless the caller gave a level.
+    confident : bool
+        False if another candidate scores alike, or little of the image has this colour.
+    """
+
+    level: FloatArray
+    surface: FloatImage
+    noise: FloatArray
+    surface_se: FloatArray
+    candidates: tuple[SubstrateCandidate, ...]
+    confident: bool
+
+    def at(self, shape: tuple[int, int]) -> FloatImage:
+        """Substrate level at every pixel of an image of `shape` (H, W)."""
+        return cv2.resize(self.surface, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def binning_of(shape: tuple[int, int]) -> int:
+    """Largest power of two that leaves at least half a million pixels, 1 for small images."""
+    binning = 1
+    while shape[0] * shape[1] / (4 * binning * binning) >= 0.5e6:
+        binning *= 2
+    return binning
+
+
+def analysis_levels(
+    micrograph: Micrograph, *, binning: int = 1, flat_field: FlatField | None = None
+) -> FloatImage:
+    """Levels from 0 to 255 at the analysis resolution, flat-field corrected.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+    binning : int
+        Pixels averaged in each direction; a remainder at the right and bottom is left out.
+    flat_field : FlatField, optional
+
+    Returns
+    -------
+    ndarray of float32, (H // binning, W // binning, 3)
+        Finite; pixels that are not finite in the data become 0 (see `usable_pixels`).
+    """
+    height, width = (max(1, n // binning) for n in micrograph.shape)
+    whole = micrograph.data[: height * binning, : width * binning]
+    levels = unit_levels(Micrograph(whole, white_level=micrograph.white_level), (height, width))
+    levels = levels * np.float32(LEVELS)
+    if flat_field is not None:
+        levels = levels / flat_field.at((height, width))
+    return levels if whole.dtype.kind == "u" else np.nan_to_num(levels, posinf=0, neginf=0)
+
+
+def usable_pixels(micrograph: Micrograph, binning: int = 1) -> npt.NDArray[np.uint8] | None:
+    """255 where a binned pixel is specimen, 0 where any of it is excluded or not finite.
+
+    None when every pixel is usable, which saves the work in the usual case.
+    """
+    bad = micrograph.excluded
+    if micrograph.data.dtype.kind == "f":
+        broken = ~np.isfinite(micrograph.data)
+        broken = broken.any(axis=2) if broken.ndim == 3 else broken
+        bad = broken if bad is None else bad | broken
+    if bad is None or not bad.any():
+        return None
+    height, width = (max(1, n // binning) for n in micrograph.shape)
+    cropped = bad[: height * binning, : width * binning].reshape(height, -1, width, binning)
+    return np.where(cropped.any(axis=(1, 3)), 0, 255).astype(np.uint8)
+
+
+def cell_grid(shape: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the grid on which the substrate is modelled (about 36,000 cells)."""
+    cell = max(1.0, float(np.sqrt(shape[0] * shape[1] / 36_000)))
+    return max(1, round(shape[0] / cell)), max(1, round(shape[1] / cell))
+
+
+def fit_background(
+    micrograph: Micrograph,
+    *,
+    substrate_level: npt.ArrayLike | None = None,
+    flat_field: FlatField | None = None,
+    binning: int | None = None,
+) -> Background:
+    """Find the bare substrate and fit its level over the field.
+
+    Flat cells vote for colours; the best candidate (or `substrate_level`) seeds a robust
+    polynomial of degree 2, then 4, then a local average of what is left, so that a vignette's
+    corner is followed while flakes, masked with a margin, do not bend the surface.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+    substrate_level : array_like, (3,), optional
+        Level of the bare substrate, fraction of white, if it is known from elsewhere.
+    flat_field : FlatField, optional
+    binning : int, optional
+        As in `analysis_levels`; chosen from the image size by default.
+
+    Raises
+    ------
+    InputError
+        If `substrate_level` is not three numbers between 0 and 1.
+    """
+    b = binning or binning_of(micrograph.shape)
+    levels = analysis_levels(micrograph, binning=b, flat_field=flat_field)
+    return background_of(levels, usable_pixels(micrograph, b), substrate_level)
+
+
+def background_of(
+    levels: FloatImage,
+    usable: npt.NDArray[np.uint8] | None = None,
+    substrate_level: npt.ArrayLike | None = None,
+) -> Background:
+    """`fit_background` on levels (h, w, 3) that `analysis_levels` returned."""
+    wanted = None if substrate_level is None else _checked_level(substrate_level) * LEVELS
+    grid = cell_grid(levels.shape[:2])
+    cells = cv2.resize(levels, grid[::-1], interpolation=cv2.INTER_AREA)
+    valid = np.ones(grid, bool)
+    if usable is not None:
+        valid = cv2.resize(usable, grid[::-1], interpolation=cv2.INTER_AREA) == 255
+    flat = _flat_cells(cells) & valid
+    candidates = _candidates(cells, flat)
+    start = candidates[0].level * LEVELS if wanted is None and candidates else wanted
+    if start is None:
+        start = np.median(cells[valid] if valid.any() else cells.reshape(-1, 3), axis=0)
+    surface, bare = _surface(cells, flat, valid, np.asarray(start, float))
+    noise = _noise(levels, surface)
+    return Background(
+        level=surface[grid[0] // 2, grid[1] // 2].astype(float) / LEVELS,
+        surface=surface / np.float32(LEVELS),
+        noise=noise / LEVELS,
+        surface_se=_surface_se(cells, surface, bare, noise) / LEVELS,
+        candidates=candidates,
+        confident=_is_confident(candidates, wanted, float(bare.mean())),
+    )
+
+
+def _checked_level(level: npt.ArrayLike) -> FloatArray:
+    out = np.asarray(level, float)
+    if out.shape != (3,) or not np.isfinite(out).all() or (out < 0).any() or (out > 1).any():
+        raise InputError(
+            f"substrate_level must be three fractions of white (0 to 1), got {level!r}"
+        )
+    return out
+
+
+def _flat_cells(cells: FloatImage) -> BoolArray:
+    """Cells whose 3x3 neighbourhood is as even as the evener half of the image."""
+    box = np.ones((3, 3), np.uint8)
+    span = channel_max(cv2.dilate(cells, box) - cv2.erode(cells, box))
+    limit = np.clip(3 * np.percentile(span[::3, ::3], 30), 2.0, 10.0)
+    dark = channel_max(cells) < 1
+    burnt = channel_max(-cells) < -0.97 * LEVELS
+    return np.asarray((span <= limit) & ~dark & ~burnt)
+
+
+def _log(level: npt.ArrayLike) -> FloatArray:
+    """Logarithm of fractions of white, in which a change of exposure is a shift."""
+    return np.log(np.asarray(level, float) + _LOG_OFFSET)
+
+
+def _candidates(cells: FloatImage, flat: BoolArray) -> tuple[SubstrateCandidate, ...]:
+    """Colours of the flat cells, by greedy search for the densest in log space."""
+    where = np.flatnonzero(flat)[::3]
+    if len(where) == 0:
+        return ()
+    colours = cells.reshape(-1, 3)[where]
+    logs = _log(colours / LEVELS)
+    key = np.round(logs / 0.04).astype(np.int64) @ np.array([1, 1 << 10, 1 << 20])
+    _, group = np.unique(key, return_inverse=True)
+    count = np.bincount(group)
+    centre = np.stack([np.bincount(group, logs[:, c]) / count for c in range(3)], axis=1)
+    tile = _tile_of(where, flat.shape)
+    found, left = [], count.astype(float)
+    common = np.argsort(-count, kind="stable")[:200]
+    apart = farthest(centre[common][:, None] - centre[None])
+    for _ in range(6):
+        density = (np.exp(-0.5 * (apart / 0.05) ** 2) * left).sum(axis=1) * (left[common] > 0)
+        best = int(np.argmax(density))
+        member = (apart[best] < _SAME_COLOUR) & (left > 0)
+        share = float(left[member].sum() / len(where))
+        if density[best] <= 0 or share < 0.02:
+            break
+        mine = member[group]
+        near = mine & (farthest(logs - centre[common[best]]) < 0.06)
+        spread = len(np.unique(tile[mine])) / 40
+        level = np.median(colours[near if near.any() else mine], axis=0) / LEVELS
+        found.append(SubstrateCandidate(level, share, share * (0.25 + spread)))
+        left = np.where(member, 0, left)
+    return tuple(sorted(found, key=lambda c: -c.score))
+
+
+def _tile_of(index: IntArray, shape: tuple[int, int]) -> IntArray:
+    """Which of 8 x 5 tiles of the field each flat index lies in."""
+    rows, columns = np.divmod(index, shape[1])
+    return np.asarray(rows * 5 // shape[0] * 8 + columns * 8 // shape[1])
+
+
+def _powers(
+    shape: tuple[int, int], degree: int
+) -> tuple[FloatArray, FloatArray, list[tuple[int, int]]]:
+    """Legendre polynomials along y and x, and the pairs of orders up to `degree`."""
+    along = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape]
+    y, x = (np.polynomial.legendre.legvander(v, degree).astype(float) for v in along)
+    return y, x, [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+
+
+def _polynomial(cells: FloatImage, fit: BoolArray, degree: int) -> FloatImage:
+    """Least-squares polynomial surface through the cells `fit`, weakly ridged above degree 0."""
+    y, x, orders = _powers(fit.shape, degree)
+    where = np.flatnonzero(fit)
+    where = where[:: max(1, len(where) // 5000)]
+    rows, columns = np.divmod(where, fit.shape[1])
+    design = np.stack([y[rows, i] * x[columns, j] for i, j in orders], axis=1)
+    ridge = np.array([1e-9 if i + j == 0 else 1e-3 * (i + j) ** 2 for i, j in orders]) * len(where)
+    solution = np.linalg.solve(
+        design.T @ design + np.diag(ridge), design.T @ cells.reshape(-1, 3)[where]
+    )
+    grid = np.zeros((degree + 1, degree + 1, 3))
+    for (i, j), row in zip(orders, solution, strict=True):
+        grid[i, j] = row
+    return np.asarray(np.einsum("yi,ijc,xj->yxc", y, grid, x, optimize=True), np.float32)
+
+
+def _surface(
+    cells: FloatImage, flat: BoolArray, valid: BoolArray, start: FloatArray
+) -> tuple[FloatImage, BoolArray]:
+    """Substrate level on every cell, and which cells are bare."""
+    surface = np.broadcast_to(start.astype(np.float32), cells.shape)
+    gate = np.maximum(_SAME_COLOUR * (start + 4), 4.0)
+    bare = flat
+    for degree in (2, 2, 4, 4):
+        bare = flat & (farthest((cells - surface) / gate) <= 1)
+        if np.count_nonzero(bare) < 60:
+            return surface.copy(), bare
+        surface = _polynomial(cells, bare, degree)
+        spread = 1.4826 * np.median(np.abs(cells - surface)[bare], axis=0)
+        gate = np.clip(4 * spread, 1.5, 6.0)
+    return _follow(cells, surface, valid, gate)
+
+
+def _follow(
+    cells: FloatImage, surface: FloatImage, valid: BoolArray, gate: FloatArray
+) -> tuple[FloatImage, BoolArray]:
+    """Add the local mean of the residual of bare cells; inside flakes it fades to nothing."""
+    for sigma in (8.0, 4.0):
+        residual = cells - surface
+        off = (farthest(residual / gate) > 1) | ~valid
+        flake = cv2.morphologyEx(off.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        bare = cv2.dilate(flake | (off & ~valid).astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
+        bare &= ~off
+        weight = bare.astype(np.float32)
+        total = cv2.GaussianBlur(residual * weight[..., None], (0, 0), sigma)
+        mass = cv2.GaussianBlur(weight, (0, 0), sigma)
+        surface = surface + total / (mass + 0.1)[..., None]
+    return np.maximum(surface, 1e-3).astype(np.float32), bare
+
+
+def _noise(levels: FloatImage, surface: FloatImage) -> FloatArray:
+    """Robust sd of bare pixels, from differences of neighbours so that no gradient enters."""
+    some = levels[::3]
+    model = cv2.resize(surface, levels.shape[1::-1], interpolation=cv2.INTER_LINEAR)[::3]
+    near = farthest(some - model) < 8
+    pair = near[:, 2:] & near[:, :-2]
+    if np.count_nonzero(pair) < 50:
+        return np.full(3, 1.0)
+    step = np.abs(some[:, 2:] - some[:, :-2])[pair]
+    # Mean, not median: the differences of 8-bit data are a few integers.
+    return np.maximum(step.mean(axis=0) * np.sqrt(np.pi) / 2, 0.15).astype(float)
+
+
+def _surface_se(
+    cells: FloatImage, surface: FloatImage, bare: BoolArray, noise: FloatArray
+) -> FloatArray:
+    """Robust sd of bare cells about the surface: shading that it does not follow."""
+    if np.count_nonzero(bare) < 60:
+        return noise
+    return 1.4826 * np.median(np.abs(cells - surface)[bare], axis=0).astype(float)
+
+
+def _is_confident(
+    candidates: tuple[SubstrateCandidate, ...], wanted: FloatArray | None, bare: float
+) -> bool:
+    if wanted is not None:
+        return bare > 0.01
+    if not candidates or bare < 0.1:
+        return False
+    return len(candidates) == 1 or candidates[0].score > 2 * candidates[1].score
+
+
+def group_setups(
+    backgrounds: Sequence[Background],
+) -> tuple[IntArray, tuple[FloatArray | None, ...]]:
+    """Group images by the colour of their substrate, and let the set correct single images.
+
+    A colour that is the substrate of many images is more credible than one that merely covers most
+    of one field. Confident images define the setups (modes of the background in log space, joined
+    within 0.06 in every channel); every image then takes, among its own candidates, the one
+    whose setup holds most of the set.
+
+    Parameters
+    ----------
+    backgrounds : sequence of Background
+
+    Returns
+    -------
+    setup : ndarray of int, (n,)
+        Setup of each image, numbered from 0 by falling number of images; independent of the order
+        of the images (ties by level).
+    revised : tuple of (ndarray (3,) or None)
+        Level to analyse the image again with, where the set disagrees with its own choice.
+    """
+    if not backgrounds:
+        return np.zeros(0, np.int64), ()
+    own = _log([b.level for b in backgrounds])
+    weight = np.array([1.0 if b.confident else 0.2 for b in backgrounds])
+    modes, support = _modes(own, weight)
+    chosen = own.copy()
+    revised: list[FloatArray | None] = [None] * len(backgrounds)
+    for i, background in enumerate(backgrounds):
+        if background.confident:
+            continue
+        level = _credible(background, own[i], modes, support - weight[i] * _is_near(own[i], modes))
+        if level is not None:
+            chosen[i], revised[i] = _log(level), level
+    return _numbered(chosen, _modes(chosen, np.ones(len(chosen)))[0]), tuple(revised)
+
+
+def _is_near(log_level: FloatArray, modes: FloatArray) -> BoolArray:
+    return np.asarray(farthest(modes - log_level) <= 2 * _SETUP_BANDWIDTH)
+
+
+def _modes(points: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean-shift modes (m, 3) and the weight within reach of each, heaviest first."""
+    shifted = points.copy()
+    for _ in range(30):
+        apart = farthest(shifted[:, None] - points[None])
+        kernel = np.exp(-0.5 * (apart / _SETUP_BANDWIDTH) ** 2) * weight
+        # Sorted sums: the same modes to the last bit whatever the order of the images.
+        order = np.lexsort(points.T)
+        total = kernel[:, order].sum(axis=1)
+        shifted = (kernel[:, order] @ points[order]) / total[:, None]
+    centres: list[FloatArray] = []
+    for point in shifted[np.lexsort((*points.T, -total.round(9)))]:
+        if all(np.abs(point - c).max() > 2 * _SETUP_BANDWIDTH for c in centres):
+            centres.append(point)
+    modes = np.array(centres)
+    support = np.array([weight[_is_near_points(points, m)].sum() for m in modes])
+    return modes, support
+
+
+def _is_near_points(points: FloatArray, mode: FloatArray) -> BoolArray:
+    return np.asarray(farthest(points - mode) <= 2 * _SETUP_BANDWIDTH)
+
+
+def _credible(
+    background: Background, own: FloatArray, modes: FloatArray, support: FloatArray
+) -> FloatArray | None:
+    """Return the candidate that the rest of the set supports, if that is not the present one."""
+    options = [c for c in background.candidates if c.share >= 0.04]
+    votes = [float((support * _is_near(_log(c.level), modes)).sum()) for c in options]
+    present = float((support * _is_near(own, modes)).sum())
+    best = max(range(len(options)), key=lambda k: (votes[k], options[k].score), default=None)
+    if best is None or votes[best] < 1.0 or votes[best] <= 1.5 * present:
+        return None
+    return options[best].level
+
+
+def _numbered(points: FloatArray, modes: FloatArray) -> IntArray:
+    nearest = farthest(points[:, None] - modes[None]).argmin(axis=1)
+    count = np.bincount(nearest, minlength=len(modes))
+    order = np.lexsort((*modes.T, -count))
+    rank = np.empty(len(modes), np.int64)
+    rank[order] = np.arange(len(modes))
+    return rank[nearest]

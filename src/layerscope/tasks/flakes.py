@@ -1,0 +1,294 @@
+"""Flakes of an optical micrograph: every terrace at full resolution, touching ones grouped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+import layerscope
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.results import BoolArray, CropMasks, Detections, Flag, FloatArray, IntArray
+from layerscope.errors import InputError
+from layerscope.ops.optical import (
+    LEVELS,
+    Background,
+    FlatField,
+    analysis_levels,
+    background_of,
+    binning_of,
+    usable_pixels,
+)
+from layerscope.ops.region_features import RegionFeatures, core_labels, describe, group_touching
+from layerscope.ops.region_signal import Light, measure_signal
+from layerscope.ops.regions import (
+    Labels,
+    Terraces,
+    anything_differs,
+    find_terraces,
+    full_resolution,
+    keep_labels,
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a region is no crystal. Lengths are full-resolution pixels, the rest are ratios.
+
+    Attributes
+    ----------
+    min_radius_px : float
+        Narrower regions are scratches, cracks or rims: below the resolution of the optics.
+    min_uniformity : float
+        Smallest share of the region that has its core's colour.
+    min_sharpness : float
+        Smallest step at the border, as a fraction of the region's level: a threshold that cuts
+        through a halo, a smear or a shadow leaves no step there.
+    rim_radius_px : float
+        A region narrower than this, along a stronger one with a colour mixed from it and the
+        substrate, is that one's blurred rim.
+    doubt : float
+        Up to this many times the limits above a region is kept, flagged, with a low score.
+    """
+
+    min_radius_px: float = 2.5
+    min_uniformity: float = 0.45
+    min_sharpness: float = 0.4
+    rim_radius_px: float = 4.0
+    doubt: float = 1.4
+
+
+def find_flakes(
+    micrograph: Micrograph,
+    *,
+    substrate_level: npt.ArrayLike | None = None,
+    flat_field: FlatField | None = None,
+    min_area_px: int = 200,
+    binning: int | None = None,
+    rules: Rules | None = None,
+) -> tuple[Detections, Background]:
+    """Find flakes and the bare substrate that they lie on.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        Optical; grey or RGB, any bit depth. `Micrograph.excluded` is left out.
+    substrate_level : array_like, (3,), optional
+        Level of the bare substrate, fraction of white, RGB, where it is known from other images.
+    flat_field : FlatField, optional
+        Divides the image; without it the background is fitted to the image itself.
+    min_area_px : int
+        Smallest region, in full-resolution pixels.
+    binning : int, optional
+        Regions are found on ``binning x binning`` averages and their borders refined at full
+        resolution; by default the largest power of two that leaves half a million pixels.
+    rules : Rules, optional
+
+    Returns
+    -------
+    Detections
+        One row per terrace in raster order; touching terraces share `flake_id`. No layers yet.
+    Background
+
+    Raises
+    ------
+    InputError
+        If a parameter is out of range.
+    """
+    if min_area_px < 1 or (binning is not None and binning < 1):
+        raise InputError(f"min_area_px and binning must be 1 or more, got {min_area_px}, {binning}")
+    rules = rules or Rules()
+    b = min(binning or binning_of(micrograph.shape), *micrograph.shape)
+    usable = usable_pixels(micrograph, b)
+    levels = analysis_levels(micrograph, binning=b, flat_field=flat_field)
+    background = background_of(levels, usable, substrate_level)
+    substrate = background.at(levels.shape[:2])
+    provenance = _provenance(micrograph, background, b, min_area_px, flat_field, rules)
+    nothing = Detections.empty(micrograph.shape, provenance)
+    if not anything_differs(levels, substrate * np.float32(LEVELS), usable):
+        return nothing, background
+    small_area = max(4, min_area_px // (b * b))
+    found = find_terraces(
+        levels, substrate * np.float32(LEVELS), background.noise * LEVELS, small_area, usable
+    )
+    if len(found) == 0:
+        return nothing, background
+    features = describe(found)
+    keep, flags, score = _judge(features, found.flat, rules, b)
+    if not keep.any():
+        return nothing, background
+    found = keep_labels(found, keep)
+    gain = None if flat_field is None else flat_field.at(levels.shape[:2])
+    light = Light(micrograph.white_level, gain, substrate, background.surface_se)
+    chosen = _Chosen(features, flags[keep], score[keep], features.uniformity[keep])
+    return _assemble(micrograph, found, chosen, light, min_area_px, nothing), background
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    features: RegionFeatures
+    flags: IntArray
+    score: FloatArray
+    uniformity: FloatArray
+
+
+def _provenance(
+    micrograph: Micrograph,
+    background: Background,
+    binning: int,
+    min_area_px: int,
+    flat_field: FlatField | None,
+    rules: Rules,
+) -> dict[str, Any]:
+    return {
+        "task": "flakes",
+        "software": f"layerscope {layerscope.__version__}",
+        "input_sha256": micrograph.sha256,
+        "binning": binning,
+        "min_area_px": min_area_px,
+        "flat_field": flat_field.source if flat_field else "fitted to the image",
+        "substrate_level": [round(float(v), 5) for v in background.level],
+        "substrate_confident": background.confident,
+        **asdict(rules),
+    }
+
+
+def _judge(
+    features: RegionFeatures, flat: FloatArray, rules: Rules, binning: int
+) -> tuple[BoolArray, IntArray, FloatArray]:
+    """Which regions to keep, with which flags and which score."""
+    radius = features.radius_px * binning
+    sharp = np.where(np.isnan(features.sharpness), 1.0, features.sharpness)
+    rim = features.rim_share > 0.3
+    margins = {
+        Flag.EDGE_STRIP: np.where(rim, radius / rules.rim_radius_px, np.inf),
+        Flag.RESIDUE: np.minimum(
+            radius / rules.min_radius_px, features.uniformity / rules.min_uniformity
+        ),
+        Flag.OUT_OF_FOCUS: sharp / rules.min_sharpness,
+    }
+    worst = np.min(list(margins.values()), axis=0)
+    flags = np.zeros(len(radius), np.int64)
+    for flag, margin in margins.items():
+        flags |= np.where(margin < rules.doubt, int(flag), 0)
+    strength = np.abs(features.level / flat).max(axis=1)
+    flags |= np.where(strength < 1.5, int(Flag.LOW_CONTRAST), 0)
+    flags |= np.where(features.cut, int(Flag.TOUCHES_BORDER), 0)
+    score = _ramp(worst, 0.8, 2.0) * _ramp(features.uniformity, 0.2, 0.9) * _ramp(strength, 0, 2.5)
+    score *= 1 - np.exp(-features.area_px * binning * binning / 150)
+    return worst >= 1, flags, np.clip(score, 0, 0.99)
+
+
+def _ramp(value: FloatArray, low: float, high: float) -> FloatArray:
+    return np.clip((value - low) / (high - low), 0, 1)
+
+
+def _assemble(
+    micrograph: Micrograph,
+    found: Terraces,
+    chosen: _Chosen,
+    light: Light,
+    min_area_px: int,
+    nothing: Detections,
+) -> Detections:
+    """Full-resolution masks, signal and flags of the regions kept, in raster order."""
+    binning = nothing.provenance["binning"]
+    data = _three_channels(micrograph.data)
+    substrate = light.substrate if light.gain is None else light.substrate * light.gain
+    full = full_resolution(
+        found, data, LEVELS / light.white_level, substrate * np.float32(LEVELS), binning
+    )
+    masks, source = _masks(full, found.labels, binning)
+    signal = measure_signal(
+        data, _cores(found.labels, binning), len(found), light, binning, chosen.uniformity
+    )
+    group = group_touching(found.labels, len(found), max(1, 4 // binning))
+    flags = chosen.flags | np.where(signal.saturated > 0.05, int(Flag.SATURATED), 0)
+    if not nothing.provenance["substrate_confident"]:
+        flags = flags | int(Flag.SUBSTRATE_UNCERTAIN)
+    if micrograph.excluded is not None:
+        flags = flags | _touching_excluded(masks, source, micrograph.excluded, len(found))
+    order = np.array(
+        [s for s, m in zip(source, masks.area_px, strict=True) if m >= min_area_px], int
+    )
+    rows = np.flatnonzero(masks.area_px >= min_area_px)
+    return Detections(
+        masks=masks.take(rows),
+        score=chosen.score[order],
+        flags=flags[order],
+        flake_id=_numbered(group[order]),
+        signal=signal.take(order),
+        provenance=nothing.provenance,
+    )
+
+
+def _three_channels(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if data.dtype not in (np.uint8, np.uint16, np.float32):
+        data = data.astype(np.float32)
+    if data.dtype.kind == "f":
+        data = np.nan_to_num(data, posinf=0, neginf=0)
+    return cv2.merge([data] * 3) if data.ndim == 2 else data
+
+
+def _cores(labels: Labels, binning: int) -> Labels:
+    """Region number 3 or more full-resolution pixels inside it, less in small regions."""
+    count = int(labels.max()) + 1
+    core = core_labels(labels, max(1, -(-3 // binning)))
+    for reach, need in ((1, 30), (0, 5)):
+        short = np.bincount(core.ravel(), minlength=count) * binning * binning < need
+        short[0] = False
+        if short.any():
+            wider = core_labels(labels, reach) if reach else labels
+            core = np.where(short[labels], wider, core)
+    return core
+
+
+def _masks(full: Labels, labels: Labels, binning: int) -> tuple[CropMasks, IntArray]:
+    """One mask per region in raster order, and which region (from 0) each is."""
+    from scipy import ndimage
+
+    height, width = full.shape
+    found = []
+    for index, where in enumerate(ndimage.find_objects(labels.astype(np.int32))):
+        top, left = (max(0, (s.start - 1) * binning) for s in where)
+        bottom = (
+            height
+            if where[0].stop == labels.shape[0]
+            else min(height, (where[0].stop + 1) * binning)
+        )
+        right = (
+            width if where[1].stop == labels.shape[1] else min(width, (where[1].stop + 1) * binning)
+        )
+        crop = full[top:bottom, left:right] == index + 1
+        rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+        if len(rows) == 0:
+            continue
+        inner = crop[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+        box = (top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1)
+        found.append((box, index, inner))
+    found.sort(key=lambda f: f[0])
+    boxes = np.array([f[0] for f in found], np.int64).reshape(-1, 4)
+    masks = CropMasks(boxes, tuple(f[2] for f in found), (height, width))
+    return masks, np.array([f[1] for f in found], np.int64)
+
+
+def _touching_excluded(
+    masks: CropMasks, source: IntArray, excluded: BoolArray, count: int
+) -> IntArray:
+    near = cv2.dilate(excluded.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    out = np.zeros(count, np.int64)
+    for index, (where, crop) in zip(source, masks, strict=True):
+        if (near[where] & crop).any():
+            out[index] = int(Flag.TOUCHES_EXCLUDED)
+    return out
+
+
+def _numbered(group: IntArray) -> IntArray:
+    """Renumber groups from 1 in the order in which they first appear."""
+    _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first, kind="stable")] = np.arange(1, len(first) + 1)
+    return rank[inverse]
