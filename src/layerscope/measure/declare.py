@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
     from layerscope.measure.region import Region
 
-Need = Literal["mask", "signal"]
+NEEDS = frozenset({"mask", "signal"})
 Function = Callable[["Region"], float]
 
 
@@ -30,7 +30,8 @@ class Measurement:
         Power of length: 1 for lengths, 2 for areas, 0 for shape and signal. Doubling the pixel
         size multiplies the value by ``2 ** dimension``.
     needs : frozenset of str
-        ``mask``, ``signal``.
+        What it looks at: ``mask``, ``signal``. One that declares only ``mask`` may not change when
+        the colours do.
     rotation_invariant : bool
         The value stays the same when the image is turned.
     integer : bool
@@ -68,7 +69,7 @@ def measurement(
     *,
     unit: str,
     dimension: int,
-    needs: Collection[Need] = ("mask",),
+    needs: Collection[str] = ("mask",),
     rotation_invariant: bool = True,
     integer: bool = False,
 ) -> Callable[[Function], Measurement]:
@@ -80,7 +81,8 @@ def measurement(
     Raises
     ------
     InputError
-        If there is no docstring, or unit and dimension contradict each other.
+        If there is no docstring, unit and dimension contradict each other, or `needs` names
+        something that a region does not have.
 
     Examples
     --------
@@ -95,12 +97,15 @@ def measurement(
     if unit not in lengths.get(dimension, ()):
         raise InputError(f"unit {unit!r} does not go with dimension {dimension}: {lengths}")
 
+    if not NEEDS.issuperset(needs):
+        raise InputError(f"needs {sorted(needs)}: expected some of {sorted(NEEDS)}")
+
     def declare(function: Function) -> Measurement:
         text = inspect.getdoc(function)
         if not text:
             raise InputError(f"measurement {function.__name__} has no docstring to explain it")
         meaning = " ".join(text.split("\n\n")[0].split())
-        needed = frozenset[str](needs)
+        needed = frozenset(needs)
         return Measurement(
             function.__name__,
             unit,

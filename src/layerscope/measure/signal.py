@@ -45,17 +45,17 @@ def contrast_b(region: Region) -> float:
 
 @measurement(unit="", dimension=0, needs=("signal",))
 def contrast_r_se(region: Region) -> float:
-    """Standard error of the red contrast, flake and substrate noise combined."""
+    """Combine flake and substrate noise: standard error of the red contrast."""
     return float(region.scene.contrast[1][region.index, 0])
 
 
 @measurement(unit="", dimension=0, needs=("signal",))
 def contrast_g_se(region: Region) -> float:
-    """Standard error of the green contrast, flake and substrate noise combined."""
+    """Combine flake and substrate noise: standard error of the green contrast."""
     return float(region.scene.contrast[1][region.index, 1])
 
 
 @measurement(unit="", dimension=0, needs=("signal",))
 def contrast_b_se(region: Region) -> float:
-    """Standard error of the blue contrast, flake and substrate noise combined."""
+    """Combine flake and substrate noise: standard error of the blue contrast."""
     return float(region.scene.contrast[1][region.index, 2])

@@ -89,10 +89,15 @@ def measure(
     columns = _identity(detections, pixel_size, image, setup)
     columns |= _measured(detections, pixel_size, tone or tone_curve("linear"))
     columns |= _probabilities(detections.layers, len(detections))
-    listed = table_columns(_max_layers(detections.layers))
-    # Concatenating per dtype is what pandas would do anyway; strings need their own dtype.
+    # Plain arrays: a Series per column costs 3 ms per image.
     return pd.DataFrame(
-        {c.name: pd.Series(columns[c.name], dtype=c.dtype) for c in listed}, copy=False
+        {
+            c.name: pd.Series(columns[c.name], dtype="str")
+            if c.dtype == "str"
+            else np.asarray(columns[c.name], c.dtype)
+            for c in table_columns(_max_layers(detections.layers))
+        },
+        copy=False,
     )
 
 
