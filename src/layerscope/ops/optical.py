@@ -25,6 +25,7 @@ from layerscope.ops.illumination import (
     flat_field_from_set,
     unit_levels,
 )
+from layerscope.ops.substrate import SAME_COLOUR, fit_surface, pixel_noise, surface_se
 
 __all__ = [
     "Background",
@@ -45,9 +46,6 @@ LEVELS = 255.0
 
 _LOG_OFFSET = 4 / LEVELS
 """Added before taking logarithms: below 4 of 255 a camera's black level, not light, decides."""
-
-_SAME_COLOUR = 0.12
-"""Two levels closer than this in log space are one candidate: wider than 10 % vignetting."""
 
 _SETUP_BANDWIDTH = 0.06
 """Log distance between backgrounds of one setup (exposure drift and lamp warm-up stay below)."""
@@ -156,9 +154,9 @@ def usable_pixels(micrograph: Micrograph, binning: int = 1) -> npt.NDArray[np.ui
 
 
 def cell_grid(shape: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the grid on which the substrate is modelled (about 36,000 cells)."""
-    cell = max(1.0, float(np.sqrt(shape[0] * shape[1] / 36_000)))
-    return max(1, round(shape[0] / cell)), max(1, round(shape[1] / cell))
+    """Height and width of the grid on which the substrate is modelled (about 30,000 cells)."""
+    cell = max(1, round(float(np.sqrt(shape[0] * shape[1] / 30_000))))
+    return max(1, shape[0] // cell), max(1, shape[1] // cell)
 
 
 def fit_background(
@@ -210,13 +208,13 @@ def background_of(
     start = candidates[0].level * LEVELS if wanted is None and candidates else wanted
     if start is None:
         start = np.median(cells[valid] if valid.any() else cells.reshape(-1, 3), axis=0)
-    surface, bare = _surface(cells, flat, valid, np.asarray(start, float))
-    noise = _noise(levels, surface)
+    surface, bare = fit_surface(cells, flat, valid, np.asarray(start, float))
+    noise = pixel_noise(levels, surface)
     return Background(
         level=surface[grid[0] // 2, grid[1] // 2].astype(float) / LEVELS,
         surface=surface / np.float32(LEVELS),
         noise=noise / LEVELS,
-        surface_se=_surface_se(cells, surface, bare, noise) / LEVELS,
+        surface_se=surface_se(cells, surface, bare, noise) / LEVELS,
         candidates=candidates,
         confident=_is_confident(candidates, wanted, float(bare.mean())),
     )
@@ -264,7 +262,7 @@ def _candidates(cells: FloatImage, flat: BoolArray) -> tuple[SubstrateCandidate,
     for _ in range(6):
         density = (np.exp(-0.5 * (apart / 0.05) ** 2) * left).sum(axis=1) * (left[common] > 0)
         best = int(np.argmax(density))
-        member = (apart[best] < _SAME_COLOUR) & (left > 0)
+        member = (apart[best] < SAME_COLOUR) & (left > 0)
         share = float(left[member].sum() / len(where))
         if density[best] <= 0 or share < 0.02:
             break
@@ -281,88 +279,6 @@ def _tile_of(index: IntArray, shape: tuple[int, int]) -> IntArray:
     """Which of 8 x 5 tiles of the field each flat index lies in."""
     rows, columns = np.divmod(index, shape[1])
     return np.asarray(rows * 5 // shape[0] * 8 + columns * 8 // shape[1])
-
-
-def _powers(
-    shape: tuple[int, int], degree: int
-) -> tuple[FloatArray, FloatArray, list[tuple[int, int]]]:
-    """Legendre polynomials along y and x, and the pairs of orders up to `degree`."""
-    along = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape]
-    y, x = (np.polynomial.legendre.legvander(v, degree).astype(float) for v in along)
-    return y, x, [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-
-
-def _polynomial(cells: FloatImage, fit: BoolArray, degree: int) -> FloatImage:
-    """Least-squares polynomial surface through the cells `fit`, weakly ridged above degree 0."""
-    y, x, orders = _powers(fit.shape, degree)
-    where = np.flatnonzero(fit)
-    where = where[:: max(1, len(where) // 5000)]
-    rows, columns = np.divmod(where, fit.shape[1])
-    design = np.stack([y[rows, i] * x[columns, j] for i, j in orders], axis=1)
-    ridge = np.array([1e-9 if i + j == 0 else 1e-3 * (i + j) ** 2 for i, j in orders]) * len(where)
-    solution = np.linalg.solve(
-        design.T @ design + np.diag(ridge), design.T @ cells.reshape(-1, 3)[where]
-    )
-    grid = np.zeros((degree + 1, degree + 1, 3))
-    for (i, j), row in zip(orders, solution, strict=True):
-        grid[i, j] = row
-    return np.asarray(np.einsum("yi,ijc,xj->yxc", y, grid, x, optimize=True), np.float32)
-
-
-def _surface(
-    cells: FloatImage, flat: BoolArray, valid: BoolArray, start: FloatArray
-) -> tuple[FloatImage, BoolArray]:
-    """Substrate level on every cell, and which cells are bare."""
-    surface = np.broadcast_to(start.astype(np.float32), cells.shape)
-    gate = np.maximum(_SAME_COLOUR * (start + 4), 4.0)
-    bare = flat
-    for degree in (2, 2, 4, 4):
-        bare = flat & (farthest((cells - surface) / gate) <= 1)
-        if np.count_nonzero(bare) < 60:
-            return surface.copy(), bare
-        surface = _polynomial(cells, bare, degree)
-        spread = 1.4826 * np.median(np.abs(cells - surface)[bare], axis=0)
-        gate = np.clip(4 * spread, 1.5, 6.0)
-    return _follow(cells, surface, valid, gate)
-
-
-def _follow(
-    cells: FloatImage, surface: FloatImage, valid: BoolArray, gate: FloatArray
-) -> tuple[FloatImage, BoolArray]:
-    """Add the local mean of the residual of bare cells; inside flakes it fades to nothing."""
-    for sigma in (8.0, 4.0):
-        residual = cells - surface
-        off = (farthest(residual / gate) > 1) | ~valid
-        flake = cv2.morphologyEx(off.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-        bare = cv2.dilate(flake | (off & ~valid).astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
-        bare &= ~off
-        weight = bare.astype(np.float32)
-        total = cv2.GaussianBlur(residual * weight[..., None], (0, 0), sigma)
-        mass = cv2.GaussianBlur(weight, (0, 0), sigma)
-        surface = surface + total / (mass + 0.1)[..., None]
-    return np.maximum(surface, 1e-3).astype(np.float32), bare
-
-
-def _noise(levels: FloatImage, surface: FloatImage) -> FloatArray:
-    """Robust sd of bare pixels, from differences of neighbours so that no gradient enters."""
-    some = levels[::3]
-    model = cv2.resize(surface, levels.shape[1::-1], interpolation=cv2.INTER_LINEAR)[::3]
-    near = farthest(some - model) < 8
-    pair = near[:, 2:] & near[:, :-2]
-    if np.count_nonzero(pair) < 50:
-        return np.full(3, 1.0)
-    step = np.abs(some[:, 2:] - some[:, :-2])[pair]
-    # Mean, not median: the differences of 8-bit data are a few integers.
-    return np.maximum(step.mean(axis=0) * np.sqrt(np.pi) / 2, 0.15).astype(float)
-
-
-def _surface_se(
-    cells: FloatImage, surface: FloatImage, bare: BoolArray, noise: FloatArray
-) -> FloatArray:
-    """Robust sd of bare cells about the surface: shading that it does not follow."""
-    if np.count_nonzero(bare) < 60:
-        return noise
-    return 1.4826 * np.median(np.abs(cells - surface)[bare], axis=0).astype(float)
 
 
 def _is_confident(

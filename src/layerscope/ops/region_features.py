@@ -11,9 +11,6 @@ from layerscope.core.results import BoolArray, FloatArray, IntArray
 from layerscope.ops.channels import channel_max, channel_sum, farthest
 from layerscope.ops.regions import Labels, Terraces, region_means, union
 
-_ACROSS = 3
-"""Distance over which a border's step is taken, px at the analysis resolution: beyond the PSF."""
-
 
 @dataclass(frozen=True)
 class RegionFeatures:
@@ -27,10 +24,11 @@ class RegionFeatures:
     level, spread : ndarray, (n, 3)
         Mean and sd over the core of the deviation from the substrate, working levels.
     uniformity : ndarray, (n,)
-        Share of the region within a quarter of its level, or three flat thresholds, of the core.
+        Share of the core within a quarter of the region's level, or three flat thresholds, of its
+        mean; 1 where nothing is left inside the rim.
     sharpness : ndarray, (n,)
-        Step across the border to bare substrate, as a fraction of the region's level; NaN where it
-        has no such border. About 1 for a crystal, near 0 where a threshold cut a gradient.
+        Step across the border to bare substrate, as a fraction of the region's level; NaN where
+        less than a third of the border is such. About 1 for a crystal, near 0 where a threshold cut a gradient.
     edge_px : ndarray of int, (n,)
         Length of the whole border in pixel sides.
     rim_share : ndarray, (n,)
@@ -71,8 +69,8 @@ def describe(terraces: Terraces) -> RegionFeatures:
         radius_px=_radius(core, count)[1:],
         level=level[1:],
         spread=spread[1:],
-        uniformity=_uniformity(terraces, level, flat, area)[1:],
-        sharpness=_sharpness(terraces, level)[1:],
+        uniformity=_uniformity(terraces, core, level)[1:],
+        sharpness=_sharpness(terraces, level, edge)[1:],
         edge_px=edge[1:],
         rim_share=rim[1:],
         cut=_cut(labels, count)[1:],
@@ -92,16 +90,20 @@ def _core_moments(terraces: Terraces, core: Labels, count: int) -> tuple[FloatAr
 
 def border_pairs(labels: Labels, distance: int) -> tuple[IntArray, IntArray]:
     """Flat indices of pixels `distance` apart along a row or column whose labels differ."""
-    first, second = [], []
-    for step, (a, b) in (
-        (1, (labels[:, :-distance], labels[:, distance:])),
-        (labels.shape[1], (labels[:-distance], labels[distance:])),
-    ):
-        rows, columns = np.nonzero(a != b)
-        index = rows * labels.shape[1] + columns
-        first.append(index)
-        second.append(index + step * distance)
-    return np.concatenate(first), np.concatenate(second)
+    rows, columns = _row_pairs(labels, distance), _column_pairs(labels, distance)
+    return np.concatenate([rows[0], columns[0]]), np.concatenate([rows[1], columns[1]])
+
+
+def _row_pairs(labels: Labels, distance: int) -> tuple[IntArray, IntArray]:
+    differ = np.zeros(labels.shape, bool)
+    np.not_equal(labels[:, :-distance], labels[:, distance:], out=differ[:, :-distance])
+    first = np.flatnonzero(differ)
+    return first, first + distance
+
+
+def _column_pairs(labels: Labels, distance: int) -> tuple[IntArray, IntArray]:
+    first = np.flatnonzero(labels[:-distance] != labels[distance:])
+    return first, first + distance * labels.shape[1]
 
 
 def _rims(
@@ -133,33 +135,38 @@ def _radius(core: Labels, count: int) -> FloatArray:
     return radius.astype(float) + 0.5
 
 
-def _uniformity(
-    terraces: Terraces, level: FloatArray, flat: FloatArray, area: IntArray
-) -> FloatArray:
-    where = np.flatnonzero(terraces.labels)
-    value = terraces.labels.ravel()[where]
-    tolerance = np.maximum(0.25 * farthest(level), 3 * flat.max()).astype(np.float32)
-    off = np.abs(terraces.deviation.reshape(-1, 3)[where] - level.astype(np.float32)[value])
-    like = channel_max(off) < tolerance[value]
-    return np.bincount(value, like, len(level)) / np.maximum(area, 1)
+def _uniformity(terraces: Terraces, core: Labels, level: FloatArray) -> FloatArray:
+    where = np.flatnonzero(core)
+    value = core.ravel()[where]
+    limit = np.maximum(0.25 * farthest(level), 3 * terraces.flat.max()).astype(np.float32)
+    off = farthest(terraces.deviation.reshape(-1, 3)[where] - level.astype(np.float32)[value])
+    number = np.bincount(value, minlength=len(level))
+    like = np.bincount(value, off < limit[value], len(level))
+    return np.where(number > 0, like / np.maximum(number, 1), 1.0)
 
 
-def _sharpness(terraces: Terraces, level: FloatArray) -> FloatArray:
-    """Mean step from region to substrate over `_ACROSS` px, projected on the region's level."""
-    if min(terraces.labels.shape) <= _ACROSS:
-        return np.full(len(level), np.nan)
-    first, second = border_pairs(terraces.labels, _ACROSS)
-    flat, pixels = terraces.labels.ravel(), terraces.deviation.reshape(-1, 3)
-    bare = (flat[first] == 0) | (flat[second] == 0)
-    first, second = first[bare], second[bare]
-    inside = np.where(flat[first] > 0, first, second)
-    outside = np.where(flat[first] > 0, second, first)
-    value = flat[inside]
-    axis = level / np.maximum(channel_sum(level**2), 1e-9)[:, None]
-    step = channel_sum((pixels[inside] - pixels[outside]) * axis.astype(np.float32)[value])
-    total = np.bincount(value, minlength=len(level))
-    mean = np.bincount(value, step, len(level)) / np.maximum(total, 1)
-    return np.where(total >= 4, mean, np.nan)
+def _sharpness(terraces: Terraces, level: FloatArray, edge: IntArray) -> FloatArray:
+    """Mean step over 5 px centred on the border to substrate, projected on the region's level.
+
+    Shorter steps end inside the fringes (dark line, bright line) that frame a thick flake.
+    """
+    labels, count = terraces.labels, len(level)
+    flat, pixels = labels.ravel(), terraces.deviation.reshape(-1, 3)
+    axis = (level / np.maximum(channel_sum(level**2), 1e-9)[:, None]).astype(np.float32)
+    total, border = np.zeros(count), np.zeros(count, np.int64)
+    for distance, (first, second) in zip(
+        (1, labels.shape[1]), (_row_pairs(labels, 1), _column_pairs(labels, 1)), strict=True
+    ):
+        bare = (flat[first] == 0) | (flat[second] == 0)
+        before = np.maximum(first[bare] - 2 * distance, 0)
+        after = np.minimum(second[bare] + 2 * distance, labels.size - 1)
+        value = np.maximum(flat[first[bare]], flat[second[bare]])
+        rise = np.where(flat[first[bare]] > 0, np.float32(1), np.float32(-1))
+        step = channel_sum((pixels[before] - pixels[after]) * axis[value]) * rise
+        total += np.bincount(value, step, count)
+        border += np.bincount(value, minlength=count)
+    known = (border >= 4) & (border >= 0.3 * edge)
+    return np.where(known, total / np.maximum(border, 1), np.nan)
 
 
 def _cut(labels: Labels, count: int) -> BoolArray:

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.results import BoolArray, FloatArray, IntArray
-from layerscope.ops.channels import channel_max, channel_sum, farthest
+from layerscope.ops.channels import channel_max, channel_sum, farthest, within
 from layerscope.ops.illumination import FloatImage
 
 Labels = npt.NDArray[np.uint16]
 Mask = npt.NDArray[np.uint8]
+Levels = npt.NDArray[np.float32]
 
 UNKNOWN, SUBSTRATE, FIRST = 0, 1, 2
 """Values of a label image while regions grow; regions are numbered from `FIRST`."""
@@ -91,18 +92,12 @@ def anything_differs(levels: FloatImage, substrate: FloatImage, usable: Mask | N
     small -= cv2.resize(substrate, size, interpolation=cv2.INTER_LINEAR)
     off = np.abs(small)
     limit = np.maximum(3.5 * 1.4826 * np.median(off[::4, ::4], axis=(0, 1)), 1.2)
-    mask = cv2.bitwise_not(_within(small, limit))
+    mask = cv2.bitwise_not(within(small, limit))
     if usable is not None:
         mask &= cv2.resize(usable, size, interpolation=cv2.INTER_NEAREST)
     if min(size) > 3:
         mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     return bool(np.count_nonzero(mask) >= 8)
-
-
-def _within(image: FloatImage, limit: FloatArray) -> Mask:
-    """255 where every channel is within plus or minus `limit`."""
-    r, g, b = limit.tolist()
-    return np.asarray(cv2.inRange(image, (-r, -g, -b, 0.0), (r, g, b, 0.0)))
 
 
 def _span(image: FloatImage) -> FloatImage:
@@ -144,30 +139,39 @@ def find_terraces(
     span = _span(soft)
     smooth = cv2.blur(deviation, (3, 3))
     limits = _thresholds(smooth, span, noise, min_area_px)
-    bare = _within(smooth, limits.differs)
+    bare = within(smooth, limits.differs)
     if usable is not None:
         bare |= cv2.bitwise_not(usable)
-    # Shot noise grows with the root of the level.
-    brighter = np.maximum(1, channel_max(levels) / channel_max(substrate))
-    relative = channel_max(span / limits.flat.astype(np.float32)) / np.sqrt(brighter)
-    labels = np.where(bare, SUBSTRATE, UNKNOWN).astype(np.uint16)
+    labels = (bare >> 7).astype(np.uint16)
+    where = np.flatnonzero(bare == 0)
+    steep = _steepness(where, span, soft, substrate, limits)
     level = np.zeros((FIRST, 3), np.float32)
     for steepness, seeds, rounds in _PASSES:
-        flat = relative <= steepness
+        flat = where[(steep <= steepness) & (labels.ravel()[where] == UNKNOWN)]
         level = _seed(labels, flat, deviation, level, seeds * limits.min_seed_px)
-        _grow(labels, deviation, level, limits, rounds)
-    _grow(labels, deviation, level, None, 4)
-    labels[labels == UNKNOWN] = SUBSTRATE
+        _grow(labels, where, deviation, level, limits, rounds)
+    _grow(labels, where, deviation, level, None, 4)
+    np.maximum(labels, SUBSTRATE, out=labels)
     labels -= SUBSTRATE
     level = level[SUBSTRATE:]
     return _merge(Terraces(labels, level.astype(float), deviation, limits.flat), limits)
+
+
+def _steepness(
+    where: IntArray, span: FloatImage, soft: FloatImage, substrate: FloatImage, limits: Thresholds
+) -> npt.NDArray[np.float32]:
+    """Range of the pixels `where`, in flat thresholds; shot noise grows as the root of the level."""
+    level, bare = soft.reshape(-1, 3)[where], substrate.reshape(-1, 3)[where]
+    brighter = np.maximum(1, channel_max(level) / channel_max(bare))
+    worst = channel_max(span.reshape(-1, 3)[where] * (1 / limits.flat).astype(np.float32))
+    return np.asarray(worst / np.sqrt(brighter), np.float32)
 
 
 def _thresholds(
     smooth: FloatImage, span: FloatImage, noise: FloatArray, min_area_px: int
 ) -> Thresholds:
     """Thresholds from the noise that this image shows on its bare substrate."""
-    some, ranges = smooth[::3, ::3].reshape(-1, 3), span[::3, ::3].reshape(-1, 3)
+    some, ranges = smooth[::6, ::5].reshape(-1, 3), span[::6, ::5].reshape(-1, 3)
     bare = farthest(some / np.maximum(2 * noise, 1.0)) <= 1
     if np.count_nonzero(bare) < 200:
         sigma: FloatArray = noise / 2
@@ -181,25 +185,21 @@ def _thresholds(
 
 
 def _seed(
-    labels: Labels, flat: BoolArray, deviation: FloatImage, level: FloatImage, min_px: int
-) -> npt.NDArray[np.float32]:
-    """Write connected flat unknown pixels as new labels; return the levels with theirs added."""
-    mask = (flat & (labels == UNKNOWN)).view(np.uint8)
+    labels: Labels, flat: IntArray, deviation: FloatImage, level: Levels, min_px: int
+) -> Levels:
+    """Write connected pixels at the flat indices as new labels; return the levels with theirs."""
+    mask = np.zeros(labels.shape, np.uint8)
+    mask.ravel()[flat] = 1
     count, found = cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_32S)
-    if count == 1:
-        return level
-    where = np.flatnonzero(mask)
-    component = found.ravel()[where]
-    area = np.bincount(component, minlength=count)
-    keep = np.flatnonzero(area[1:] >= min_px) + 1
-    keep = keep[: _MAX_REGIONS - len(level)]
+    component = found.ravel()[flat]
+    keep = np.flatnonzero(np.bincount(component, minlength=count) >= min_px)
+    keep = keep[keep > 0][: _MAX_REGIONS - len(level)]
     if len(keep) == 0:
         return level
     number = np.zeros(count, np.uint16)
     number[keep] = np.arange(len(level), len(level) + len(keep))
     value = number[component]
-    chosen = value > 0
-    where, value = where[chosen], value[chosen]
+    where, value = flat[value > 0], value[value > 0]
     labels.ravel()[where] = value
     mean = region_means(value - len(level), deviation, where, len(keep))
     return np.concatenate([level, mean.astype(np.float32)])
@@ -216,29 +216,49 @@ def region_means(
 
 
 def _grow(
-    labels: Labels, deviation: FloatImage, level: FloatImage, limits: Thresholds | None, rounds: int
+    labels: Labels,
+    where: IntArray,
+    deviation: FloatImage,
+    level: Levels,
+    limits: Thresholds | None,
+    rounds: int,
 ) -> None:
     """Give unknown pixels the nearer colour of two neighbouring labels, wave by wave.
 
     With `limits` only pixels close in colour join; without, all do (the substrate competing).
     """
-    where = np.flatnonzero(labels.ravel() == UNKNOWN)
+    flat = labels.ravel()
+    where = where[flat[where] == UNKNOWN]
     colour = deviation.reshape(-1, 3)[where]
     reach = _reach(level, limits)
-    flat = labels.ravel()
     for turn in range(rounds):
-        if len(where) == 0:
+        high, low = _neighbours(labels, where, turn)
+        front = np.flatnonzero(high)
+        high, low, seen = high[front], low[front], colour[front]
+        far = farthest(seen - level[high])
+        torn = np.flatnonzero(high != low)
+        far_low = farthest(seen[torn] - level[low[torn]])
+        closer = far_low < far[torn]
+        high[torn[closer]], far[torn[closer]] = low[torn[closer]], far_low[closer]
+        joins = far <= reach[high]
+        if not joins.any():
             return
-        kernel = cv2.getStructuringElement(cv2.MORPH_CROSS if turn % 2 else cv2.MORPH_RECT, (3, 3))
-        high = cv2.dilate(labels, kernel).ravel()[where]
-        # Unknown is 0, which becomes the largest value, so that the minimum skips it.
-        low = cv2.erode(labels - np.uint16(1), kernel).ravel()[where] + np.uint16(1)
-        far_high = farthest(colour - level[high])
-        far_low = farthest(colour - level[low])
-        nearer = np.where(far_high < far_low, high, low)
-        joins = (high > 0) & (np.minimum(far_high, far_low) <= reach[nearer])
-        flat[where[joins]] = nearer[joins]
-        where, colour = where[~joins], colour[~joins]
+        flat[where[front[joins]]] = high[joins]
+        stays = np.ones(len(where), bool)
+        stays[front[joins]] = False
+        where, colour = where[stays], colour[stays]
+
+
+def _neighbours(labels: Labels, where: IntArray, turn: int) -> tuple[Labels, Labels]:
+    """Largest and smallest label, unknown aside, next to each pixel; 0 where there is none.
+
+    Crosses and squares take turns, which makes waves round.
+    """
+    kernel = cv2.getStructuringElement(cv2.MORPH_CROSS if turn % 2 else cv2.MORPH_RECT, (3, 3))
+    high = cv2.dilate(labels, kernel).ravel()[where]
+    # Unknown is 0 and wraps to the largest value, so that the minimum skips it.
+    low = cv2.erode(labels - np.uint16(1), kernel).ravel()[where] + np.uint16(1)
+    return high, low
 
 
 def _reach(level: FloatImage, limits: Thresholds | None) -> npt.NDArray[np.float32]:
@@ -266,26 +286,28 @@ def neighbour_pairs(labels: Labels, distance: int = 1) -> tuple[IntArray, IntArr
 
 
 def _merge(terraces: Terraces, limits: Thresholds) -> Terraces:
-    """Join neighbours of one colour that have no crack between them."""
+    """Join neighbours of one colour that have no crack between them; drop what stays small."""
     labels, level = terraces.labels, terraces.level
+    count = len(level)
     first, second = neighbour_pairs(labels)
-    parent = np.arange(len(level))
+    parent = np.arange(count)
     if len(first):
         parent = _join(terraces, first, second, _MERGE * float(limits.flat.max()))
-    area = np.bincount(labels.ravel(), minlength=len(level))
-    root_area = np.bincount(parent, area, len(level))
-    kept = np.flatnonzero((parent == np.arange(len(level))) & (root_area >= limits.min_area_px))
-    kept = kept[kept > 0]
-    number = np.zeros(len(level), np.uint16)
+    where = np.flatnonzero(labels)
+    value = labels.ravel()[where]
+    area = np.bincount(value, minlength=count)
+    whole = np.bincount(parent, area, count)
+    kept = np.flatnonzero(whole >= limits.min_area_px)
+    number = np.zeros(count, np.uint16)
     number[kept] = np.arange(1, len(kept) + 1)
     number = number[parent]
-    number[0] = 0
-    weight = np.maximum(area, 1)[:, None]
+    out = np.zeros_like(labels)
+    out.ravel()[where] = number[value]
     total = np.zeros((len(kept) + 1, 3))
-    np.add.at(total, number, level * weight)
+    np.add.at(total, number, level * area[:, None])
     mean = total / np.maximum(np.bincount(number, area, len(kept) + 1), 1)[:, None]
     mean[0] = 0
-    return Terraces(number[labels], mean, terraces.deviation, terraces.flat)
+    return Terraces(out, mean, terraces.deviation, terraces.flat)
 
 
 def _join(terraces: Terraces, first: IntArray, second: IntArray, tolerance: float) -> IntArray:

@@ -46,7 +46,8 @@ class Rules:
         Smallest share of the region that has its core's colour.
     min_sharpness : float
         Smallest step at the border, as a fraction of the region's level: a threshold that cuts
-        through a halo, a smear or a shadow leaves no step there.
+        through a halo, a smear or a shadow leaves no step there. Up to 0.3 more is asked of weak
+        regions, whose border noise alone makes a step.
     rim_radius_px : float
         A region narrower than this, along a stronger one with a colour mixed from it and the
         substrate, is that one's blurred rim.
@@ -55,7 +56,7 @@ class Rules:
     """
 
     min_radius_px: float = 2.5
-    min_uniformity: float = 0.45
+    min_uniformity: float = 0.6
     min_sharpness: float = 0.4
     rim_radius_px: float = 4.0
     doubt: float = 1.4
@@ -108,12 +109,11 @@ def find_flakes(
     substrate = background.at(levels.shape[:2])
     provenance = _provenance(micrograph, background, b, min_area_px, flat_field, rules)
     nothing = Detections.empty(micrograph.shape, provenance)
-    if not anything_differs(levels, substrate * np.float32(LEVELS), usable):
+    bare = substrate * np.float32(LEVELS)
+    if not anything_differs(levels, bare, usable):
         return nothing, background
     small_area = max(4, min_area_px // (b * b))
-    found = find_terraces(
-        levels, substrate * np.float32(LEVELS), background.noise * LEVELS, small_area, usable
-    )
+    found = find_terraces(levels, bare, background.noise * LEVELS, small_area, usable)
     if len(found) == 0:
         return nothing, background
     features = describe(found)
@@ -161,20 +161,21 @@ def _judge(
 ) -> tuple[BoolArray, IntArray, FloatArray]:
     """Which regions to keep, with which flags and which score."""
     radius = features.radius_px * binning
+    strength = np.abs(features.level / flat).max(axis=1)
     sharp = np.where(np.isnan(features.sharpness), 1.0, features.sharpness)
-    rim = features.rim_share > 0.3
+    steep = features.spread.max(axis=1) > 0.12 * np.abs(features.level).max(axis=1)
+    rim = (features.rim_share > 0.3) & (steep | (features.radius_px <= 1.5))
     margins = {
         Flag.EDGE_STRIP: np.where(rim, radius / rules.rim_radius_px, np.inf),
         Flag.RESIDUE: np.minimum(
             radius / rules.min_radius_px, features.uniformity / rules.min_uniformity
         ),
-        Flag.OUT_OF_FOCUS: sharp / rules.min_sharpness,
+        Flag.OUT_OF_FOCUS: sharp / (rules.min_sharpness + 0.3 * _ramp(strength, 4.0, 1.5)),
     }
     worst = np.min(list(margins.values()), axis=0)
     flags = np.zeros(len(radius), np.int64)
     for flag, margin in margins.items():
         flags |= np.where(margin < rules.doubt, int(flag), 0)
-    strength = np.abs(features.level / flat).max(axis=1)
     flags |= np.where(strength < 1.5, int(Flag.LOW_CONTRAST), 0)
     flags |= np.where(features.cut, int(Flag.TOUCHES_BORDER), 0)
     score = _ramp(worst, 0.8, 2.0) * _ramp(features.uniformity, 0.2, 0.9) * _ramp(strength, 0, 2.5)

@@ -1,0 +1,169 @@
+"""A smooth surface through the bare substrate that flakes do not bend.
+
+Works on a coarse grid of cells, in working levels (0 to 255). A polynomial follows the lamp, a
+glare model the light that bright flakes scatter around them, and a local mean of bare cells what is
+left, e.g. the corner of a round aperture.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.results import BoolArray, FloatArray
+from layerscope.ops.channels import farthest, within
+from layerscope.ops.illumination import FloatImage
+
+SAME_COLOUR = 0.12
+"""Two levels closer than this in log space are one colour: wider than 10 % vignetting."""
+
+_BOX = np.ones((3, 3), np.uint8)
+_GLARE_CELLS = (1.5, 4.0, 12.0)
+
+Mask = npt.NDArray[np.uint8]
+
+
+def fit_surface(
+    cells: FloatImage, flat: BoolArray, valid: BoolArray, start: FloatArray
+) -> tuple[FloatImage, BoolArray]:
+    """Substrate level on every cell.
+
+    Parameters
+    ----------
+    cells : ndarray of float32, (h, w, 3)
+    flat : ndarray of bool, (h, w)
+        Cells that may be bare substrate: even and specimen.
+    valid : ndarray of bool, (h, w)
+        Cells that are specimen at all.
+    start : ndarray, (3,)
+        Colour of the substrate somewhere in the field.
+
+    Returns
+    -------
+    surface : ndarray of float32, (h, w, 3)
+    bare : ndarray of bool, (h, w)
+        Cells taken for bare substrate.
+    """
+    surface = np.full(cells.shape, start, np.float32)
+    gate = np.maximum(SAME_COLOUR * (start + 4), 4.0)
+    for degree in (2, 2, 4, 4):
+        bare = flat & (within(cells - surface, gate) > 0)
+        if np.count_nonzero(bare) < 60:
+            return surface, bare
+        surface = _polynomial(cells, bare, degree)
+        gate = np.clip(4 * _spread(cells - surface, bare), 1.5, 6.0)
+    surface += _glare(cells - surface, valid, gate)
+    return _follow(cells, surface, valid, gate)
+
+
+def pixel_noise(levels: FloatImage, surface: FloatImage) -> FloatArray:
+    """Standard deviation of bare pixels, from differences of neighbours: no gradient enters.
+
+    Parameters
+    ----------
+    levels : ndarray of float32, (h, w, 3)
+    surface : ndarray of float32, (h', w', 3)
+        Substrate on its coarse grid.
+    """
+    rows = slice(None, None, 1 if levels.shape[0] < 300 else 8)
+    size = (levels.shape[1], levels.shape[0])
+    model = cv2.resize(surface, size, interpolation=cv2.INTER_LINEAR)[rows]
+    some = levels[rows]
+    near = farthest(some - model) < 8
+    pair = near[:, 2:] & near[:, :-2]
+    if np.count_nonzero(pair) < 50:
+        return np.full(3, 1.0)
+    step = np.abs(some[:, 2:] - some[:, :-2])
+    # Mean, not median: differences of 8-bit data are a few integers. E|x - y| = 2 sd / sqrt(pi).
+    mean = [float(step[..., c][pair].mean()) for c in range(3)]
+    return np.maximum(np.array(mean) * np.sqrt(np.pi) / 2, 0.15)
+
+
+def surface_se(
+    cells: FloatImage, surface: FloatImage, bare: BoolArray, noise: FloatArray
+) -> FloatArray:
+    """Robust sd of bare cells about the surface: shading that it does not follow."""
+    return _spread(cells - surface, bare) if np.count_nonzero(bare) >= 60 else noise
+
+
+def _spread(residual: FloatImage, bare: BoolArray) -> FloatArray:
+    where = np.flatnonzero(bare)
+    some = np.abs(residual.reshape(-1, 3)[where[:: max(1, len(where) // 4000)]])
+    return 1.4826 * np.array([float(np.median(some[:, c])) for c in range(3)])
+
+
+def _polynomial(cells: FloatImage, fit: BoolArray, degree: int) -> FloatImage:
+    """Least-squares surface of Legendre polynomials through the cells `fit`, weakly ridged."""
+    axes = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in fit.shape]
+    y, x = (np.polynomial.legendre.legvander(axis, degree) for axis in axes)
+    orders = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+    where = np.flatnonzero(fit)
+    where = where[:: max(1, len(where) // 3000)]
+    rows, columns = np.divmod(where, fit.shape[1])
+    design = np.stack([y[rows, i] * x[columns, j] for i, j in orders], axis=1)
+    ridge = np.array([1e-9 if i + j == 0 else 1e-3 * (i + j) ** 2 for i, j in orders])
+    solution = np.linalg.solve(
+        design.T @ design + np.diag(ridge * len(where)),
+        design.T @ cells.reshape(-1, 3)[where].astype(float),
+    )
+    out = np.empty(cells.shape, np.float32)
+    for channel in range(3):
+        grid = np.zeros((degree + 1, degree + 1))
+        for (i, j), value in zip(orders, solution[:, channel], strict=True):
+            grid[i, j] = value
+        out[..., channel] = y @ grid @ x.T
+    return out
+
+
+def _smooth(image: FloatImage, sigma: float) -> FloatImage:
+    """Gaussian blur; wide ones on a smaller grid, at a tenth of the time."""
+    shrink = max(1, int(sigma // 2))
+    size = (image.shape[1], image.shape[0])
+    small = (max(1, size[0] // shrink), max(1, size[1] // shrink))
+    if shrink > 1:
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    image = cv2.GaussianBlur(image, (0, 0), sigma / shrink)
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) if shrink > 1 else image
+
+
+def _glare(residual: FloatImage, valid: BoolArray, gate: FloatArray) -> FloatImage:
+    """Light that flakes scatter onto the substrate around them.
+
+    Per channel, the residual of bare cells is regressed on the flakes' deviation blurred by
+    1.5, 4 and 12 cells. Beside large white flakes it reaches 2 % of white: a monolayer's contrast.
+    """
+    off = cv2.bitwise_not(within(residual, 1.5 * gate)) | np.where(valid, 0, 255).astype(np.uint8)
+    fit = np.flatnonzero(cv2.dilate(off, _BOX) == 0)
+    fit = fit[:: max(1, len(fit) // 6000)]
+    if not off.any() or len(fit) < 200:
+        return np.zeros_like(residual)
+    source = cv2.copyTo(residual, off)
+    spread = [_smooth(source, sigma) for sigma in _GLARE_CELLS]
+    sampled = [s.reshape(-1, 3)[fit].astype(float) for s in spread]
+    target = residual.reshape(-1, 3)[fit].astype(float)
+    share = np.empty((len(spread), 3), np.float32)
+    for channel in range(3):
+        design = np.stack([s[:, channel] for s in sampled], axis=1)
+        normal = design.T @ design
+        ridge = 0.01 * np.trace(normal) / len(spread) + 1e-6
+        solution = np.linalg.solve(normal + ridge * np.eye(3), design.T @ target[:, channel])
+        share[:, channel] = np.clip(solution, 0, 0.5)
+    return np.asarray(sum(w * s for w, s in zip(share, spread, strict=True)), np.float32)
+
+
+def _follow(
+    cells: FloatImage, surface: FloatImage, valid: BoolArray, gate: FloatArray
+) -> tuple[FloatImage, BoolArray]:
+    """Add the local mean of the residual of bare cells; inside flakes it fades to nothing."""
+    specimen = np.where(valid, 255, 0).astype(np.uint8)
+    bare = specimen
+    for sigma in (8.0, 4.0):
+        residual = cells - surface
+        near = within(residual, gate) & specimen
+        flake = cv2.morphologyEx(cv2.bitwise_not(near), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        bare = cv2.bitwise_not(cv2.dilate(flake, np.ones((5, 5), np.uint8))) & near
+        total = _smooth(cv2.copyTo(residual, bare), sigma)
+        mass = _smooth((bare > 0).astype(np.float32), sigma)
+        surface = surface + total / (mass + np.float32(0.1))[..., None]
+    return np.maximum(surface, np.float32(1e-3)), bare > 0
