@@ -1,0 +1,44 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from layerscope.errors import InputError
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content` to `path` through a temporary file in the same folder.
+
+    A reader, a full disk or a crash never meets half a file.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or cannot be written.
+    """
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    except OSError as reason:
+        raise InputError(f"cannot write {target}: {reason.strerror}; give another folder") from None
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes files that only their owner reads; results are meant to be shared.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except OSError as reason:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"cannot write {target}: {reason.strerror}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
