@@ -6,9 +6,11 @@ or folds space by more than 0.5 to 1.5: what is far in colour stays far in the e
 distance there can say "unknown" (Mukhoti et al., CVPR 2023, arXiv 2102.11582; Uslu et al.,
 Digital Discovery 4, 3744 (2025)).
 
-There is one trainer, without torch: the network has 1.2 thousand parameters and the gradient is
-30 lines, checked against finite differences and against torch in the tests. See `amm` for the
-measured times.
+There is one trainer, without torch: the network has 1.2 thousand parameters, its gradient is 30
+lines, and the tests check it against finite differences and against torch. Measured on one core:
+600 steps of 256 samples take 0.2 s here and 0.8 s in torch 2.13, 100 steps of the published
+10 000 samples 0.9 and 0.8 s. More or larger steps than 600 x 256 gained nothing (held-out accuracy
+within 0.001 up to 1500 x 512, and less with 6 % wrong labels).
 """
 
 from __future__ import annotations
@@ -85,8 +87,8 @@ class Schedule:
         Upper bound of each weight's spectral norm; None leaves weights free.
     """
 
-    steps: int = 1500
-    batch: int = 512
+    steps: int = 600
+    batch: int = 256
     learning_rate: float = 0.01
     dropout: float = 0.1
     spectral_norm: float | None = 0.5
