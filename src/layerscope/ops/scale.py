@@ -1,0 +1,153 @@
+"""How large a pixel is: what the user says, a magnification table, metadata, or a burnt-in bar."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from layerscope.core.micrograph import Micrograph, PixelSize, parse_length_nm
+from layerscope.errors import InputError, UnknownName
+from layerscope.ops.scale_bar import ScaleBar, find_scale_bar, mask_annotations
+from layerscope.ops.scale_text import read_scale_bar_length
+
+__all__ = [
+    "ScaleBar",
+    "find_scale_bar",
+    "load_magnification_table",
+    "mask_annotations",
+    "read_scale_bar_length",
+    "resolve_pixel_size",
+]
+
+Table = Mapping[str, PixelSize]
+
+
+def resolve_pixel_size(
+    micrograph: Micrograph,
+    *,
+    pixel_size: str | PixelSize | None = None,
+    objective: str | None = None,
+    magnification_table: str | os.PathLike[str] | Mapping[str, str] | Table | None = None,
+    scale_bar_length: str | None = None,
+) -> Micrograph:
+    """Give a micrograph the best pixel size that is known, and its source.
+
+    The first of these that is there decides: `pixel_size`, `objective` in
+    `magnification_table`, the file's metadata, the burnt-in scale bar. None of them: the pixel
+    size stays None, never a silent guess.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+    pixel_size : str or PixelSize, optional
+        Such as ``"0.3844um"``, per pixel.
+    objective : str, optional
+        A name in the table, such as ``"20x"``.
+    magnification_table : path or mapping, optional
+        See `load_magnification_table`; or names to lengths such as ``{"20x": "0.3844um"}``.
+    scale_bar_length : str, optional
+        Length of the burnt-in bar, such as ``"10um"``, where its text cannot be read.
+
+    Raises
+    ------
+    InputError
+        If a length cannot be understood, an objective comes without a table, or
+        `scale_bar_length` is given for an image on which no bar is found.
+    UnknownName
+        If the table has no such objective; the nearest names are offered.
+    """
+    if pixel_size is not None:
+        given = pixel_size if isinstance(pixel_size, PixelSize) else PixelSize.parse(pixel_size)
+        return _with_scale(micrograph, given)
+    if objective is not None or magnification_table is not None:
+        return _with_scale(micrograph, _from_table(objective, magnification_table))
+    if micrograph.pixel_size is not None:
+        return micrograph
+    found = _from_bar(micrograph, scale_bar_length)
+    return micrograph if found is None else _with_scale(micrograph, found)
+
+
+def load_magnification_table(path: str | os.PathLike[str]) -> dict[str, PixelSize]:
+    """Read pixel sizes by objective from a TOML file.
+
+    ::
+
+        [objectives]
+        "20x" = "0.3844um"
+        "100x" = "76.9nm"
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not TOML, or an entry is no length.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+        raise InputError(f"magnification table {path}: {reason}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"magnification table {path}: not TOML ({error})") from error
+    objectives = content.get("objectives")
+    if not isinstance(objectives, dict) or not objectives:
+        raise InputError(f'magnification table {path}: expected [objectives] with "20x" = "0.38um"')
+    return _parsed_table(objectives, path.name)
+
+
+def _parsed_table(objectives: Mapping[str, object], source: str) -> dict[str, PixelSize]:
+    table = {}
+    for name, value in objectives.items():
+        if isinstance(value, PixelSize):
+            table[name] = value
+        elif isinstance(value, str):
+            table[name] = PixelSize.parse(value, f"magnification table {source}: {name}")
+        else:
+            raise InputError(f'{source}: {name} = {value!r}; expected a length in quotes, "0.38um"')
+    return table
+
+
+def _from_table(
+    objective: str | None, table: str | os.PathLike[str] | Mapping[str, str] | Table | None
+) -> PixelSize:
+    if objective is None:
+        raise InputError("a magnification table needs an objective: --objective 20x")
+    if table is None:
+        raise InputError(f"objective {objective} needs a magnification table: TOML, [objectives]")
+    known = (
+        _parsed_table(table, "given")
+        if isinstance(table, Mapping)
+        else load_magnification_table(table)
+    )
+    folded = {name.casefold(): size for name, size in known.items()}
+    if objective.casefold() not in folded:
+        raise UnknownName.of("objective", objective, known)
+    return folded[objective.casefold()]
+
+
+def _from_bar(micrograph: Micrograph, length: str | None) -> PixelSize | None:
+    given_nm = None if length is None else parse_length_nm(length)
+    bar = find_scale_bar(micrograph)
+    if bar is None:
+        if length is not None:
+            raise InputError(
+                f"{micrograph.name}: a scale bar of {length} was announced but none is found; "
+                "give --pixel-size instead"
+            )
+        return None
+    if given_nm is not None:
+        size_nm, source = given_nm / bar.length_px, f"{length} given by the user"
+    else:
+        read = read_scale_bar_length(micrograph, bar)
+        if read is None:
+            return None
+        size_nm, source = read[0] / bar.length_px, f"{read[0]:g} nm read, confidence {read[1]:.2f}"
+    return PixelSize(size_nm, size_nm, f"scale bar of {bar.length_px:.1f} px, {source}")
+
+
+def _with_scale(micrograph: Micrograph, size: PixelSize) -> Micrograph:
+    parameters = {"y_nm": size.y_nm, "x_nm": size.x_nm, "source": size.source}
+    return replace(micrograph.after("resolve_pixel_size", parameters), pixel_size=size)

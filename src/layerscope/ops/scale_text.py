@@ -1,0 +1,286 @@
+"""Read the few words that stand beside a scale bar: "10 µm", "200 nm", "0.5 mm".
+
+Glyphs are separated as connected pieces of the bar's colour and compared, by normalised
+correlation, with the same characters drawn in the fonts that come with matplotlib and OpenCV. The
+grammar, a number and a unit, leaves few candidates per place. An answer is given only when every glyph is sure.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.micrograph import Micrograph, parse_length_nm
+from layerscope.ops.scale_bar import Box, Levels, ScaleBar, ink_of, levels_of
+
+Ink = npt.NDArray[np.float32]
+
+_SIDE = 20
+_SURE, _SURE_ODD, _MARGIN = 0.62, 0.72, 0.03
+# Thin strokes of small print have little ink; at a low threshold bold letters touch.
+_INK = (0.5, 0.35)
+_DIGITS = "0123456789"
+_UNITS = ("nm", "µm", "um", "mm")
+_FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSansMono",
+          "DejaVuSansMono-Bold", "STIXGeneral", "STIXGeneralBol")  # fmt: skip
+_HERSHEY = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_PLAIN,
+            cv2.FONT_HERSHEY_COMPLEX)  # fmt: skip
+
+
+class Glyph(NamedTuple):
+    """One connected piece of ink, in image coordinates."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    ink: Ink
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+
+def read_scale_bar_length(micrograph: Micrograph, bar: ScaleBar) -> tuple[float, float] | None:
+    """Length that the text beside `bar` gives.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+    bar : ScaleBar
+        From `find_scale_bar`.
+
+    Returns
+    -------
+    (length_nm, confidence) or None
+        Confidence is the correlation of the least sure glyph, 0 to 1. None where any glyph is
+        in doubt or the text is no number with nm, um or mm: then the user has to give it.
+    """
+    sure = _readings(levels_of(micrograph), bar)
+    best = max(sure, key=lambda r: r[1], default=None)
+    # Two readings that differ: one of them is not the bar's.
+    return best[:2] if best is not None and len({r[0] for r in sure}) == 1 else None
+
+
+def with_text(levels: Levels, bar: ScaleBar) -> ScaleBar:
+    """Return `bar` with the box of its text: a line that can be read, else the nearest one."""
+    read = max(_readings(levels, bar), key=lambda r: r[1], default=None)
+    if read is not None:
+        return replace(bar, text_box=read[2])
+    lines = _lines(levels, bar, _INK[0])
+    return replace(bar, text_box=_box_of(lines[0])) if lines else bar
+
+
+def is_readable(levels: Levels, bar: ScaleBar) -> bool:
+    """Whether some line beside `bar` is surely a length."""
+    return bool(_readings(levels, bar))
+
+
+def _readings(levels: Levels, bar: ScaleBar) -> list[tuple[float, float, Box]]:
+    """Length in nm, confidence and box of every line that is sure, at every ink threshold."""
+    found = []
+    for ink in _INK:
+        for line in _lines(levels, bar, ink):
+            read = _read_line(line)
+            if read is not None:
+                found.append((*read, _box_of(line)))
+    return found
+
+
+def _lines(levels: Levels, bar: ScaleBar, least_ink: float) -> list[list[Glyph]]:
+    """Rows of two or more glyphs of the bar's colour, nearest to the bar first."""
+    remaining = sorted(_glyphs(levels, bar, least_ink), key=lambda g: g.left)
+    lines = []
+    while remaining:
+        line = [remaining.pop(0)]
+        for glyph in list(remaining):
+            if _continues(line, glyph):
+                line.append(glyph)
+                remaining.remove(glyph)
+        if 2 <= len(line) <= 9 and max(g.height for g in line) >= 6:
+            lines.append(line)
+    return sorted(lines, key=lambda line: _gap(_box_of(line), bar.box))
+
+
+def _glyphs(levels: Levels, bar: ScaleBar, least_ink: float) -> list[Glyph]:
+    top, left, bottom, right = bar.box
+    up, aside = int(np.clip(bar.length_px, 40, 160)), int(np.clip(1.5 * bar.length_px, 80, 320))
+    height, width = levels.shape[:2]
+    y0, y1 = max(top - up, 0), min(bottom + up, height)
+    x0, x1 = max(left - aside, 0), min(right + aside, width)
+    ink = ink_of(levels[y0:y1, x0:x1], bar)
+    ink[max(top - 1 - y0, 0) : bottom + 1 - y0, left - x0 - 1 : right + 1 - x0] = (
+        0  # µ may touch it
+    )
+    binary = (ink > least_ink).astype(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
+    found = []
+    for x, y, w, h, area in stats[1:count].tolist():
+        inside = x > 0 and y > 0 and x + w < x1 - x0 and y + h < y1 - y0
+        # A point in small print is 2 px; a letter is at most four times as wide as high ("mm").
+        if inside and area >= 2 and w <= 4 * h and h <= 100:
+            found.append(Glyph(y0 + y, x0 + x, y0 + y + h, x0 + x + w, ink[y : y + h, x : x + w]))
+    return found
+
+
+def _continues(line: list[Glyph], glyph: Glyph) -> bool:
+    """Whether `glyph`, further right, stands on the line: near, alike in height, overlapping."""
+    tall = max(g.height for g in line)
+    top, bottom = min(g.top for g in line), max(g.bottom for g in line)
+    gap = glyph.left - max(g.right for g in line)
+    overlap = min(bottom, glyph.bottom) - max(top, glyph.top)
+    alike = glyph.height <= 1.6 * tall and (glyph.height >= 0.4 * tall or _is_point(glyph, line))
+    return -1 <= gap <= 1.1 * max(tall, glyph.height) and overlap >= 0.6 * glyph.height and alike
+
+
+def _is_point(glyph: Glyph, line: list[Glyph]) -> bool:
+    tall = max(g.height for g in line)
+    size = max(glyph.width, glyph.height)
+    small = 0.08 * tall <= min(glyph.width, glyph.height) and size <= max(0.32 * tall, 2)
+    return small and abs(glyph.bottom - line[0].bottom) <= max(0.12 * tall, 1.5)
+
+
+def _box_of(line: list[Glyph]) -> Box:
+    return (
+        min(g.top for g in line),
+        min(g.left for g in line),
+        max(g.bottom for g in line),
+        max(g.right for g in line),
+    )
+
+
+def _gap(a: Box, b: Box) -> float:
+    rows = max(a[0] - b[2], b[0] - a[2], 0)
+    columns = max(a[1] - b[3], b[1] - a[3], 0)
+    return float(np.hypot(rows, columns))
+
+
+def _read_line(line: list[Glyph]) -> tuple[float, float] | None:
+    """Length in nm and confidence, over the ways to split the line into number and unit."""
+    answers = [_read_split(line[:-1], line[-1:]), _read_split(line[:-2], line[-2:])]
+    sure = [a for a in answers if a is not None]
+    return max(sure, key=lambda a: a[1], default=None)
+
+
+def _read_split(number: list[Glyph], unit: list[Glyph]) -> tuple[float, float] | None:
+    if not number or number[0].height < 6:
+        return None
+    digits = [g for g in number if not _is_point(g, [number[0]])]
+    cap = float(np.median([g.height for g in digits]))
+    if any(abs(g.height - cap) > max(0.12 * cap, 1.5) for g in digits):
+        return None
+    name, sure = _read_unit(unit, cap, number[0].bottom)
+    text = ""
+    for glyph in number:
+        if _is_point(glyph, [number[0]]):
+            text += "."
+            continue
+        digit, score = _best(glyph, _DIGITS)
+        text, sure = text + digit, min(sure, score)
+    return _checked(text, name, sure)
+
+
+def _checked(text: str, unit: str, sure: float) -> tuple[float, float] | None:
+    """Accept what is sure: more readily the 1, 2, 5 that programs choose."""
+    if not unit or text.count(".") > 1 or text[0] == "." or text[-1] == "." or len(text) > 5:
+        return None
+    if text[0] == "0" and not text.startswith("0."):
+        return None
+    leading = text.replace(".", "").strip("0")
+    if sure < (_SURE if leading in ("1", "2", "5") else _SURE_ODD):
+        return None
+    return parse_length_nm(f"{text} {unit}"), sure
+
+
+def _read_unit(unit: list[Glyph], cap: float, baseline: int) -> tuple[str, float]:
+    """Name and score of a unit of one (letters touching) or two pieces; "" if it is none."""
+    last = unit[-1]
+    if not 0.5 * cap <= last.height <= 1.45 * cap:
+        return "", 0.0
+    if len(unit) == 1:
+        return _best(last, _UNITS) if last.width > 1.1 * last.height else ("", 0.0)
+    first = unit[0]
+    m_score = _best(last, ("m",))[1]
+    standing = abs(last.bottom - baseline) <= max(0.15 * cap, 2)
+    if not standing or not 0.5 * cap <= first.height <= 1.45 * cap:
+        return "", 0.0
+    below = first.bottom - last.bottom
+    letters: tuple[str, ...] = ("n", "u", "m") if below <= max(0.1 * cap, 1) else ("µ",)
+    letter, score = _best(first, letters)
+    return letter + "m", min(score, m_score)
+
+
+def _best(glyph: Glyph, names: tuple[str, ...] | str) -> tuple[str, float]:
+    """Best of `names` for a glyph; its score is cut to 0 when another is as good."""
+    vector, shape = _normal(glyph.ink), np.log(glyph.width / glyph.height)
+    scores = {}
+    for name in names:
+        vectors, shapes = _templates(name)
+        # 0.35 per factor e of aspect: fonts differ by up to 1.5, 1 and 0 by more.
+        scores[name] = float((vectors @ vector - 0.35 * np.abs(shapes - shape)).max())
+    ranked = sorted(scores, key=lambda n: scores[n], reverse=True)
+    first = ranked[0]
+    rivals = [n for n in ranked[1:] if n.replace("u", "µ") != first.replace("u", "µ")]
+    if rivals and scores[first] - scores[rivals[0]] < _MARGIN:
+        return first, 0.0
+    return first, scores[first]
+
+
+@functools.cache
+def _templates(name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Return normal vectors (n, _SIDE**2) and log aspects (n,) of `name` in every font."""
+    drawn = [_drawn_truetype(name, font) for font in _FONTS]
+    if name.isascii():
+        drawn += [_drawn_hershey(name, face, bold) for face in _HERSHEY for bold in (1, 3)]
+    crops = [_cropped(ink) for ink in drawn if ink.any()]
+    vectors = np.array([_normal(ink) for ink in crops])
+    return vectors, np.array([np.log(ink.shape[1] / ink.shape[0]) for ink in crops])
+
+
+def _drawn_truetype(name: str, font: str) -> Ink:
+    from PIL import Image, ImageDraw, ImageFont
+
+    spec = find_spec("matplotlib")
+    if spec is None or spec.origin is None:
+        return np.zeros((1, 1), np.float32)
+    file = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{font}.ttf"
+    canvas = Image.new("L", (48 * len(name) + 48, 96))
+    ImageDraw.Draw(canvas).text((16, 16), name, 255, ImageFont.truetype(str(file), 48))
+    ink: Ink = np.asarray(canvas, np.float32) / np.float32(255)
+    return ink
+
+
+def _drawn_hershey(name: str, face: int, thickness: int) -> Ink:
+    canvas = np.zeros((110, 60 * len(name) + 60), np.uint8)
+    cv2.putText(canvas, name, (20, 75), face, 2.0, 255, thickness, cv2.LINE_AA)
+    ink: Ink = canvas.astype(np.float32) / np.float32(255)
+    return ink
+
+
+def _cropped(ink: Ink) -> Ink:
+    rows, columns = np.flatnonzero((ink > 0.5).any(1)), np.flatnonzero((ink > 0.5).any(0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _normal(ink: Ink) -> npt.NDArray[np.float32]:
+    """Ink on a square grid, softened, with zero mean and unit norm."""
+    shrink = max(ink.shape) > _SIDE
+    size = (_SIDE, _SIDE)
+    square = cv2.resize(ink, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    soft = cv2.GaussianBlur(square, (0, 0), 1.0)
+    centred = (soft - soft.mean()).ravel()
+    normal: npt.NDArray[np.float32] = centred / max(float(np.linalg.norm(centred)), 1e-6)
+    return normal
