@@ -1,0 +1,469 @@
+"""Optical micrographs of exfoliated flakes with exact truth.
+
+Flakes get their colours from the same thin-film physics as the analysis, but through lamps and
+cameras that it does not know (`layerscope.synth.camera`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.micrograph import Micrograph, Modality, PixelSize, Step
+from layerscope.core.results import CropMasks, FloatArray, IntArray
+from layerscope.errors import InputError
+from layerscope.physics.materials import Material, load
+from layerscope.physics.thin_film import Stack, flake_reflectance
+from layerscope.synth.camera import (
+    WAVELENGTH_NM,
+    FloatImage,
+    SynthCamera,
+    blur,
+    expose,
+    find_camera,
+    photograph,
+)
+from layerscope.synth.clutter import Clutter, strew
+from layerscope.synth.geometry import SMALLEST_TERRACE_PX, LayerMap, cleave_flake
+from layerscope.synth.signals import THICKEST_LAYERS, draw_layers, synth_signals, true_stack
+from layerscope.synth.truth import SynthImage, match_truth, write_set
+
+__all__ = [
+    "Illumination",
+    "SynthImage",
+    "draw_illumination",
+    "match_truth",
+    "synth_flakes",
+    "synth_set",
+    "synth_signals",
+    "write_set",
+]
+
+_CHANNEL_NM = (605.0, 535.0, 462.0)
+_POLYMER = Material(
+    "polymer", None, np.array([380.0, 760.0]), np.array([1.5, 1.5]), np.zeros(2), "",
+    "typical index of adhesive and of PMMA", "",
+)  # fmt: skip
+_POLYMER_NM: FloatArray = np.linspace(0, 400, 101)
+
+
+@dataclass(frozen=True)
+class Illumination:
+    """How evenly and how sharply the field is seen; images of one setup share it.
+
+    Attributes
+    ----------
+    vignetting : float
+        Loss of light at the corners, as a fraction.
+    centre : tuple of float
+        Centre of the vignetting, y and x, 0 to 1.
+    tilt : tuple of three (y, x) pairs
+        Relative change of light across the field, per channel.
+    aperture : float
+        Radius of a round field stop in half diagonals; 1.2 and more is out of sight.
+    defocus_px : float
+        Blur added to the diffraction limit, standard deviation.
+    gain : float
+        Drift of the exposure.
+    """
+
+    vignetting: float = 0.0
+    centre: tuple[float, float] = (0.5, 0.5)
+    tilt: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
+    aperture: float = 2.0
+    defocus_px: float = 0.0
+    gain: float = 1.0
+
+    def field(self, shape: tuple[int, int]) -> FloatImage:
+        """Relative light (H, W, 3) over the field, 1 at the centre of an even one."""
+        y = (np.arange(shape[0], dtype=np.float32) + 0.5) / shape[0]
+        x = (np.arange(shape[1], dtype=np.float32) + 0.5) / shape[1]
+        aspect = shape[0] / shape[1]
+        corner2 = np.float32((aspect**2 + 1) / 4)
+        dy = (y - np.float32(self.centre[0])) * np.float32(aspect)
+        dx = x - np.float32(self.centre[1])
+        r2 = (dy[:, None] ** 2 + dx[None, :] ** 2) / corner2
+        even = 1 - np.float32(self.vignetting) * (0.6 * r2 + 0.4 * r2**2)
+        if self.aperture < 1.2:
+            even /= 1 + np.exp((np.sqrt(r2) - np.float32(self.aperture)) / np.float32(0.02))
+        planes = [
+            even * (1 + np.float32(ty) * (y[:, None] - 0.5) + np.float32(tx) * (x[None, :] - 0.5))
+            for ty, tx in self.tilt
+        ]
+        return np.asarray(cv2.merge(planes) * np.float32(self.gain), np.float32)
+
+
+def draw_illumination(generator: np.random.Generator) -> Illumination:
+    """Illumination as uneven as on real micrographs: corners 0 to 4 % darker, tilt about 1 %."""
+    tilt = generator.normal(0, 0.008, 2)
+    tint = generator.normal(0, 0.003, (3, 2))
+    return Illumination(
+        vignetting=float(generator.gamma(2.0, 0.008)),
+        centre=(float(generator.normal(0.5, 0.05)), float(generator.normal(0.5, 0.05))),
+        tilt=tuple((float(a), float(b)) for a, b in tilt + tint),
+        aperture=float(generator.uniform(0.9, 1.0)) if generator.random() < 0.12 else 2.0,
+        defocus_px=float(abs(generator.normal(0.4, 0.3))),
+        gain=float(np.exp(generator.normal(0, 0.04))),
+    )
+
+
+def synth_flakes(
+    generator: np.random.Generator | int,
+    *,
+    material: str = "graphene",
+    substrate: str = "SiO2(90nm)/Si",
+    shape: tuple[int, int] = (1200, 1920),
+    n_flakes: int = 12,
+    camera: str | SynthCamera = "ccd_linear",
+    max_layers: int = 10,
+    thick_share: float = 0.35,
+    oxide_error_nm: float = 0.0,
+    pixel_size_nm: float = 384.4,
+    na: float = 0.45,
+    illumination: Illumination | None = None,
+    empty: bool = False,
+    clutter: float = 1.0,
+    noise: bool = True,
+    jpeg_quality: int | None = 92,
+    name: str = "synthetic",
+) -> SynthImage:
+    """One synthetic micrograph of exfoliated flakes.
+
+    Parameters
+    ----------
+    generator : numpy.random.Generator or int
+        Or a seed; the same seed gives the same bytes.
+    material, substrate : str
+        Names as in the `layerscope` command, e.g. ``"hBN"`` and ``"SiO2(285nm)/Si"``.
+    shape : tuple of int
+        Height and width in px.
+    n_flakes : int
+        How many are placed; fewer where there is no room.
+    camera : str or SynthCamera
+        Name in `layerscope.synth.camera.CAMERAS`.
+    max_layers : int
+        Longest step of thin flakes; thick ones have up to 300 layers.
+    thick_share : float
+        Share of flakes that are bulk; a third of the others have a bulk part along one side.
+    oxide_error_nm : float
+        True minus nominal thickness of the stack's tunable film.
+    pixel_size_nm, na : float
+        Of camera and objective: 384.4 nm and 0.45 for 20x.
+    illumination : Illumination, optional
+        Default: drawn.
+    empty : bool
+        No flakes and no crumbs: a bare part of the chip.
+    clutter : float
+        0 is a clean chip, 1 a usual, 2 a dirty one.
+    noise : bool
+        False switches shot and read noise off.
+    jpeg_quality : int or None
+        1 to 100: the pixels went through a JPEG file of that quality; None leaves them lossless.
+        Cameras with more than 8 bits are always lossless.
+    name : str
+        Name of the micrograph.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range; `UnknownName` for an unknown material or camera.
+    """
+    _check(shape, n_flakes, pixel_size_nm, jpeg_quality)
+    rng = np.random.default_rng(generator)
+    device, crystal, stack = (
+        find_camera(camera),
+        load(material),
+        true_stack(substrate, oxide_error_nm),
+    )
+    light = illumination or draw_illumination(rng)
+    count = 0 if empty else n_flakes
+    numbers = draw_layers(rng, count, max_layers=max_layers, thick_share=thick_share)
+    layers, flakes = _place_flakes(rng, shape, numbers, max_layers)
+    dirt = strew(rng, layers, clutter, max_layers=max_layers, crumbs=not empty)
+    bare, scene = _paint(device, crystal, stack, layers, dirt, na)
+    seen = _through_optics(device, scene, light, pixel_size_nm, na)
+    data = photograph(device, seen, rng, noise=noise)
+    data, encoded = _through_jpeg(data, None if device.bit_depth > 8 else jpeg_quality)
+    return _with_truth(
+        _micrograph(data, encoded, name, pixel_size_nm, device, stack, material, bare),
+        layers, flakes, crystal.require_layer_nm(), (crystal.name, substrate, device.name), encoded,
+    )  # fmt: skip
+
+
+def _check(
+    shape: tuple[int, int], n_flakes: int, pixel_size_nm: float, jpeg_quality: int | None
+) -> None:
+    if min(shape) < 16 or n_flakes < 0 or pixel_size_nm <= 0:
+        raise InputError(
+            f"shape {shape}, {n_flakes} flakes, {pixel_size_nm} nm per px: expected at least "
+            "16 x 16 px, zero or more flakes and a positive pixel size"
+        )
+    if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
+        raise InputError(f"JPEG quality {jpeg_quality}: expected 1 to 100, or None")
+
+
+def _place_flakes(
+    rng: np.random.Generator, shape: tuple[int, int], numbers: IntArray, max_layers: int
+) -> tuple[LayerMap, npt.NDArray[np.int32]]:
+    """Layer number and flake number per pixel; flakes keep apart, borders may cut them."""
+    layers, flakes = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    room = min(shape) / 3.2
+    for flake_id, number in enumerate(numbers.tolist(), start=1):
+        thin = number <= max_layers
+        median_px = 32 if thin else 45
+        radius = float(min(np.exp(rng.normal(np.log(median_px), 0.55)), room))
+        side = thin and rng.random() < 0.33
+        thick = int(np.exp(rng.uniform(np.log(15), np.log(THICKEST_LAYERS)))) if side else 0
+        flake = cleave_flake(
+            rng,
+            radius,
+            number,
+            max_layers=max_layers,
+            thick_layers=max(thick, max_layers + 1) * side,
+        )
+        if flake.size:
+            _place(rng, layers, flakes, flake, flake_id)
+    return layers, flakes
+
+
+def _place(
+    rng: np.random.Generator,
+    layers: LayerMap,
+    flakes: npt.NDArray[np.int32],
+    flake: LayerMap,
+    flake_id: int,
+) -> None:
+    """Put a flake where nothing is within 4 px; give up after 30 places."""
+    gap = 4
+    for _ in range(30):
+        height, width = flake.shape
+        top = int(rng.integers(-height // 4, layers.shape[0] - 3 * height // 4))
+        left = int(rng.integers(-width // 4, layers.shape[1] - 3 * width // 4))
+        wide = np.s_[
+            max(top - gap, 0) : top + height + gap, max(left - gap, 0) : left + width + gap
+        ]
+        if layers[wide].any():
+            continue
+        here = np.s_[max(top, 0) : top + height, max(left, 0) : left + width]
+        seen = layers[here].shape
+        part = flake[max(-top, 0) :, max(-left, 0) :][: seen[0], : seen[1]]
+        layers[here] = part
+        flakes[here] = np.where(part > 0, flake_id, 0)
+        return
+
+
+def _paint(
+    camera: SynthCamera,
+    crystal: Material,
+    stack: Stack,
+    layers: LayerMap,
+    dirt: Clutter,
+    na: float,
+) -> tuple[FloatArray, FloatImage]:
+    """Light of the bare substrate (3,) and of the scene (H, W, 3) before the optics."""
+    number = np.where(layers > 0, layers, dirt.crumbs)
+    steps = np.unique(np.append(number, 0))
+    nm = steps * crystal.require_layer_nm()
+    reflectance = flake_reflectance(crystal, nm, stack, WAVELENGTH_NM, na=na)
+    palette = expose(camera, reflectance, reflectance[0]).astype(np.float32)
+    table = np.zeros((int(steps[-1]) + 1, 3), np.float32)
+    table[steps] = palette
+    scene = table[number]
+    scene *= _edge_loss(number, crystal.require_layer_nm())[..., None] * dirt.factor[..., None]
+    if dirt.polymer_nm.any():
+        _coat(scene, camera, stack, dirt.polymer_nm, na)
+    return palette[0].astype(float), scene
+
+
+def _edge_loss(number: LayerMap, layer_nm: float) -> npt.NDArray[np.float32]:
+    """Light that the wall of a thick step scatters out of the objective: a dark line, 1 px wide."""
+    height_nm = number.astype(np.float32) * np.float32(layer_nm)
+    # Towards the lower side only, so that a terrace's own pixels keep their colour.
+    step_nm = cv2.dilate(height_nm, np.ones((3, 3), np.uint8)) - height_nm
+    return np.asarray(1 - 0.55 * (1 - np.exp(-np.maximum(step_nm - 8, 0) / 40)), np.float32)
+
+
+def _coat(
+    scene: FloatImage,
+    camera: SynthCamera,
+    stack: Stack,
+    polymer_nm: npt.NDArray[np.float32],
+    na: float,
+) -> None:
+    """Multiply the light under residue by what the polymer film changes."""
+    reflectance = flake_reflectance(_POLYMER, _POLYMER_NM, stack, WAVELENGTH_NM, na=na)
+    light = expose(camera, reflectance, reflectance[0])
+    under = polymer_nm > 0.02
+    for channel in range(3):
+        ratio = light[:, channel] / light[0, channel]
+        scene[..., channel][under] *= np.interp(polymer_nm[under], _POLYMER_NM, ratio)
+
+
+def _through_optics(
+    camera: SynthCamera, scene: FloatImage, light: Illumination, pixel_size_nm: float, na: float
+) -> FloatImage:
+    """Diffraction, defocus, the wide halo of bright parts, and uneven illumination."""
+    sharp = blur(scene, psf_sigma_px(pixel_size_nm, na, light.defocus_px))
+    if camera.glare > 0:
+        quarter = cv2.resize(sharp, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+        halo = cv2.resize(blur(quarter, (4.0, 4.0, 4.0)), sharp.shape[1::-1])
+        sharp = sharp + np.float32(camera.glare) * (halo - sharp)
+    return np.asarray(sharp * light.field((scene.shape[0], scene.shape[1])), np.float32)
+
+
+def psf_sigma_px(
+    pixel_size_nm: float, na: float, defocus_px: float = 0.0
+) -> tuple[float, float, float]:
+    """Standard deviation of the point-spread function in px, channels R, G, B.
+
+    A Gaussian of the Airy pattern's full width at half maximum, 0.51 wavelength / NA (Born & Wolf,
+    Principles of Optics, 7th ed., 8.5.2), widened by defocus in quadrature.
+    """
+    diffraction = [0.51 * wave / na / 2.3548 / pixel_size_nm for wave in _CHANNEL_NM]
+    red, green, blue = (float(np.hypot(s, defocus_px)) for s in diffraction)
+    return red, green, blue
+
+
+def _through_jpeg(
+    data: npt.NDArray[np.generic], quality: int | None
+) -> tuple[npt.NDArray[np.generic], bytes]:
+    if quality is None:
+        return data, b""
+    import simplejpeg
+
+    encoded = bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(data), quality, "RGB", "420"))
+    return np.asarray(simplejpeg.decode_jpeg(encoded, "RGB")), encoded
+
+
+def _micrograph(
+    data: npt.NDArray[np.generic],
+    encoded: bytes,
+    name: str,
+    pixel_size_nm: float,
+    camera: SynthCamera,
+    stack: Stack,
+    material: str,
+    bare: FloatArray,
+) -> Micrograph:
+    facts = {
+        "material": material,
+        "true_stack": str(stack),
+        "camera": camera.name,
+        "lamp": camera.lamp,
+        "tone": camera.tone,
+        "bare_light": tuple(round(float(v), 6) for v in bare),
+    }
+    return Micrograph(
+        data,
+        Modality.OPTICAL,
+        PixelSize(pixel_size_nm, pixel_size_nm, "synthetic"),
+        name=name,
+        white_level=camera.white_level,
+        sha256=hashlib.sha256(encoded).hexdigest() if encoded else "",
+        metadata=facts,
+        history=(Step("synthesise", facts),),
+    )
+
+
+def _with_truth(
+    micrograph: Micrograph,
+    layers: LayerMap,
+    flakes: npt.NDArray[np.int32],
+    layer_nm: float,
+    setup: tuple[str, str, str],
+    encoded: bytes,
+) -> SynthImage:
+    masks, flake_id, number = _terraces(layers, flakes)
+    material, substrate, camera = setup
+    return SynthImage(
+        micrograph, masks, flake_id, number, number * layer_nm, material, substrate, camera, encoded
+    )
+
+
+def _terraces(
+    layers: LayerMap, flakes: npt.NDArray[np.int32]
+) -> tuple[CropMasks, IntArray, IntArray]:
+    """Connected regions of one layer number, at least `SMALLEST_TERRACE_PX` large."""
+    boxes, crops, flake_id, number = [], [], [], []
+    whole = CropMasks.from_labels(flakes)
+    for (where, crop), box in zip(whole, whole.boxes, strict=True):
+        inside = np.where(crop, layers[where], 0)
+        for value in np.unique(inside[inside > 0]):
+            _, label, stats, _ = cv2.connectedComponentsWithStats(
+                (inside == value).astype(np.uint8), connectivity=4
+            )
+            for k in np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= SMALLEST_TERRACE_PX):
+                if k == 0:
+                    continue
+                x, y, width, height, _ = (int(v) for v in stats[k])
+                boxes.append((box[0] + y, box[1] + x, box[0] + y + height, box[1] + x + width))
+                crops.append(label[y : y + height, x : x + width] == k)
+                flake_id.append(int(flakes[where][crop][0]))
+                number.append(int(value))
+    masks = CropMasks(np.array(boxes, np.int64).reshape(-1, 4), tuple(crops), whole.shape)
+    return masks, np.array(flake_id, np.int64), np.array(number, np.int64)
+
+
+def synth_set(
+    seed: int,
+    n_images: int,
+    *,
+    material: str = "graphene",
+    substrate: str = "SiO2(90nm)/Si",
+    cameras: Sequence[str | SynthCamera] = ("ccd_linear",),
+    oxide_sd_nm: float = 0.0,
+    empty_share: float = 0.0,
+    shape: tuple[int, int] = (1200, 1920),
+    n_flakes: int = 12,
+    max_layers: int = 10,
+    thick_share: float = 0.35,
+    clutter: float = 1.0,
+    jpeg_quality: int | None = 92,
+) -> Iterator[SynthImage]:
+    """Micrographs as one session at the microscope gives them.
+
+    Each entry of `cameras` is a setup with its own illumination and true oxide; image i belongs to
+    setup ``i % len(cameras)``. Image i does not depend on `n_images`.
+
+    Parameters
+    ----------
+    seed : int
+    n_images : int
+    material, substrate : str
+    cameras : sequence of str or SynthCamera
+        One for a plain set, several for a folder that mixes setups.
+    oxide_sd_nm : float
+        Spread of the true oxide around the nominal one, one draw per setup.
+    empty_share : float
+        Share of images of bare chip.
+    shape, n_flakes, max_layers, thick_share, clutter, jpeg_quality
+        See `synth_flakes`; the number of flakes per image is Poisson around `n_flakes`.
+
+    Yields
+    ------
+    SynthImage
+        Named ``synthetic_0000`` and so on.
+    """
+    if n_images < 0 or not cameras:
+        raise InputError(
+            f"{n_images} images of {len(cameras)} cameras: expected 0 or more of 1 or more"
+        )
+    setups = []
+    for k in range(len(cameras)):
+        rng = np.random.default_rng([seed, 1, k])
+        setups.append((draw_illumination(rng), float(rng.normal(0, 1)) * oxide_sd_nm))
+    for i in range(n_images):
+        rng = np.random.default_rng([seed, 2, i])
+        illumination, oxide_error_nm = setups[i % len(cameras)]
+        yield synth_flakes(
+            rng, material=material, substrate=substrate, shape=shape, camera=cameras[i % len(cameras)],
+            n_flakes=int(rng.poisson(n_flakes)), max_layers=max_layers, thick_share=thick_share,
+            oxide_error_nm=oxide_error_nm, illumination=illumination, clutter=clutter,
+            empty=bool(rng.random() < empty_share), jpeg_quality=jpeg_quality,
+            name=f"synthetic_{i:04d}",
+        )  # fmt: skip
