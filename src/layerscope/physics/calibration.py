@@ -10,7 +10,7 @@ by smooth occupancy, and where neither decides, absolute numbers are withheld.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from layerscope.core.calibration import Calibration, SetupCalibration, Status
 from layerscope.core.results import FloatArray, IntArray, RegionSignal
 from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.physics.ladder import NAMES, LadderModel, Prior
-from layerscope.physics.materials import Material
+from layerscope.physics.materials import Material, load
 from layerscope.physics.mixture import (
     Colours,
     Occupancy,
@@ -43,6 +43,12 @@ _NOISE = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8])
 _STEP = np.array([1.0, 1.0, 1.0, 1.0, 0.02, 0.02, 0.005, 0.02, 0.005])
 _CAMERA_COLUMNS = (1, 2, 3, 4, 5, 7)
 _DRAWS = 12
+_WRONG_MATERIAL_NATS = 8.0  # twice that where both materials give the same numbers
+_MIN_REGIONS_FOR_MATERIAL = 8
+_COMMON_MATERIALS = ("graphene", "hBN", "MoS2", "WS2", "MoSe2", "WSe2")
+_MIN_LOG_PRIOR = -10.0
+_MAX_NOISE = 1.9
+_MAX_OUTLIERS = 0.35
 _SCREENED = 256
 _STARTS = 4
 
@@ -220,6 +226,21 @@ def _starts(problem: _Problem) -> list[FloatArray]:
     return [prior.mean, *draws[best]]
 
 
+def _other_materials(
+    colours: Colours, background: FloatArray, told: _Hypothesis, tone: ToneCurve
+) -> dict[str, _Fit]:
+    """Fit the common materials other than the one that was told, on the same stack."""
+    if len(colours) < _MIN_REGIONS_FOR_MATERIAL:
+        return {}
+    out = {}
+    for name in _COMMON_MATERIALS:
+        if name != told.model.material.name:
+            model = told.model.of_material(load(name))
+            found = _explore(colours, background, [replace(told, model=model)], tone)
+            out[name] = found[0]
+    return out
+
+
 def _distinct(fits: list[_Fit]) -> list[_Fit]:
     kept: list[_Fit] = []
     for fit in sorted(fits, key=lambda f: -f.log_evidence):
@@ -366,7 +387,8 @@ def _conclude(
 ) -> SetupCalibration:
     told = [f for f in per_tone[best_tone] if f.told_oxide]
     leader = told[0]
-    reasons, refused = _doubts(per_tone, best_tone, leader, hypotheses[0], tones)
+    others = _other_materials(colours, background, hypotheses[0], tones[best_tone])
+    reasons, refused = _doubts(per_tone, best_tone, hypotheses[0], tones, others)
     kept = [f for f in told if f.log_evidence > leader.log_evidence - 5][:3]
     share = np.exp([f.log_evidence - leader.log_evidence for f in kept])
     draws, weights = _draw(kept, share / share.sum(), hypotheses[0].prior)
@@ -376,12 +398,10 @@ def _conclude(
     sd = np.sqrt(np.tensordot(weights, (ladders - mean) ** 2, axes=1))
     status: Status = "refused" if refused else "relative" if reasons else "ok"
     diagnostics = {
+        "log_evidence": leader.log_evidence,
         "log_prior": leader.log_prior,
         "noise_scale": leader.noise,
-        "occupancy_decay": leader.occupancy.decay,
-        "thin_share": leader.occupancy.thin,
-        "thick_share": leader.occupancy.thick,
-        "outlier_share": leader.occupancy.outlier,
+        **{f"occupancy_{key}": value for key, value in asdict(leader.occupancy).items()},
     }
     n = len(colours)
     return SetupCalibration(
@@ -405,24 +425,80 @@ def _draw(fits: list[_Fit], share: FloatArray, prior: Prior) -> tuple[FloatArray
 def _doubts(
     per_tone: list[list[_Fit]],
     best_tone: int,
-    leader: _Fit,
     told: _Hypothesis,
     tones: list[ToneCurve],
+    others: dict[str, _Fit],
 ) -> tuple[list[str], bool]:
-    """Why absolute layer numbers cannot be given, and whether the fit is plainly wrong."""
-    doubts: list[str] = []
-    refused = False
-    n = len(leader.layers)
-    if n == 0:
-        return doubts, refused
-    for t, fits in enumerate(per_tone):
+    """Say why absolute layer numbers cannot be given, and whether the fit is plainly wrong."""
+    leader = _leader(per_tone[best_tone])
+    if len(leader.layers) == 0:
+        return [], False
+    layers = told.model.max_layers
+    rivals = _rival_doubts(per_tone, leader, layers, tones)
+    grave = _misfit_doubts(leader, others, layers)
+    grave += [text for text, wrong_oxide in rivals if wrong_oxide]
+    doubts = [text for text, wrong_oxide in rivals if not wrong_oxide]
+    doubts += _occupancy_doubts(leader, layers, tone_known=len(tones) == 1)
+    return grave + doubts, bool(grave)
+
+
+def _rival_doubts(
+    per_tone: list[list[_Fit]], leader: _Fit, max_layers: int, tones: list[ToneCurve]
+) -> list[tuple[str, bool]]:
+    """Find other oxides or tone curves that number the flakes differently and fit no worse."""
+    found = []
+    for tone, fits in zip(tones, per_tone, strict=True):
+        worst: dict[bool, tuple[float, _Fit]] = {}
         for f in fits:
             odds = f.log_evidence - leader.log_evidence - (0 if f.told_oxide else _WRONG_OXIDE_NATS)
-            if odds > np.log(_RIVAL_SHARE) and _differ(leader, f, told.model.max_layers):
-                name = f"tone {tones[t].name}, film {f.theta[0]:.0f} nm"
-                refused |= odds > 0 and not f.told_oxide
-                doubts.append(f"{name} explains the colours {'better' if odds > 0 else 'as well'}")
-    return doubts, refused
+            if odds > np.log(_RIVAL_SHARE) and _differ(leader, f, max_layers):
+                worst[f.told_oxide] = max(worst.get(f.told_oxide, (odds, f)), (odds, f), key=_first)
+        for odds, f in worst.values():
+            what = f"a {tone.name} tone curve with a film of {f.theta[0]:.0f} nm"
+            how = "better" if odds > 0 else "about as well"
+            text = f"{what} explains the colours {how} and gives other layer numbers"
+            found.append((text, odds > 0 and not f.told_oxide))
+    return found
+
+
+def _first(pair: tuple[float, _Fit]) -> float:
+    return pair[0]
+
+
+def _misfit_doubts(leader: _Fit, others: dict[str, _Fit], max_layers: int) -> list[str]:
+    found = []
+    seen = np.bincount(leader.layers[leader.layers >= 0])
+    varied = np.count_nonzero(seen >= 2) >= 3  # one colour alone fits some layer of anything
+    for name, fit in others.items():
+        other_numbers = _differ(leader, fit, max_layers)
+        needed = _WRONG_MATERIAL_NATS if other_numbers else 2 * _WRONG_MATERIAL_NATS
+        if varied and fit.log_evidence - leader.log_evidence > needed:
+            found.append(f"the colours fit {name} better: check the material")
+    if leader.log_prior < _MIN_LOG_PRIOR:
+        found.append("only a very unusual camera, lamp or film would show these colours")
+    if leader.noise > _MAX_NOISE:
+        found.append("the colours scatter too much around any ladder of this material")
+    outliers = float(np.mean(leader.layers < 0))
+    if outliers > _MAX_OUTLIERS:
+        found.append(f"{outliers:.0%} of the regions have colours off this material's ladder")
+    return found
+
+
+def _occupancy_doubts(leader: _Fit, max_layers: int, *, tone_known: bool) -> list[str]:
+    """Refuse what the ladder's occupation cannot decide: doubled and halved ladders."""
+    count = np.bincount(leader.layers[leader.layers >= 0], minlength=max_layers)[:max_layers]
+    odd, even = count[0::2].sum(), count[1::2].sum()
+    found = []
+    if even >= 10 and odd < 0.1 * even and np.count_nonzero(count[1::2] >= 2) > 1:
+        found.append("only even layer numbers: the ladder may be doubled")
+    consecutive = np.any((count[:-1] >= 2) & (count[1:] >= 2))
+    decided = consecutive and np.count_nonzero(count >= max(1, 0.08 * count.sum())) >= 3
+    if not tone_known and count.sum() > 0 and not decided:
+        found.append(
+            "the camera's tone curve is unknown and too few layer numbers are seen to tell it: "
+            "give --tone linear or --tone srgb"
+        )
+    return found
 
 
 def _differ(one: _Fit, other: _Fit, max_layers: int) -> bool:

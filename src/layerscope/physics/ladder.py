@@ -133,6 +133,11 @@ class LadderModel:
         low, high = np.floor(oxide_range_nm[0]), np.ceil(oxide_range_nm[1])
         self.oxide_nm: FloatArray = np.arange(max(low, 1.0), high + 1.5)
 
+    def of_material(self, material: Material) -> LadderModel:
+        """Return the same model for another material."""
+        span = (float(self.oxide_nm[0]), float(self.oxide_nm[-1]) - 1)
+        return LadderModel(material, self.stack, span, max_layers=self.max_layers, na=self.na)
+
     @cached_property
     def _table(self) -> tuple[FloatArray, FloatArray]:
         """Reflectance (O, 1 + K, W), and its change when each layer is 4 % thicker."""

@@ -2,14 +2,14 @@
 
 Each region's contrast is drawn around the colour of its layer number with a Student-t density
 (heavy tails: a few regions are always measured wrong), or it is an outlier. Layer numbers 1..N
-are occupied smoothly, pi_n ~ r^n: cleaved flakes come in all thicknesses, so a ladder that uses
-only even numbers pays for it, and that is what excludes the doubled ladder.
+are occupied smoothly, with one peak: cleaved flakes come in all thicknesses, so a ladder that
+uses only even numbers pays for it, and that is what excludes the doubled ladder.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from math import lgamma, log, pi
 
 import numpy as np
@@ -24,7 +24,6 @@ _LOG_T = lgamma((_NU + 3) / 2) - lgamma(_NU / 2) - 1.5 * log(_NU * pi)
 _SYSTEMATIC = np.array([0.010, 0.010, 0.018])  # R, G, B; measured class scatter, 5x the noise
 _RELATIVE = 0.05
 _OUTLIER_DENSITY = 1.0  # per unit contrast cubed
-_DECAY = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,34 +104,62 @@ class Rungs:
 
 @dataclass(frozen=True)
 class Occupancy:
-    """How often each thickness occurs: r^n over layers, then thick flakes, then outliers."""
+    """How often each thickness occurs: one peak over the layers, thick flakes, outliers.
 
-    decay: float = 0.8
+    Attributes
+    ----------
+    peak : float
+        Most frequent layer number m; pi_n ~ rise^(m - n) below it and fall^(n - m) above.
+    rise, fall : float
+    thin, thick, outlier : float
+        Shares of the three kinds; they add to one.
+    """
+
+    peak: float = 1.0
+    rise: float = 0.8
+    fall: float = 0.8
     thin: float = 0.6
     thick: float = 0.35
     outlier: float = 0.05
 
     def log_weights(self, max_layers: int, nodes: int) -> FloatArray:
         """Log prior weight (K + 1,) of each node, and of the outlier class."""
-        n = np.arange(1, max_layers + 1)
-        layers = self.decay**n
-        thick = np.full(nodes - max_layers, self.thick / max(nodes - max_layers, 1))
-        weights = np.concatenate([self.thin * layers / layers.sum(), thick, [self.outlier]])
-        return np.log(weights)
+        peak, rise, fall = (np.array([v]) for v in (self.peak, self.rise, self.fall))
+        layers = np.log(self.thin) + _log_peaked(peak, rise, fall, max_layers)[0]
+        share = self.thick / max(nodes - max_layers, 1)
+        thick = np.full(nodes - max_layers, np.log(share))
+        return np.concatenate([layers, thick, [np.log(self.outlier)]])
 
     def updated(self, responsibility: FloatArray, max_layers: int) -> Occupancy:
         """Most probable occupancy given responsibilities (n, K + 1), with five regions' prior."""
         count = responsibility.sum(axis=0)
-        layers = count[:max_layers]
-        n = np.arange(1, max_layers + 1)
-        score = [
-            np.sum(layers * (n * np.log(r) - np.log(np.sum(r**n)))) - (r - 0.8) ** 2 / 0.08
-            for r in _DECAY
-        ]
-        totals = np.array([layers.sum(), count[max_layers:-1].sum(), count[-1]])
-        share = (totals + 5 * np.array([0.6, 0.35, 0.05])) / (totals.sum() + 5)
-        thin, thick, outlier = (float(s) for s in share)
-        return Occupancy(float(_DECAY[int(np.argmax(score))]), thin, thick, min(outlier, 0.15))
+        peak, rise, fall = _shapes(max_layers)
+        score = _log_peaked(peak, rise, fall, max_layers) @ count[:max_layers] - 0.3 * peak
+        best = int(np.argmax(score))
+        totals = np.array([count[:max_layers].sum(), count[max_layers:-1].sum(), count[-1]])
+        share = totals + 5 * np.array([0.6, 0.35, 0.05])
+        share[2] = min(share[2], 0.15 * share.sum())
+        thin, thick, outlier = (float(s) for s in share / share.sum())
+        return Occupancy(
+            float(peak[best]), float(rise[best]), float(fall[best]), thin, thick, outlier
+        )
+
+
+@cache
+def _shapes(max_layers: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Every peak, rise and fall that is tried, each (S,)."""
+    grid = np.meshgrid(np.arange(1.0, max_layers + 1), (0.2, 0.5, 0.8), (0.2, 0.4, 0.6, 0.8, 0.95))
+    peak, rise, fall = (g.ravel() for g in grid)
+    return peak, rise, fall
+
+
+def _log_peaked(
+    peak: FloatArray, rise: FloatArray, fall: FloatArray, max_layers: int
+) -> FloatArray:
+    """Log share (S, N) of each layer number."""
+    above = np.arange(1, max_layers + 1) - peak[:, None]
+    log_pi = np.where(above < 0, -above * np.log(rise)[:, None], above * np.log(fall)[:, None])
+    return log_pi - np.log(np.exp(log_pi).sum(axis=1, keepdims=True))
 
 
 def joint_log_density(colours: Colours, rungs: Rungs, occupancy: Occupancy) -> FloatArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
 from layerscope.core.calibration import Calibration, SetupCalibration
@@ -72,9 +74,7 @@ def _node_posterior(
 ) -> FloatArray:
     """Probability (n, K + 1) of each thickness node, and of unknown."""
     d = fitted.diagnostics
-    occupancy = Occupancy(
-        d["occupancy_decay"], d["thin_share"], d["thick_share"], d["outlier_share"]
-    )
+    occupancy = Occupancy(**{f.name: d[f"occupancy_{f.name}"] for f in fields(Occupancy)})
     nodes = model.encoded(fitted.draws, tone, fitted.background)
     total = np.zeros((len(colours), nodes.shape[1] + 1))
     for node, weight in zip(nodes, fitted.weights, strict=True):
