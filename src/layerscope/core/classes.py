@@ -9,8 +9,9 @@ THICK_VALUE = 254
 UNKNOWN_VALUE = 255
 """Values of a layers image; 0 is no flake, 1..253 the number of layers."""
 
-# Okabe and Ito (2008): distinct with every common colour blindness; cold to warm with thickness.
-_LAYER_COLOURS = {1: (86, 180, 233), 2: (240, 228, 66), 3: (230, 159, 0), 4: (213, 94, 0)}
+# Okabe and Ito (2008): distinct with every common colour blindness; green to red with thickness.
+# Their blues are left out: thin graphene itself is blue on 90 nm oxide.
+_LAYER_COLOURS = {1: (0, 158, 115), 2: (240, 228, 66), 3: (230, 159, 0), 4: (213, 94, 0)}
 _MANY, _THICK, _UNKNOWN = (204, 121, 167), (170, 170, 170), (255, 255, 255)
 
 

@@ -73,7 +73,8 @@ def write_coco(
     Notes
     -----
     ``segmentation`` is compressed RLE, column-major; ``bbox`` is x, y, width, height; categories
-    are numbered as in `write_layers`. Beyond the standard, each entry has ``score`` and ``flake_id``.
+    are numbered as in `write_layers`. Beyond the standard, each entry has ``score`` and
+    ``flake_id``.
     """
     answers = [layer_numbers(image.detections) for image in images]
     classes = sorted({n for numbers in answers for n in numbers}, key=class_value)

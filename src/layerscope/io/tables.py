@@ -34,7 +34,8 @@ def write_table(
     -----
     CSV is UTF-8 with ``\n`` and seven digits per number; missing values are empty cells. Text that
     a spreadsheet would run as a formula (first character ``= + - @``, tab or return) is prefixed
-    with ``'``; numbers stay numbers. Parquet keeps full precision. The same table gives the same bytes.
+    with ``'``; numbers stay numbers. Parquet keeps full precision. The same table gives the same
+    bytes.
 
     Raises
     ------
