@@ -354,10 +354,12 @@ def _label_place(
     height, width = covered.shape[0] - 1, covered.shape[1] - 1
     inside = places[:, :2].min(axis=1) >= 0
     inside &= (places[:, 2] <= height) & (places[:, 3] <= width)
-    apart = (places[:, None, :2] >= taken[None, :, 2:]) | (
-        taken[None, :, :2] >= places[:, None, 2:]
+    after, ahead = (
+        places[:, None, :2] >= taken[None, :, 2:],
+        taken[None, :, :2] >= places[:, None, 2:],
     )
-    places = places[inside & apart.any(axis=2).all(axis=1)]
+    apart = np.logical_or(after, ahead).any(axis=2)
+    places = places[np.logical_and(inside, np.all(apart, axis=1))]
     if len(places) == 0:
         return None
     y0, x0, y1, x1 = places.T

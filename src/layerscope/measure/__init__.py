@@ -2,6 +2,16 @@
 
 from layerscope.measure.catalog import MEASUREMENTS
 from layerscope.measure.declare import Measurement, measurement
+from layerscope.measure.population import size_distribution, summarise_population
 from layerscope.measure.table import glossary, measure, table_columns
 
-__all__ = ["MEASUREMENTS", "Measurement", "glossary", "measure", "measurement", "table_columns"]
+__all__ = [
+    "MEASUREMENTS",
+    "Measurement",
+    "glossary",
+    "measure",
+    "measurement",
+    "size_distribution",
+    "summarise_population",
+    "table_columns",
+]
