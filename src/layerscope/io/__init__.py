@@ -15,6 +15,7 @@ import hashlib
 import os
 import stat
 import struct
+import tokenize
 import zlib
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -76,6 +77,7 @@ FORMATS: tuple[Format, ...] = (
 _DECODER_ERRORS = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, OSError,
     EOFError, SyntaxError, AssertionError, BufferError, MemoryError, struct.error, zlib.error,
+    tokenize.TokenError,  # from the header of a NumPy file
 )  # fmt: skip
 
 
@@ -151,20 +153,26 @@ def _read_bytes(path: Path, *, max_bytes: int) -> bytes:
     shown = " ".join(str(path).split())
     try:
         status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UnreadableFile(f"{shown}: a folder; expected an image file")
-        if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
-            raise UnreadableFile(f"{shown}: not a regular file; expected an image file")
-        if status.st_size > max_bytes:
-            raise UnreadableFile(f"{shown}: {status.st_size} bytes, over the limit of {max_bytes}")
-        data = path.read_bytes()
+        refusal = _refusal(status, max_bytes)
+        data = b"" if refusal else path.read_bytes()
     except OSError as error:
         raise UnreadableFile(f"{shown}: {_reason(error)}") from error
     except ValueError as error:  # a NUL in the name
         raise UnreadableFile(f"{shown!r}: not a file name") from error
-    if not data:
-        raise UnreadableFile(f"{shown}: empty (0 bytes); copy it again")
+    if refusal or not data:
+        raise UnreadableFile(f"{shown}: {refusal or 'empty (0 bytes); copy it again'}")
     return data
+
+
+def _refusal(status: os.stat_result, max_bytes: int) -> str:
+    """Why such a file is not even opened, or nothing."""
+    if stat.S_ISDIR(status.st_mode):
+        return "a folder; expected an image file"
+    if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
+        return "not a regular file; expected an image file"
+    if status.st_size > max_bytes:
+        return f"{status.st_size} bytes, over the limit of {max_bytes}"
+    return ""
 
 
 def _reason(error: OSError) -> str:

@@ -184,10 +184,10 @@ def decode_bmp(data: bytes, *, max_pixels: int) -> Micrograph:
     """
     from PIL import Image
 
+    width, height = _bmp_size(data)
+    # Palettes of 1 bit are unpacked to three bytes.
+    check_size(height, width, channel_bytes=3, stored_bytes=24 * len(data), max_pixels=max_pixels)
     with Image.open(io.BytesIO(data), formats=["BMP"]) as picture:
-        width, height = picture.size
-        stored = len(data) * (8 if picture.mode in ("1", "P") else 1)
-        check_size(height, width, channel_bytes=3, stored_bytes=stored, max_pixels=max_pixels)
         grey = picture.mode in ("1", "L")
         pixels = np.asarray(picture.convert("L" if grey else "RGB"))
         dpi = picture.info.get("dpi", (0.0, 0.0))
@@ -195,6 +195,15 @@ def decode_bmp(data: bytes, *, max_pixels: int) -> Micrograph:
     size = from_resolution(float(dpi[0]), float(dpi[1]), INCH_NM, "BMP resolution", notes)
     metadata = {"dpi": dpi, "mode": picture.mode}
     return build_micrograph(pixels, metadata=metadata, notes=notes, pixel_size=size)
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    """Width and height as the header declares them; the height is negative if rows run down."""
+    if len(data) < 26:
+        raise UnreadableFile("a Windows bitmap without an image header: truncated")
+    old = struct.unpack_from("<I", data, 14)[0] == 12
+    width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
+    return width, abs(height)
 
 
 def decode_npy(data: bytes, *, max_pixels: int) -> Micrograph:

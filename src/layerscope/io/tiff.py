@@ -110,8 +110,18 @@ def _check_page(page: Any, data: bytes, max_pixels: int) -> None:
         raise UnreadableFile(
             f"{missing or 'all'} of {len(ends)} strips or tiles of the TIFF are missing: truncated"
         )
+    held, needed = sum(page.databytecounts), _raw_bytes(page)
+    if page.compression == 1 and held < needed:  # tifffile would read on, past the strips
+        raise UnreadableFile(f"the strips hold {held} of the {needed} bytes of the image: damaged")
     if page.compression in _JPEG:
         _check_jpeg_segments(page, data)
+
+
+def _raw_bytes(page: Any) -> int:
+    """Bytes of the uncompressed image; every row starts at a byte."""
+    bits = page.bitspersample
+    per_row = page.imagewidth * page.samplesperpixel * (bits if isinstance(bits, int) else 0)
+    return int(page.imagelength) * ((per_row + 7) // 8)
 
 
 def _check_jpeg_segments(page: Any, data: bytes) -> None:
@@ -196,7 +206,7 @@ def _declared_white(page: Any, significant_bits: int | None, pixels: Array) -> f
 
 def _tags(page: Any) -> dict[str, Any]:
     """All tags as plain values, but for those that only say where the pixels lie."""
-    said = {}
+    said: dict[str, Any] = {}
     for tag in page.tags:
         if tag.code in _LAYOUT_TAGS or tag.count > 10_000_000:
             continue
@@ -205,7 +215,7 @@ def _tags(page: Any) -> dict[str, Any]:
             value = value.value
         elif isinstance(value, np.ndarray):
             value = value.tolist()
-        said[tag.name] = value
+        said.setdefault(tag.name, value)  # tifffile itself writes a second ImageDescription
     return said
 
 
