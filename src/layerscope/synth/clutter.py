@@ -117,8 +117,9 @@ def _add_residue(
     scale: float,
 ) -> None:
     """Faint cells bounded by thin lines, tape streaks, and drops."""
-    if generator.random() < 0.5:
-        polymer_nm += _faint_cells(generator, polymer_nm.shape, generator.uniform(0.5, 3.0))
+    if generator.random() < 0.4:
+        thin_nm = float(generator.uniform(0.15, 0.8))
+        polymer_nm += _faint_cells(generator, polymer_nm.shape, thin_nm)
     lines = np.zeros_like(polymer_nm)
     for track in tracks:
         if generator.random() < 0.7:
@@ -170,7 +171,7 @@ def _window(
     generator: np.random.Generator, shape: tuple[int, int], reach: float,
     centre: FloatArray | None = None,
 ) -> tuple[tuple[slice, slice], FloatMap, FloatMap] | None:  # fmt: skip
-    """A square part of the scene at random, and y, x from its centre."""
+    """Pick a square part of the scene, and y, x from its centre."""
     row, column = generator.uniform(0, 1, 2) * shape if centre is None else centre
     top, left = (max(int(v - reach), 0) for v in (row, column))
     bottom = min(int(row + reach) + 1, shape[0])

@@ -57,12 +57,13 @@ def cleave_flake(
 
 
 def outline(generator: np.random.Generator, radius_px: float, axis: float) -> FloatArray:
-    """Closed polygon (V, 2) of x, y: a plate cut along crystal directions, some edges torn.
+    """Draw a closed polygon (V, 2) of x, y: cut along crystal directions, some edges torn.
 
     Cleaved edges of hexagonal crystals lie at multiples of 30 degrees (armchair and zigzag),
     mostly at multiples of 60.
     """
-    stretch = generator.uniform(1.0, 2.0)
+    stretch = float(np.exp(abs(generator.normal(0, 0.75))))  # splinters are common
+    stretch = min(stretch, 6.0)
     polygon = radius_px * 2.2 * np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
     for _ in range(generator.integers(6, 10)):
         angle = _direction(generator, axis) + np.pi * generator.integers(0, 2)
@@ -151,7 +152,7 @@ def fill(polygon: FloatArray, margin_px: int = 3) -> npt.NDArray[np.bool_]:
 def _add_terraces(
     generator: np.random.Generator, layers: LayerMap, axis: float, max_layers: int
 ) -> LayerMap:
-    """Steps of 1, 2, 3 or more layers along lines across the flake."""
+    """Add steps of 1, 2, 3 or more layers along lines across the flake."""
     out = layers.copy()
     for _ in range(generator.choice([0, 1, 2, 3, 4], p=[0.3, 0.3, 0.2, 0.12, 0.08])):
         step = int(generator.choice([1, 2, 3, 4, 6], p=[0.5, 0.22, 0.12, 0.1, 0.06]))
@@ -164,7 +165,7 @@ def _add_terraces(
 
 
 def _add_thick_steps(generator: np.random.Generator, layers: LayerMap, axis: float) -> LayerMap:
-    """Steps of a few to tens of per cent of the thickness of a bulk piece."""
+    """Add steps of a few to tens of per cent of the thickness of a bulk piece."""
     out = layers.copy()
     for _ in range(generator.choice([0, 1, 2, 3], p=[0.4, 0.3, 0.2, 0.1])):
         side = _beyond_line(generator, layers > 0, axis, generator.uniform(0.1, 0.5))
@@ -233,7 +234,7 @@ def _punch(generator: np.random.Generator, layers: LayerMap, radius_px: float) -
 
 
 def _without_specks(layers: LayerMap) -> LayerMap:
-    """Give pieces smaller than `SMALLEST_TERRACE_PX` to their thickest neighbour or the substrate."""
+    """Give pieces under `SMALLEST_TERRACE_PX` to their thickest neighbour or the substrate."""
     out = layers.copy()
     for _ in range(3):
         specks = _specks(out)

@@ -44,6 +44,7 @@ __all__ = [
     "write_set",
 ]
 
+_GAP_PX = 4
 _CHANNEL_NM = (605.0, 535.0, 462.0)
 _POLYMER = Material(
     "polymer", None, np.array([380.0, 760.0]), np.array([1.5, 1.5]), np.zeros(2), "",
@@ -90,7 +91,7 @@ class Illumination:
         r2 = (dy[:, None] ** 2 + dx[None, :] ** 2) / corner2
         even = 1 - np.float32(self.vignetting) * (0.6 * r2 + 0.4 * r2**2)
         if self.aperture < 1.2:
-            even /= 1 + np.exp((np.sqrt(r2) - np.float32(self.aperture)) / np.float32(0.02))
+            even /= 1 + np.exp((np.sqrt(r2) - np.float32(self.aperture)) / np.float32(0.015))
         planes = [
             even * (1 + np.float32(ty) * (y[:, None] - 0.5) + np.float32(tx) * (x[None, :] - 0.5))
             for ty, tx in self.tilt
@@ -106,7 +107,7 @@ def draw_illumination(generator: np.random.Generator) -> Illumination:
         vignetting=float(generator.gamma(2.0, 0.008)),
         centre=(float(generator.normal(0.5, 0.05)), float(generator.normal(0.5, 0.05))),
         tilt=tuple((float(a), float(b)) for a, b in tilt + tint),
-        aperture=float(generator.uniform(0.9, 1.0)) if generator.random() < 0.12 else 2.0,
+        aperture=float(generator.uniform(1.0, 1.1)) if generator.random() < 0.12 else 2.0,
         defocus_px=float(abs(generator.normal(0.4, 0.3))),
         gain=float(np.exp(generator.normal(0, 0.04))),
     )
@@ -215,8 +216,8 @@ def _place_flakes(
     room = min(shape) / 3.2
     for flake_id, number in enumerate(numbers.tolist(), start=1):
         thin = number <= max_layers
-        median_px = 32 if thin else 45
-        radius = float(min(np.exp(rng.normal(np.log(median_px), 0.55)), room))
+        median_px = 30 if thin else 42
+        radius = float(np.clip(np.exp(rng.normal(np.log(median_px), 0.65)), 6, room))
         side = thin and rng.random() < 0.33
         thick = int(np.exp(rng.uniform(np.log(15), np.log(THICKEST_LAYERS)))) if side else 0
         flake = cleave_flake(
@@ -238,23 +239,39 @@ def _place(
     flake: LayerMap,
     flake_id: int,
 ) -> None:
-    """Put a flake where nothing is within 4 px; give up after 30 places."""
-    gap = 4
+    """Put a flake where nothing is within 4 px, often beside another; give up after 30 places."""
+    height, width = flake.shape
     for _ in range(30):
-        height, width = flake.shape
-        top = int(rng.integers(-height // 4, layers.shape[0] - 3 * height // 4))
-        left = int(rng.integers(-width // 4, layers.shape[1] - 3 * width // 4))
-        wide = np.s_[
-            max(top - gap, 0) : top + height + gap, max(left - gap, 0) : left + width + gap
-        ]
+        top, left = _corner(rng, layers, (height, width))
+        wide = (_span(top, height, _GAP_PX), _span(left, width, _GAP_PX))
         if layers[wide].any():
             continue
-        here = np.s_[max(top, 0) : top + height, max(left, 0) : left + width]
+        here = (_span(top, height), _span(left, width))
         seen = layers[here].shape
         part = flake[max(-top, 0) :, max(-left, 0) :][: seen[0], : seen[1]]
         layers[here] = part
         flakes[here] = np.where(part > 0, flake_id, 0)
         return
+
+
+def _span(start: int, length: int, margin: int = 0) -> slice:
+    return slice(max(start - margin, 0), max(start + length + margin, 0))
+
+
+def _corner(rng: np.random.Generator, layers: LayerMap, size: tuple[int, int]) -> tuple[int, int]:
+    """Top left of a free-standing flake, or in three of ten cases of one in a cluster."""
+    height, width = size
+    coarse = np.argwhere(layers[::8, ::8] > 0)
+    if len(coarse) and rng.random() < 0.3:
+        top, left = rng.choice(coarse) * 8
+        angle = rng.uniform(0, 2 * np.pi)
+        reach = rng.uniform(0.5, 1.5) * (20 + max(size))
+        return (
+            int(top - height / 2 + reach * np.sin(angle)),
+            int(left - width / 2 + reach * np.cos(angle)),
+        )
+    middle = rng.uniform(0, 1, 2) * layers.shape
+    return int(middle[0] - height / 2), int(middle[1] - width / 2)
 
 
 def _paint(
@@ -319,7 +336,7 @@ def _through_optics(
 def psf_sigma_px(
     pixel_size_nm: float, na: float, defocus_px: float = 0.0
 ) -> tuple[float, float, float]:
-    """Standard deviation of the point-spread function in px, channels R, G, B.
+    """Compute the standard deviation of the point-spread function in px, channels R, G, B.
 
     A Gaussian of the Airy pattern's full width at half maximum, 0.51 wavelength / NA (Born & Wolf,
     Principles of Optics, 7th ed., 8.5.2), widened by defocus in quadrature.
@@ -381,14 +398,22 @@ def _with_truth(
     masks, flake_id, number = _terraces(layers, flakes)
     material, substrate, camera = setup
     return SynthImage(
-        micrograph, masks, flake_id, number, number * layer_nm, material, substrate, camera, encoded
+        micrograph,
+        masks,
+        flake_id,
+        number,
+        np.asarray(number * layer_nm, float),
+        material,
+        substrate,
+        camera,
+        encoded,
     )
 
 
 def _terraces(
     layers: LayerMap, flakes: npt.NDArray[np.int32]
 ) -> tuple[CropMasks, IntArray, IntArray]:
-    """Connected regions of one layer number, at least `SMALLEST_TERRACE_PX` large."""
+    """Find connected regions of one layer number, at least `SMALLEST_TERRACE_PX` large."""
     boxes, crops, flake_id, number = [], [], [], []
     whole = CropMasks.from_labels(flakes)
     for (where, crop), box in zip(whole, whole.boxes, strict=True):
@@ -461,8 +486,9 @@ def synth_set(
         rng = np.random.default_rng([seed, 2, i])
         illumination, oxide_error_nm = setups[i % len(cameras)]
         yield synth_flakes(
-            rng, material=material, substrate=substrate, shape=shape, camera=cameras[i % len(cameras)],
-            n_flakes=int(rng.poisson(n_flakes)), max_layers=max_layers, thick_share=thick_share,
+            rng, material=material, substrate=substrate, shape=shape,
+            camera=cameras[i % len(cameras)], n_flakes=int(rng.poisson(n_flakes)),
+            max_layers=max_layers, thick_share=thick_share,
             oxide_error_nm=oxide_error_nm, illumination=illumination, clutter=clutter,
             empty=bool(rng.random() < empty_share), jpeg_quality=jpeg_quality,
             name=f"synthetic_{i:04d}",
