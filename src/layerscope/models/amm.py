@@ -215,10 +215,8 @@ class AmmHead:
         ridge = _RIDGE * np.eye(WIDTH)
         wrong = unusable_gaussians(labels, mean, covariance + ridge)
         wrong = wrong or unusable_gaussians(labels, mean[:, :3], spread)
-        if wrong or tuple(k for k in labels if k > 0) != card.classes:
-            raise UnreadableFile(f"{path}: {wrong or 'classes do not fit the card'}")
-        if arrays["prior"].min() <= 0 or network.scale.min() <= 0:
-            raise UnreadableFile(f"{path}: priors and scales must be positive")
+        if wrong or network.scale.min() <= 0:
+            raise UnreadableFile(f"{path}: {wrong or 'a scale of the network is not positive'}")
         gaussians = EmbeddedGaussians(labels, arrays["prior"], network, mean, covariance, spread)
         return cls(card, gaussians, confidence)
 

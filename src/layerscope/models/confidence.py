@@ -8,8 +8,8 @@ of its covariance in contrast space) a region has the likelihood
 a Gaussian whose covariance is inflated by the temperature T (Guo et al., ICML 2017, eq. 9, moved
 to where distances mean something). Outliers are spread evenly over contrast space, one per unit of
 contrast cubed, and are a share of 5 % of regions. For the published graphene table
-(V about 3.5e-6) this alone puts the point of equal odds at 5 standard deviations, the gate of the
-published recipe; the gate stays as a hard limit. A share `wrong_rate` of the regions wears a
+(V about 3.5e-6) this alone puts the point of equal odds at 4.7 standard deviations, close to the
+published gate of 5; the gate stays as a hard limit. A share `wrong_rate` of the regions wears a
 clean colour of the wrong class (the target was another terrace, the label slipped): no residual
 can show that, so it is mixed in evenly.
 
@@ -98,7 +98,7 @@ class Confidence:
             If they are not these numbers, or out of range.
         """
         names = [f.name for f in fields(cls)]
-        values = [thresholds.get(name) for name in names]
+        values = [thresholds.get(n) for n in names] if isinstance(thresholds, dict) else []
         numbers = [v for v in values if type(v) is float and 0 < v < 1e6]
         if len(numbers) != len(names) or max(numbers[2:]) >= 1:
             raise UnreadableFile(f"{path}: thresholds {values}, expected positive {names}")
@@ -174,7 +174,9 @@ def fit_confidence(held_out: HeldOut, start: Confidence) -> Confidence:
     """Temperature and wrong rate that make the held-out answers most probable.
 
     The defaults act as weak priors (log T is 0 +- 0.7; the wrong rate counts as ten regions at
-    its default), so that a few regions move them little and none leaves them as they are.
+    its default), so that a few regions move them little and none leaves them as they are. A
+    labelled region may be an outlier itself: calling it unknown costs at most -ln(outlier_rate),
+    or one odd label would make all other answers timid.
     """
     known = held_out.truth >= 0
     scores = ClassScores(held_out.scores.distance2[known], held_out.scores.log_volume[known])
@@ -184,9 +186,10 @@ def fit_confidence(held_out: HeldOut, start: Confidence) -> Confidence:
         honest = replace(start, temperature=float(temperature), wrong_rate=0.0)
         probability, outlier = honest.weigh(scores, held_out.prior)
         hit, inside = probability[np.arange(len(truth)), truth], 1 - outlier
+        tolerated = start.outlier_rate * outlier
         for rate in _WRONG_RATES:
-            mixed = (1 - rate) * hit + rate / len(held_out.prior) * inside
-            gain = np.log(np.maximum(mixed, 1e-12)).sum() - 0.5 * (np.log(temperature) / 0.7) ** 2
+            mixed = (1 - rate) * hit + rate / len(held_out.prior) * inside + tolerated
+            gain = np.log(mixed).sum() - 0.5 * (np.log(temperature) / 0.7) ** 2
             gain += 10 * (
                 start.wrong_rate * np.log(rate) + (1 - start.wrong_rate) * np.log1p(-rate)
             )

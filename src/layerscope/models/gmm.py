@@ -35,6 +35,8 @@ Method = Literal["em", "supervised"]
 
 _NOISE_START = 0.05
 _NOISE_MOST = 0.5
+_NOISE_LEAST = 20
+_RIDGE = 1e-8
 _EM_STEPS = 60
 
 
@@ -223,8 +225,8 @@ class GmmHead:
         confidence = Confidence.from_thresholds(card.thresholds, path)
         labels = tuple(int(k) for k in arrays["labels"])
         wrong = unusable_gaussians(labels, arrays["mean"], arrays["covariance"])
-        if wrong or tuple(k for k in labels if k > 0) != card.classes or arrays["prior"].min() <= 0:
-            raise UnreadableFile(f"{path}: {wrong or 'classes or priors do not fit the card'}")
+        if wrong:
+            raise UnreadableFile(f"{path}: {wrong}")
         del arrays["labels"]
         return cls(card, Gaussians(labels, **arrays), confidence)
 
@@ -269,33 +271,39 @@ def _fit_gaussians(
 
 
 def _trust(samples: Samples, labels: tuple[int, ...]) -> FloatArray:
-    """Probability per sample that it is of its class and not noise.
+    """Probability per sample that it wears the colour of its label.
 
-    The noise is one Gaussian shared by all classes, four times as wide as all samples together;
-    each class has its own share of it, at most half, so that no class can vanish into it.
+    What does not is half slipped labels, which wear the colour of another class, and half noise:
+    one Gaussian four times as wide as all samples together. Each class has its own share of them,
+    at most half, so that no class can vanish. Classes with under 20 samples are believed whole.
     """
-    x = samples.contrast
-    centre, spread = _moments(x, np.ones(len(x)))
+    x, trust = samples.contrast, np.ones(len(samples))
+    rows = [np.flatnonzero(samples.layers == k) for k in labels]
+    many = [k for k, mine in enumerate(rows) if len(mine) >= _NOISE_LEAST]
+    centre, spread = _moments(x, trust)
     noise = _density(x, centre, 16 * spread + 1e-4 * np.eye(3))
-    trust = np.ones(len(x))
-    for k in labels:
-        mine = np.flatnonzero(samples.layers == k)
-        if len(mine) >= 20:
-            trust[mine] = _trust_in_class(x[mine], noise[mine])
-    return trust
-
-
-def _trust_in_class(x: FloatArray, noise: FloatArray) -> FloatArray:
-    share, trust = _NOISE_START, np.ones(len(x))
-    for _ in range(_EM_STEPS):
-        mean, covariance = _moments(x, trust)
-        own = (1 - share) * _density(x, mean, covariance + 1e-8 * np.eye(3))
-        new = own / (own + share * noise)
-        share = min(float(1 - new.mean()), _NOISE_MOST)
-        moved, trust = np.abs(new - trust).max(), new
-        if moved < 1e-4:
+    for k in many:
+        trust[rows[k]] = _near_median(x[rows[k]])
+    share = dict.fromkeys(many, _NOISE_START)
+    for _ in range(_EM_STEPS if many else 0):
+        fits = [_moments(x[mine], trust[mine]) for mine in rows]
+        density = np.array([_density(x, m, s + _RIDGE * np.eye(3)) for m, s in fits])
+        before = trust.copy()
+        for k in many:
+            own = (1 - share[k]) * density[k, rows[k]]
+            others = np.delete(density[:, rows[k]], k, axis=0).sum(axis=0) / max(len(rows) - 1, 1)
+            strange = share[k] * (noise[rows[k]] + others) / 2
+            trust[rows[k]] = own / (own + strange)
+            share[k] = min(float(1 - trust[rows[k]].mean()), _NOISE_MOST)
+        if np.abs(trust - before).max() < 1e-4:
             break
     return trust
+
+
+def _near_median(x: FloatArray) -> FloatArray:
+    """1 within four robust standard deviations of the median in every channel, else 0."""
+    away = np.abs(x - np.median(x, axis=0))
+    return np.asarray((away <= 4 * 1.4826 * np.median(away, axis=0) + 1e-9).all(axis=1), float)
 
 
 def _moments(x: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -292,7 +292,8 @@ def read_head(
     head : str
         The kind that is expected.
     shapes : mapping of str to tuple
-        Arrays that must be there; a letter stands for any length, the same one throughout.
+        Arrays that must be there, ``labels`` and ``prior`` among them; a letter stands for any
+        length, the same one throughout.
 
     Raises
     ------
@@ -307,12 +308,10 @@ def read_head(
         arrays = {n: np.array(document["arrays"][n], np.float64) for n in shapes}
         built = HeadCard(**document["card"])
         built = replace(built, classes=tuple(built.classes), channels=tuple(built.channels))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnreadableFile(f"{path}: malformed {head} head ({error})") from None
     _check_shapes(path, arrays, shapes)
-    known = built.classes
-    if not known or not all(type(k) is int and 1 <= k <= MOST_LAYERS for k in known):
-        raise UnreadableFile(f"{path}: classes {known}, expected layer numbers from 1")
+    _check_card(path, built, arrays)
     return built, arrays
 
 
@@ -328,6 +327,20 @@ def _check_shapes(
         )
         if not same or not np.all(np.isfinite(arrays[name])):
             raise UnreadableFile(f"{path}: array {name} {got}, expected finite {shape}")
+
+
+def _check_card(path: Path, card: HeadCard, arrays: Mapping[str, FloatArray]) -> None:
+    known = card.classes
+    if not known or not all(type(k) is int and 1 <= k <= MOST_LAYERS for k in known):
+        raise UnreadableFile(f"{path}: classes {known}, expected layer numbers from 1")
+    if tuple(k for k in arrays["labels"].tolist() if k != 0) != known:
+        raise UnreadableFile(f"{path}: labels do not fit the card's classes {known}")
+    if arrays["prior"].min() <= 0 or arrays["prior"].max() > 1:
+        raise UnreadableFile(f"{path}: prior probabilities must be above 0 and at most 1")
+    for use in ("task", "channels", "quantity"):
+        got, expected = getattr(card, use), getattr(HeadCard, use)
+        if got != expected:
+            raise UnreadableFile(f"{path}: {use} {got!r}, this layerscope reads {expected!r}")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -104,8 +104,8 @@ def clean_samples(samples: Samples, *, seed: int = 0) -> Samples:
 
     At most 5000 pixels per class are kept. A pixel goes if most of its 25 nearest neighbours in
     standardised contrast are of another class, or if it lies outside 99.9 % of its class by a
-    robust Gaussian. A label is never changed, and where a rule would take more than half of a
-    class it is not applied to that class, with a note. Classes with fewer than 100 samples, such
+    robust Gaussian. A label is never changed, and a class of which more than half would go stays
+    whole, with a note. Classes with fewer than 100 samples, such
     as labelled regions, stay as they are.
     """
     sampled = _thinned(samples, np.random.default_rng(seed))
@@ -120,14 +120,14 @@ def clean_samples(samples: Samples, *, seed: int = 0) -> Samples:
         mine = np.flatnonzero(sampled.layers == layer)
         if len(mine) < 4 * _NEIGHBOURS:
             continue
-        for rule, fine in (("neighbours", agrees[mine]), ("trim", _typical(z[mine]))):
-            if np.mean(keep[mine] & fine) >= _KEEP_AT_LEAST:
-                keep[mine] &= fine
-            else:
-                notes.append(
-                    f"{layer} layers: the {rule} rule would drop {np.mean(~fine):.0%} of the "
-                    "pixels and was not applied; check the labels and the substrate level"
-                )
+        fine = agrees[mine] & _typical(z[mine])
+        if fine.mean() >= _KEEP_AT_LEAST:
+            keep[mine] = fine
+        else:
+            notes.append(
+                f"{layer} layers: {np.mean(~fine):.0%} of the pixels look like another class or "
+                "none, kept; check these labels and the substrate level"
+            )
     return replace(sampled.take(np.flatnonzero(keep)), notes=tuple(notes))
 
 
