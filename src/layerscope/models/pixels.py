@@ -88,12 +88,7 @@ def samples_from_masks(
     curve = tone or tone_curve("linear")
     light, substrate = (curve.decode(v.reshape(-1, 3)[at]) for v in (level, bare))
     contrast = light / np.maximum(substrate, 1e-6) - 1
-    notes = tuple(
-        f"{micrograph.name}: region {i} ({layer_of[i]} layers) has {count[i]} px inside its rim, "
-        f"under {min_region_px}: not used"
-        for i in range(1, len(layer_of))
-        if count[i] < min_region_px
-    )
+    notes = _too_small(micrograph.name, layer_of, count, min_region_px)
     region = inner[at].astype(np.int64)
     group, name = np.zeros(len(at), np.int64), (micrograph.name,)
     return Samples(contrast, np.zeros_like(contrast), layer_of[region], group, region, name, notes)
@@ -170,6 +165,16 @@ def _regions(
         out[mine] = parts_of_mine + len(layer_of)
         layer_of += [value] * (int(parts_of_mine.max()) + 1)
     return out, np.array(layer_of, np.int64)
+
+
+def _too_small(name: str, layer_of: IntArray, count: IntArray, least: int) -> tuple[str, ...]:
+    """One line per region that has fewer than `least` pixels inside its rim."""
+    return tuple(
+        f"{name}: region {i} ({layer_of[i]} layers) has {count[i]} px inside its rim, under "
+        f"{least}: not used"
+        for i in range(1, len(layer_of))
+        if count[i] < least
+    )
 
 
 def _core(regions: npt.NDArray[np.int32], rim_px: int) -> BoolArray:
