@@ -26,6 +26,7 @@ _CELLS = 32
 _FINALISTS = 2
 _SLACK_PX = 0.3
 _BATCH = 128
+_MOST_STRIDES = 32
 _ROUND_DIRECTIONS = np.radians(np.arange(0, 90, 22.5)).tolist()
 
 
@@ -264,9 +265,14 @@ def _grow(
         outwards = -1.0 if side < 2 else 1.0
         step = cell[:, side % 2] * 0.625
         for _ in range(4):
-            trial = sides.copy()
-            trial[:, side] += outwards * step
-            sides = np.where(clear(trial, side)[:, None], trial, sides)
+            free = np.ones(len(sides), bool)
+            # In strides below a pixel, lest a side jump over a crack.
+            strides = min(int(np.ceil(step.max() / 0.9)), _MOST_STRIDES)
+            for stride in range(1, strides + 1):
+                trial = sides.copy()
+                trial[:, side] += outwards * step * (stride / strides)
+                free &= clear(trial, side)
+            sides = np.where(free[:, None], trial, sides)
             step = step / 2
     return sides
 

@@ -23,7 +23,9 @@ from layerscope.ops.tone import ToneCurve, contrast
 Points = npt.NDArray[Any]
 
 _OUTLINE_TOLERANCE_PX = 0.9
-_FIELD_PX = 1 << 16
+_FIELD_PX = 1 << 18
+# Diagonals first: the first pixel of the field's flat top is often held by two edges at once.
+_COMPASS = ((1, 1), (-1, -1), (1, -1), (-1, 1), (1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 @dataclass(frozen=True)
@@ -203,19 +205,20 @@ class Region:
 
     @cached_property
     def field(self) -> Field:
-        """Distance field, reduced for huge regions but never to fewer than 8 px across."""
+        """Distance field, reduced for huge regions but never to fewer than 16 px across."""
         unit = min(self.spacing)
         size = (
             self.crop.shape[1] * self.spacing[1] / unit,
             self.crop.shape[0] * self.spacing[0] / unit,
         )
         wide = 2 * self.area / max(self.perimeter, 1e-12) / unit
-        coarse = min(np.ceil(np.sqrt(size[0] * size[1] / _FIELD_PX)), max(wide // 8, 1))
+        coarse = min(np.ceil(np.sqrt(size[0] * size[1] / _FIELD_PX)), max(wide // 16, 1))
         mask = self.crop
         target = tuple(max(round(s / coarse), 1) for s in size)
         if target != mask.shape[::-1]:
             way = cv2.INTER_AREA if coarse > 1 else cv2.INTER_NEAREST
-            mask = (cv2.resize(mask * np.uint8(255), target, interpolation=way) > 127).view(
+            # Only pixels wholly inside count, so that a crack stays open at any reduction.
+            mask = (cv2.resize(mask * np.uint8(255), target, interpolation=way) == 255).view(
                 np.uint8
             )
         rimmed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
@@ -279,12 +282,12 @@ def _climb(
     """Highest `clearance` near `start` by a compass search; its value, x and y."""
     (x, y), best, failed, move = start, clearance(*start), 0, 0
     while step >= finest:
-        dx, dy = ((1, 0), (0, 1), (-1, 0), (0, -1))[move]
+        dx, dy = _COMPASS[move]
         height = clearance(x + dx * step, y + dy * step)
         if height > best + 1e-6 * step:
             best, x, y, failed = height, x + dx * step, y + dy * step, 0
             continue
-        failed, move = failed + 1, (move + 1) % 4
-        if failed == 4:
+        failed, move = failed + 1, (move + 1) % 8
+        if failed == 8:
             step, failed = step / 2, 0
     return best, x, y

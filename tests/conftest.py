@@ -1,0 +1,38 @@
+"""What many tests need: detections with made-up colours around given masks."""
+
+import cv2
+import numpy as np
+import pytest
+
+from layerscope.core.results import CropMasks, Detections, LayerPosterior, RegionSignal
+
+cv2.setNumThreads(1)
+
+
+def _posterior(numbers, max_layers=10):
+    n = len(numbers)
+    probability = np.full((n, max_layers + 2), 0.1 / (max_layers + 1))
+    column = [k - 1 if k > 0 else max_layers - k for k in numbers]
+    probability[np.arange(n), column] = 0.9
+    nm = 0.335 * np.maximum(np.asarray(numbers, float), np.nan if n == 0 else 1)
+    branches = tuple(((low - 0.1, low + 0.1, 1.0),) for low in nm)
+    numbers = np.asarray(numbers, np.int64)
+    return LayerPosterior(probability, numbers, nm, nm - 0.1, nm + 0.1, branches, ("",) * n)
+
+
+def _detections(labels, numbers=None, flake_id=None, seed=0):
+    masks = labels if isinstance(labels, CropMasks) else CropMasks.from_labels(np.asarray(labels))
+    n, rng = len(masks), np.random.default_rng(seed)
+    level, background = rng.uniform(0.2, 0.6, (2, n, 3))
+    error, spread = np.full((n, 3), 0.001), np.full((n, 3), 0.01)
+    core, uniformity = np.full(n, 50), np.full(n, 0.9)
+    signal = RegionSignal(level, error, background, error, spread, core, uniformity, np.zeros(n))
+    layers = None if numbers is None else _posterior(numbers)
+    ids = np.arange(1, n + 1) if flake_id is None else np.asarray(flake_id)
+    return Detections(masks, np.full(n, 0.75), np.zeros(n, np.int64), ids, signal, layers)
+
+
+@pytest.fixture(scope="session")
+def make_detections():
+    """``make_detections(labels or CropMasks, numbers=None, flake_id=None)`` -> Detections."""
+    return _detections
