@@ -145,9 +145,14 @@ def _faint_cells(
     smooth = cv2.GaussianBlur(noise, (0, 0), 11)
     smooth /= max(float(smooth.std()), 1e-6)
     large = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_CUBIC)
-    inside = 1 / (1 + np.exp(-12 * (large - np.float32(0.9))))
+    inside = _fade(-12 * (large - np.float32(0.9)))
     rim = np.exp(-((large - np.float32(0.9)) ** 2) / 0.004)
     return np.asarray((inside + 0.8 * rim) * np.float32(thickness_nm), np.float32)
+
+
+def _fade(distance: FloatMap) -> FloatMap:
+    """Logistic step from 1 inside (negative) to 0 outside; beyond 40 widths it is flat."""
+    return np.asarray(1 / (1 + np.exp(np.clip(distance, -40, 40))), np.float32)
 
 
 def _stamp_drop(generator: np.random.Generator, polymer_nm: FloatMap) -> None:
@@ -203,7 +208,7 @@ def _stamp_disc(
     squash = generator.uniform(0.6, 1.0)
     softness = max(radius * generator.uniform(0.1, 0.4), 0.7)
     distance = np.hypot(y, x * squash) - radius
-    factor[where] *= 1 - (1 - np.float32(dark)) / (1 + np.exp(distance / softness))
+    factor[where] *= 1 - np.float32(1 - dark) * _fade(distance / softness)
 
 
 def _stamp_comet(generator: np.random.Generator, factor: FloatMap) -> None:
@@ -221,7 +226,7 @@ def _stamp_comet(generator: np.random.Generator, factor: FloatMap) -> None:
             continue
         where, y, x = window
         softness = 0.8 + 9 * t**2
-        disc = 1 / (1 + np.exp((np.hypot(y, x) - width * (1 - 0.7 * t)) / softness))
+        disc = _fade((np.hypot(y, x) - width * (1 - 0.7 * t)) / softness)
         opacity[where] = np.maximum(opacity[where], disc * (1 - 0.5 * t))
     factor *= 1 - np.float32(0.96) * opacity
 

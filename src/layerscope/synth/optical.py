@@ -91,7 +91,8 @@ class Illumination:
         r2 = (dy[:, None] ** 2 + dx[None, :] ** 2) / corner2
         even = 1 - np.float32(self.vignetting) * (0.6 * r2 + 0.4 * r2**2)
         if self.aperture < 1.2:
-            even /= 1 + np.exp((np.sqrt(r2) - np.float32(self.aperture)) / np.float32(0.015))
+            beyond = (np.sqrt(r2) - np.float32(self.aperture)) / np.float32(0.015)
+            even /= 1 + np.exp(np.minimum(beyond, 40))
         planes = [
             even * (1 + np.float32(ty) * (y[:, None] - 0.5) + np.float32(tx) * (x[None, :] - 0.5))
             for ty, tx in self.tilt
