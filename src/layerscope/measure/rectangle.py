@@ -11,6 +11,7 @@ over). The largest block of free cells is found exactly, all regions at once, on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import cv2
@@ -144,7 +145,8 @@ def _sample(
             cv2.warpAffine(fields[i], matrix, (_CELLS, _CELLS), dst=out, flags=flags)
         else:
             fine = cv2.warpAffine(fields[i], matrix, (_CELLS * k, _CELLS), flags=flags)
-            out[:] = fine.reshape(_CELLS, _CELLS, k).min(axis=2)
+            # Slice by slice: a reduction over a short last axis is ten times slower.
+            out[:] = reduce(np.minimum, [fine[:, j::k] for j in range(k)])
     return sampled
 
 

@@ -168,10 +168,11 @@ class Region:
     def feret(self) -> tuple[float, float]:
         """Largest and smallest distance between parallel tangents."""
         hull = self.hull
-        edges = np.roll(hull, -1, axis=0) - hull
+        edges = np.concatenate([hull[1:], hull[:1]]) - hull
         normals = np.stack([-edges[:, 1], edges[:, 0]]) / np.hypot(*edges.T)
         heights = hull @ normals
-        widest = np.hypot(*(hull[:, None] - hull[None]).reshape(-1, 2).T).max()
+        dx, dy = (np.subtract.outer(side, side) for side in hull.T)
+        widest = np.sqrt((dx * dx + dy * dy).max())
         # The smallest width has one tangent along an edge (Houle and Toussaint, 1988).
         return float(widest), float((heights.max(axis=0) - heights.min(axis=0)).min())
 
