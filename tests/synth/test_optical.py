@@ -18,6 +18,7 @@ from layerscope.synth.camera import (
 from layerscope.synth.optical import (
     Illumination,
     draw_illumination,
+    form_image,
     psf_sigma_px,
     synth_flakes,
     synth_set,
@@ -29,7 +30,8 @@ SMALL = (300, 420)
 
 
 def ideal_camera(camera=CCD_LINEAR, **changes):
-    return replace(camera, bit_depth=16, glare=0.0, flare=0.0, exposure=0.2, **changes)
+    ideal = {"bit_depth": 16, "glare": 0.0, "flare": 0.0, "exposure": 0.2}
+    return replace(camera, **{**ideal, **changes})
 
 
 def core(crop, steps=5):
@@ -139,29 +141,26 @@ class TestOptics:
         assert blue < green < red
         assert psf_sigma_px(384.4, 0.45, 2.0)[1] == pytest.approx(np.hypot(green, 2))
 
-    def test_edge_is_as_wide_as_the_psf(self):
-        camera = ideal_camera(demosaic_px=(0.0, 0.0, 0.0))
-        blurred = replace(EVEN, defocus_px=2.0)
-        options = {**IDEAL, "illumination": blurred}
-        rng_seed, profile = 8, []
-        image = synth_flakes(
-            rng_seed, camera=camera, shape=SMALL, n_flakes=8, thick_share=0.0, **options
-        )
-        sharp = synth_flakes(
-            rng_seed, camera=replace(camera), shape=SMALL, n_flakes=8, thick_share=0.0, **IDEAL
-        )
-        for picture in (image, sharp):
-            grey = picture.micrograph.data[..., 1].astype(float)
-            profile.append(np.abs(np.diff(grey, axis=1)).max())
-        sigma = psf_sigma_px(384.4, 0.45, 2.0)[1]
-        # The steepest step of a straight edge of height 1 is erf(1 / (2 sqrt 2 sigma)).
-        from scipy.special import erf
+    @pytest.mark.parametrize("defocus_px", [0.0, 2.0])
+    def test_edge_is_as_wide_as_the_psf(self, defocus_px):
+        scene = np.ones((40, 80, 3), np.float32)
+        scene[:, 40:] = 2
+        light = replace(EVEN, defocus_px=defocus_px)
+        seen = form_image(ideal_camera(), scene, light, 384.4, 0.45)
+        spread = np.diff(seen[20].astype(float), axis=0)  # the line-spread function
+        x = np.arange(79)[:, None] - 39
+        np.testing.assert_allclose(spread.sum(axis=0), 1, rtol=1e-5)
+        variance = (spread * x**2).sum(axis=0)
+        expected = np.square(psf_sigma_px(384.4, 0.45, defocus_px))
+        np.testing.assert_allclose(variance, expected, rtol=0.05)
 
-        def steepest(s):
-            return erf(0.5 / (s * np.sqrt(2)))
-
-        expected = steepest(sigma) / steepest(psf_sigma_px(384.4, 0.45)[1])
-        assert profile[0] / profile[1] == pytest.approx(expected, rel=0.15)
+    def test_glare_spreads_far_and_keeps_the_light(self):
+        scene = np.zeros((160, 160, 3), np.float32)
+        scene[72:88, 72:88] = 1
+        seen = form_image(ideal_camera(glare=0.0), scene, EVEN, 384.4, 0.45)
+        hazy = form_image(replace(ideal_camera(), glare=0.02), scene, EVEN, 384.4, 0.45)
+        assert seen[80, 110].max() < 1e-6 < 1e-4 < hazy[80, 110].min()
+        np.testing.assert_allclose(hazy.sum(), seen.sum(), rtol=1e-3)
 
     def test_vignetting_has_the_size_asked_for(self):
         field = Illumination(vignetting=0.03).field((600, 960))

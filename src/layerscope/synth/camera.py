@@ -134,9 +134,9 @@ class SynthCamera:
     glare: float = 0.015
     black: float = 0.0
     bit_depth: int = 8
-    full_well_e: float = 9000.0
+    full_well_e: float = 6500.0
     read_noise_e: float = 9.0
-    demosaic_px: tuple[float, float, float] = (0.65, 0.5, 0.65)
+    demosaic_px: tuple[float, float, float] = (0.45, 0.38, 0.45)
     sharpen: float = 0.0
 
     @property
@@ -263,6 +263,7 @@ CCD_LINEAR = SynthCamera(
     green=(Lobe(532, 30, 36), Lobe(610, 20, 30, 0.07)),
     blue=(Lobe(455, 26, 32), Lobe(530, 22, 22, 0.08)),
     lamp="halogen:3200",
+    tint=(1.15, 0.98, 1.06),
     exposure=0.5,
 )
 CMOS_LINEAR = SynthCamera(
@@ -274,7 +275,7 @@ CMOS_LINEAR = SynthCamera(
     ir_cut_nm=660.0,
     exposure=0.42,
     tint=(1.0, 0.96, 1.04),
-    full_well_e=11000.0,
+    full_well_e=8000.0,
 )
 THREE_CHIP = SynthCamera(
     "three_chip",
@@ -286,7 +287,7 @@ THREE_CHIP = SynthCamera(
     exposure=0.4,
     flare=0.04,
     demosaic_px=(0.35, 0.35, 0.35),
-    full_well_e=14000.0,
+    full_well_e=9000.0,
 )
 PALE_LINEAR = SynthCamera(
     "pale_linear",
@@ -297,7 +298,7 @@ PALE_LINEAR = SynthCamera(
     balance=0.95,
     exposure=0.74,
     flare=0.05,
-    full_well_e=15000.0,
+    full_well_e=8000.0,
 )
 DIM_LINEAR = SynthCamera(
     "dim_linear",
@@ -309,7 +310,7 @@ DIM_LINEAR = SynthCamera(
     tint=(0.9, 0.85, 1.1),
     exposure=0.28,
     black=-0.006,
-    full_well_e=7000.0,
+    full_well_e=6000.0,
 )
 SCIENTIFIC_12BIT = SynthCamera(
     "scientific_12bit",
@@ -347,7 +348,7 @@ CONSUMER_SRGB = SynthCamera(
     exposure=0.2,
     flare=0.03,
     sharpen=0.35,
-    full_well_e=8000.0,
+    full_well_e=7000.0,
 )
 XENON_SRGB = SynthCamera(
     "xenon_srgb",
@@ -359,7 +360,7 @@ XENON_SRGB = SynthCamera(
     saturation=0.05,
     balance=0.5,
     exposure=0.3,
-    full_well_e=12000.0,
+    full_well_e=8000.0,
 )
 GAMMA_18 = SynthCamera(
     "gamma_18",

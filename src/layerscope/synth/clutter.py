@@ -126,7 +126,8 @@ def _add_residue(
             points = np.round(track * 16).astype(np.int32)
             thickness_nm = float(generator.uniform(4, 30))
             cv2.polylines(lines, [points], False, thickness_nm, 1, cv2.LINE_AA, 4)
-    if tracks:
+    _draw_hairs(generator, lines, scale)
+    if lines.any():
         wear = cv2.resize(
             generator.random((12, 18)).astype(np.float32), lines.shape[::-1],
             interpolation=cv2.INTER_CUBIC,
@@ -134,6 +135,17 @@ def _add_residue(
         polymer_nm += cv2.GaussianBlur(lines * np.clip(2 * wear - 0.6, 0, 1), (0, 0), 0.9)
     for _ in range(generator.poisson(14 * scale)):
         _stamp_drop(generator, polymer_nm)
+
+
+def _draw_hairs(generator: np.random.Generator, lines: FloatMap, scale: float) -> None:
+    """Short squiggles of adhesive, a random walk each."""
+    height, width = lines.shape
+    for _ in range(generator.poisson(45 * scale)):
+        heading = generator.uniform(0, 6.3) + np.cumsum(generator.normal(0, 0.5, 24))
+        step = np.stack([np.cos(heading), np.sin(heading)], axis=1) * generator.uniform(0.8, 4)
+        path = generator.uniform(0, 1, 2) * [width, height] + np.cumsum(step, axis=0)
+        points, thickness_nm = np.round(path * 16).astype(np.int32), generator.uniform(5, 40)
+        cv2.polylines(lines, [points], False, float(thickness_nm), 1, cv2.LINE_AA, 4)
 
 
 def _faint_cells(
@@ -164,7 +176,7 @@ def _stamp_drop(generator: np.random.Generator, polymer_nm: FloatMap) -> None:
     where, y, x = window
     angle = np.arctan2(y, x)
     wobble = 1 + sum(
-        generator.uniform(0, 0.25) * np.sin(k * angle + generator.uniform(0, 6.3))
+        generator.uniform(0, 0.5) / k * np.sin(k * angle + generator.uniform(0, 6.3))
         for k in (2, 3, 5)
     )
     profile = np.clip(1 - (np.hypot(y, x) / (radius * wobble)) ** 2, 0, 1) ** 0.6

@@ -153,6 +153,8 @@ def _add_terraces(
     generator: np.random.Generator, layers: LayerMap, axis: float, max_layers: int
 ) -> LayerMap:
     """Add steps of 1, 2, 3 or more layers along lines across the flake."""
+    if generator.random() < 0.12:
+        return _add_fan(generator, layers, max_layers)
     out = layers.copy()
     for _ in range(generator.choice([0, 1, 2, 3, 4], p=[0.3, 0.3, 0.2, 0.12, 0.08])):
         step = int(generator.choice([1, 2, 3, 4, 6], p=[0.5, 0.22, 0.12, 0.1, 0.06]))
@@ -162,6 +164,18 @@ def _add_terraces(
         raised = np.minimum(out + step, max(max_layers, 1))
         out = np.where(side & (layers > 0), raised, out).astype(np.int32)
     return out
+
+
+def _add_fan(generator: np.random.Generator, layers: LayerMap, max_layers: int) -> LayerMap:
+    """Add steps of one layer along nearly parallel lines, the torn fan of a thin flake."""
+    angle, out = generator.uniform(0, 2 * np.pi), layers.copy()
+    rows, columns = np.indices(layers.shape, np.float32)
+    for share in np.sort(generator.uniform(0.1, 0.9, generator.integers(3, 8))):
+        turn = angle + generator.normal(0, 0.06)
+        across = columns * np.cos(turn) + rows * np.sin(turn)
+        if (layers > 0).any():
+            out[across > np.quantile(across[layers > 0], share)] += 1
+    return np.where(layers > 0, np.minimum(out, max_layers), 0).astype(np.int32)
 
 
 def _add_thick_steps(generator: np.random.Generator, layers: LayerMap, axis: float) -> LayerMap:

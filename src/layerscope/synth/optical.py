@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _GAP_PX = 4
+_EDGE_LOSS = (0.85, 0.85, 0.4)
 _CHANNEL_NM = (605.0, 535.0, 462.0)
 _POLYMER = Material(
     "polymer", None, np.array([380.0, 760.0]), np.array([1.5, 1.5]), np.zeros(2), "",
@@ -188,7 +189,7 @@ def synth_flakes(
     layers, flakes = _place_flakes(rng, shape, numbers, max_layers)
     dirt = strew(rng, layers, clutter, max_layers=max_layers, crumbs=not empty)
     bare, scene = _paint(device, crystal, stack, layers, dirt, na)
-    seen = _through_optics(device, scene, light, pixel_size_nm, na)
+    seen = form_image(device, scene, light, pixel_size_nm, na)
     data = photograph(device, seen, rng, noise=noise)
     data, encoded = _through_jpeg(data, None if device.bit_depth > 8 else jpeg_quality)
     return _with_truth(
@@ -292,18 +293,27 @@ def _paint(
     table = np.zeros((int(steps[-1]) + 1, 3), np.float32)
     table[steps] = palette
     scene = table[number]
-    scene *= _edge_loss(number, crystal.require_layer_nm())[..., None] * dirt.factor[..., None]
+    scene *= _edge_loss(number, crystal.require_layer_nm())
+    scene *= dirt.factor[..., None]
     if dirt.polymer_nm.any():
         _coat(scene, camera, stack, dirt.polymer_nm, na)
     return palette[0].astype(float), scene
 
 
-def _edge_loss(number: LayerMap, layer_nm: float) -> npt.NDArray[np.float32]:
-    """Light that the wall of a thick step scatters out of the objective: a dark line, 1 px wide."""
+def _edge_loss(number: LayerMap, layer_nm: float) -> FloatImage:
+    """Light that the wall of a thick step scatters out of the objective: a dark bluish line.
+
+    It lies on the lower side only, so that a terrace's own pixels keep their colour; 1 px wide
+    below and 2 px above about 60 nm, as on real bulk flakes.
+    """
     height_nm = number.astype(np.float32) * np.float32(layer_nm)
-    # Towards the lower side only, so that a terrace's own pixels keep their colour.
-    step_nm = cv2.dilate(height_nm, np.ones((3, 3), np.uint8)) - height_nm
-    return np.asarray(1 - 0.55 * (1 - np.exp(-np.maximum(step_nm - 8, 0) / 40)), np.float32)
+    if height_nm.max() < 8:
+        return np.ones((1, 1, 3), np.float32)
+    near_nm = cv2.dilate(height_nm, np.ones((3, 3), np.uint8)) - height_nm
+    far_nm = cv2.dilate(height_nm, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    step_nm = np.maximum(near_nm, far_nm - height_nm - 60)
+    strength = 1 - np.exp(-np.maximum(step_nm - 8, 0) / 40)
+    return np.asarray(1 - strength[..., None] * np.array(_EDGE_LOSS, np.float32), np.float32)
 
 
 def _coat(
@@ -322,10 +332,23 @@ def _coat(
         scene[..., channel][under] *= np.interp(polymer_nm[under], _POLYMER_NM, ratio)
 
 
-def _through_optics(
+def form_image(
     camera: SynthCamera, scene: FloatImage, light: Illumination, pixel_size_nm: float, na: float
 ) -> FloatImage:
-    """Diffraction, defocus, the wide halo of bright parts, and uneven illumination."""
+    """Light on the sensor: diffraction, defocus, the halo of bright parts, uneven illumination.
+
+    Parameters
+    ----------
+    camera : SynthCamera
+        Its `glare` is the halo's share.
+    scene : ndarray of float32, (H, W, 3)
+    light : Illumination
+    pixel_size_nm, na : float
+
+    Returns
+    -------
+    ndarray of float32, (H, W, 3)
+    """
     sharp = blur(scene, psf_sigma_px(pixel_size_nm, na, light.defocus_px))
     if camera.glare > 0:
         quarter = cv2.resize(sharp, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
