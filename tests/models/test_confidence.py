@@ -66,6 +66,15 @@ def test_limits():
     assert [len(a) for a in Confidence(5.0).weigh(none, np.array([0.5, 0.5]))] == [0, 0]
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_the_gate_is_in_inflated_standard_deviations(temperature):
+    edge2 = 9.0 * temperature
+    scores = ClassScores(np.array([[edge2 * 0.999], [edge2 * 1.001]]), np.full((2, 1), -12.0))
+    _, outlier = Confidence(3.0, temperature).weigh(scores, np.ones(1))
+    assert outlier[0] < 0.1
+    assert outlier[1] == 1
+
+
 @pytest.mark.parametrize(
     ("temperature", "wrong"), [(1.0, 0.01), (3.0, 0.01), (1.0, 0.1), (0.4, 0.05)]
 )

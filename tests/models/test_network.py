@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from layerscope.models.network import N_BLOCKS, WIDTH, Schedule, _Weights, train_network
+from layerscope.models.network import (
+    N_BLOCKS,
+    WIDTH,
+    Schedule,
+    _dropout_mask,
+    _Weights,
+    train_network,
+)
 
 CENTRES = np.array([[0, 0, 0], [-0.1, -0.2, 0.1], [-0.3, -0.3, 0.2]])
 
@@ -105,6 +112,14 @@ def test_training_separates_and_repeats_itself():
     for k, cloud in enumerate(clouds):
         nearest = np.linalg.norm(cloud[:, None] - centres, axis=2).argmin(1)
         assert np.mean(nearest == k) > 0.99
+
+
+def test_dropout_keeps_the_mean_and_can_be_switched_off():
+    mask = _dropout_mask(2000, 0.1, np.random.default_rng(0))
+    assert mask.mean() == pytest.approx(1, abs=0.01)
+    assert np.mean(mask == 0) == pytest.approx(0.1, abs=0.01)
+    assert _dropout_mask(10, 0, np.random.default_rng(0)) is None
+    assert not np.array_equal(_train(1).blocks, _train(1, dropout=0.0).blocks)
 
 
 def test_spectral_norm_can_be_switched_off():

@@ -10,7 +10,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 from layerscope.models.gmm import GmmHead
 from layerscope.models.pixels import clean_samples, samples_from_masks
-from layerscope.models.samples import Samples
+from layerscope.models.samples import Samples, class_sd
 from layerscope.ops.tone import tone_curve
 
 BARE = np.array([0.62, 0.44, 0.47])
@@ -156,11 +156,28 @@ def test_cleaning_caps_large_classes_and_keeps_every_region():
     samples = _cloud([12000, 200])
     cleaned = clean_samples(samples)
     assert np.sum(cleaned.layers == 1) > 4500
-    region = np.repeat([0, 1], [11999, 201])
-    one = Samples(
-        samples.contrast, samples.contrast_se, samples.layers, samples.group, region, ("a",)
-    )
-    assert len(clean_samples(one)) < 5300
+    region = np.repeat([0, 1, 2], [11998, 2, 200])
+    columns = (samples.contrast, samples.contrast_se, samples.layers, samples.group)
+    one = clean_samples(Samples(*columns, region, ("a",)))
+    assert len(one) < 5300
+    assert set(one.region.tolist()) == {0, 1, 2}
+
+
+def test_cleaning_drops_a_clump_that_is_like_no_class():
+    """Dust marked along with its flake: 40 pixels that agree with each other."""
+    samples = _cloud([1000, 1000])
+    contrast = samples.contrast.copy()
+    contrast[:40] = np.random.default_rng(1).normal([0.3, 0.1, 0.2], 0.01, (40, 3))
+    columns = (samples.contrast_se, samples.layers, samples.group, samples.region, ("a",))
+    kept = set(clean_samples(Samples(contrast, *columns)).region.tolist())
+    assert not kept & set(range(40))
+    assert len(kept) > 0.97 * 1960
+
+
+def test_usual_class_width():
+    """0.010, 0.010, 0.018 at no contrast; 5 % of the contrast on top in quadrature."""
+    np.testing.assert_allclose(class_sd(np.zeros(3)), [0.010, 0.010, 0.018])
+    np.testing.assert_allclose(class_sd(np.full(3, -0.4)), np.hypot([0.010, 0.010, 0.018], 0.02))
 
 
 def test_concatenation_merges_images_by_name():

@@ -271,30 +271,30 @@ def _fit_gaussians(
 
 
 def _trust(samples: Samples, labels: tuple[int, ...]) -> FloatArray:
-    """Probability per sample that it wears the colour of its label.
+    """Probability per sample that it is of its class and not noise.
 
-    What does not is half slipped labels, which wear the colour of another class, and half noise:
-    one Gaussian four times as wide as all samples together. Each class has its own share of them,
-    at most half, so that no class can vanish. Classes with under 20 samples are believed whole.
+    The noise is one Gaussian shared by all classes, four times as wide as all samples together;
+    each class has its own share of it, at most half, so that no class can vanish into it. Classes
+    with under 20 samples are believed whole.
     """
     x, trust = samples.contrast, np.ones(len(samples))
-    rows = [np.flatnonzero(samples.layers == k) for k in labels]
-    many = [k for k, mine in enumerate(rows) if len(mine) >= _NOISE_LEAST]
     centre, spread = _moments(x, trust)
     noise = _density(x, centre, 16 * spread + 1e-4 * np.eye(3))
-    for k in many:
-        trust[rows[k]] = _near_median(x[rows[k]])
-    share = dict.fromkeys(many, _NOISE_START)
-    for _ in range(_EM_STEPS if many else 0):
-        fits = [_moments(x[mine], trust[mine]) for mine in rows]
-        density = np.array([_density(x, m, s + _RIDGE * np.eye(3)) for m, s in fits])
-        before = trust.copy()
-        for k in many:
-            own = (1 - share[k]) * density[k, rows[k]]
-            others = np.delete(density[:, rows[k]], k, axis=0).sum(axis=0) / max(len(rows) - 1, 1)
-            strange = share[k] * (noise[rows[k]] + others) / 2
-            trust[rows[k]] = own / (own + strange)
-            share[k] = min(float(1 - trust[rows[k]].mean()), _NOISE_MOST)
+    for k in labels:
+        mine = np.flatnonzero(samples.layers == k)
+        if len(mine) >= _NOISE_LEAST:
+            trust[mine] = _trust_in_class(x[mine], noise[mine])
+    return trust
+
+
+def _trust_in_class(x: FloatArray, noise: FloatArray) -> FloatArray:
+    """Iterate from a robust start: from a wide one, slipped labels never leave."""
+    share, trust = _NOISE_START, _near_median(x)
+    for _ in range(_EM_STEPS):
+        mean, covariance = _moments(x, trust)
+        own = (1 - share) * _density(x, mean, covariance + _RIDGE * np.eye(3))
+        before, trust = trust, own / (own + share * noise)
+        share = min(float(1 - trust.mean()), _NOISE_MOST)
         if np.abs(trust - before).max() < 1e-4:
             break
     return trust
