@@ -15,14 +15,13 @@ from layerscope.synth.camera import (
     expose,
     find_camera,
 )
-from layerscope.synth.optical import (
+from layerscope.synth.illumination import (
     Illumination,
     draw_illumination,
     form_image,
     psf_sigma_px,
-    synth_flakes,
-    synth_set,
 )
+from layerscope.synth.optical import synth_flakes, synth_set
 
 EVEN = Illumination()
 IDEAL = {"clutter": 0.0, "noise": False, "jpeg_quality": None, "illumination": EVEN}

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.micrograph import Micrograph, Modality, PixelSize, Step
-from layerscope.core.results import CropMasks, FloatArray, IntArray
+from layerscope.core.results import FloatArray
 from layerscope.errors import InputError
 from layerscope.physics.materials import Material, load
 from layerscope.physics.thin_film import Stack, flake_reflectance
@@ -23,14 +22,15 @@ from layerscope.synth.camera import (
     WAVELENGTH_NM,
     FloatImage,
     SynthCamera,
-    blur,
     expose,
     find_camera,
     photograph,
 )
 from layerscope.synth.clutter import Clutter, strew
-from layerscope.synth.geometry import SMALLEST_TERRACE_PX, LayerMap, cleave_flake
-from layerscope.synth.signals import THICKEST_LAYERS, draw_layers, synth_signals, true_stack
+from layerscope.synth.geometry import LayerMap
+from layerscope.synth.illumination import Illumination, draw_illumination, form_image
+from layerscope.synth.scene import find_terraces, place_flakes
+from layerscope.synth.signals import draw_layers, synth_signals, true_stack
 from layerscope.synth.truth import SynthImage, match_truth, write_set
 
 __all__ = [
@@ -44,75 +44,12 @@ __all__ = [
     "write_set",
 ]
 
-_GAP_PX = 4
 _EDGE_LOSS = (0.85, 0.85, 0.4)
-_CHANNEL_NM = (605.0, 535.0, 462.0)
 _POLYMER = Material(
     "polymer", None, np.array([380.0, 760.0]), np.array([1.5, 1.5]), np.zeros(2), "",
     "typical index of adhesive and of PMMA", "",
 )  # fmt: skip
 _POLYMER_NM: FloatArray = np.linspace(0, 400, 101)
-
-
-@dataclass(frozen=True)
-class Illumination:
-    """How evenly and how sharply the field is seen; images of one setup share it.
-
-    Attributes
-    ----------
-    vignetting : float
-        Loss of light at the corners, as a fraction.
-    centre : tuple of float
-        Centre of the vignetting, y and x, 0 to 1.
-    tilt : tuple of three (y, x) pairs
-        Relative change of light across the field, per channel.
-    aperture : float
-        Radius of a round field stop in half diagonals; 1.2 and more is out of sight.
-    defocus_px : float
-        Blur added to the diffraction limit, standard deviation.
-    gain : float
-        Drift of the exposure.
-    """
-
-    vignetting: float = 0.0
-    centre: tuple[float, float] = (0.5, 0.5)
-    tilt: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
-    aperture: float = 2.0
-    defocus_px: float = 0.0
-    gain: float = 1.0
-
-    def field(self, shape: tuple[int, int]) -> FloatImage:
-        """Relative light (H, W, 3) over the field, 1 at the centre of an even one."""
-        y = (np.arange(shape[0], dtype=np.float32) + 0.5) / shape[0]
-        x = (np.arange(shape[1], dtype=np.float32) + 0.5) / shape[1]
-        aspect = shape[0] / shape[1]
-        corner2 = np.float32((aspect**2 + 1) / 4)
-        dy = (y - np.float32(self.centre[0])) * np.float32(aspect)
-        dx = x - np.float32(self.centre[1])
-        r2 = (dy[:, None] ** 2 + dx[None, :] ** 2) / corner2
-        even = 1 - np.float32(self.vignetting) * (0.6 * r2 + 0.4 * r2**2)
-        if self.aperture < 1.2:
-            beyond = (np.sqrt(r2) - np.float32(self.aperture)) / np.float32(0.015)
-            even /= 1 + np.exp(np.minimum(beyond, 40))
-        planes = [
-            even * (1 + np.float32(ty) * (y[:, None] - 0.5) + np.float32(tx) * (x[None, :] - 0.5))
-            for ty, tx in self.tilt
-        ]
-        return np.asarray(cv2.merge(planes) * np.float32(self.gain), np.float32)
-
-
-def draw_illumination(generator: np.random.Generator) -> Illumination:
-    """Illumination as uneven as on real micrographs: corners 0 to 4 % darker, tilt about 1 %."""
-    tilt = generator.normal(0, 0.008, 2)
-    tint = generator.normal(0, 0.003, (3, 2))
-    return Illumination(
-        vignetting=float(generator.gamma(2.0, 0.008)),
-        centre=(float(generator.normal(0.5, 0.05)), float(generator.normal(0.5, 0.05))),
-        tilt=tuple((float(a), float(b)) for a, b in tilt + tint),
-        aperture=float(generator.uniform(1.0, 1.1)) if generator.random() < 0.12 else 2.0,
-        defocus_px=float(abs(generator.normal(0.4, 0.3))),
-        gain=float(np.exp(generator.normal(0, 0.04))),
-    )
 
 
 def synth_flakes(
@@ -186,7 +123,7 @@ def synth_flakes(
     light = illumination or draw_illumination(rng)
     count = 0 if empty else n_flakes
     numbers = draw_layers(rng, count, max_layers=max_layers, thick_share=thick_share)
-    layers, flakes = _place_flakes(rng, shape, numbers, max_layers)
+    layers, flakes = place_flakes(rng, shape, numbers, max_layers)
     dirt = strew(rng, layers, clutter, max_layers=max_layers, crumbs=not empty)
     bare, scene = _paint(device, crystal, stack, layers, dirt, na)
     seen = form_image(device, scene, light, pixel_size_nm, na)
@@ -208,72 +145,6 @@ def _check(
         )
     if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
         raise InputError(f"JPEG quality {jpeg_quality}: expected 1 to 100, or None")
-
-
-def _place_flakes(
-    rng: np.random.Generator, shape: tuple[int, int], numbers: IntArray, max_layers: int
-) -> tuple[LayerMap, npt.NDArray[np.int32]]:
-    """Layer number and flake number per pixel; flakes keep apart, borders may cut them."""
-    layers, flakes = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    room = min(shape) / 3.2
-    for flake_id, number in enumerate(numbers.tolist(), start=1):
-        thin = number <= max_layers
-        median_px = 30 if thin else 42
-        radius = float(np.clip(np.exp(rng.normal(np.log(median_px), 0.65)), 6, room))
-        side = thin and rng.random() < 0.33
-        thick = int(np.exp(rng.uniform(np.log(15), np.log(THICKEST_LAYERS)))) if side else 0
-        flake = cleave_flake(
-            rng,
-            radius,
-            number,
-            max_layers=max_layers,
-            thick_layers=max(thick, max_layers + 1) * side,
-        )
-        if flake.size:
-            _place(rng, layers, flakes, flake, flake_id)
-    return layers, flakes
-
-
-def _place(
-    rng: np.random.Generator,
-    layers: LayerMap,
-    flakes: npt.NDArray[np.int32],
-    flake: LayerMap,
-    flake_id: int,
-) -> None:
-    """Put a flake where nothing is within 4 px, often beside another; give up after 30 places."""
-    height, width = flake.shape
-    for _ in range(30):
-        top, left = _corner(rng, layers, (height, width))
-        wide = (_span(top, height, _GAP_PX), _span(left, width, _GAP_PX))
-        if layers[wide].any():
-            continue
-        here = (_span(top, height), _span(left, width))
-        seen = layers[here].shape
-        part = flake[max(-top, 0) :, max(-left, 0) :][: seen[0], : seen[1]]
-        layers[here] = part
-        flakes[here] = np.where(part > 0, flake_id, 0)
-        return
-
-
-def _span(start: int, length: int, margin: int = 0) -> slice:
-    return slice(max(start - margin, 0), max(start + length + margin, 0))
-
-
-def _corner(rng: np.random.Generator, layers: LayerMap, size: tuple[int, int]) -> tuple[int, int]:
-    """Top left of a free-standing flake, or in three of ten cases of one in a cluster."""
-    height, width = size
-    coarse = np.argwhere(layers[::8, ::8] > 0)
-    if len(coarse) and rng.random() < 0.3:
-        top, left = rng.choice(coarse) * 8
-        angle = rng.uniform(0, 2 * np.pi)
-        reach = rng.uniform(0.5, 1.5) * (20 + max(size))
-        return (
-            int(top - height / 2 + reach * np.sin(angle)),
-            int(left - width / 2 + reach * np.cos(angle)),
-        )
-    middle = rng.uniform(0, 1, 2) * layers.shape
-    return int(middle[0] - height / 2), int(middle[1] - width / 2)
 
 
 def _paint(
@@ -332,44 +203,6 @@ def _coat(
         scene[..., channel][under] *= np.interp(polymer_nm[under], _POLYMER_NM, ratio)
 
 
-def form_image(
-    camera: SynthCamera, scene: FloatImage, light: Illumination, pixel_size_nm: float, na: float
-) -> FloatImage:
-    """Light on the sensor: diffraction, defocus, the halo of bright parts, uneven illumination.
-
-    Parameters
-    ----------
-    camera : SynthCamera
-        Its `glare` is the halo's share.
-    scene : ndarray of float32, (H, W, 3)
-    light : Illumination
-    pixel_size_nm, na : float
-
-    Returns
-    -------
-    ndarray of float32, (H, W, 3)
-    """
-    sharp = blur(scene, psf_sigma_px(pixel_size_nm, na, light.defocus_px))
-    if camera.glare > 0:
-        quarter = cv2.resize(sharp, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-        halo = cv2.resize(blur(quarter, (4.0, 4.0, 4.0)), sharp.shape[1::-1])
-        sharp = sharp + np.float32(camera.glare) * (halo - sharp)
-    return np.asarray(sharp * light.field((scene.shape[0], scene.shape[1])), np.float32)
-
-
-def psf_sigma_px(
-    pixel_size_nm: float, na: float, defocus_px: float = 0.0
-) -> tuple[float, float, float]:
-    """Compute the standard deviation of the point-spread function in px, channels R, G, B.
-
-    A Gaussian of the Airy pattern's full width at half maximum, 0.51 wavelength / NA (Born & Wolf,
-    Principles of Optics, 7th ed., 8.5.2), widened by defocus in quadrature.
-    """
-    diffraction = [0.51 * wave / na / 2.3548 / pixel_size_nm for wave in _CHANNEL_NM]
-    red, green, blue = (float(np.hypot(s, defocus_px)) for s in diffraction)
-    return red, green, blue
-
-
 def _through_jpeg(
     data: npt.NDArray[np.generic], quality: int | None
 ) -> tuple[npt.NDArray[np.generic], bytes]:
@@ -419,7 +252,7 @@ def _with_truth(
     setup: tuple[str, str, str],
     encoded: bytes,
 ) -> SynthImage:
-    masks, flake_id, number = _terraces(layers, flakes)
+    masks, flake_id, number = find_terraces(layers, flakes)
     material, substrate, camera = setup
     return SynthImage(
         micrograph,
@@ -432,30 +265,6 @@ def _with_truth(
         camera,
         encoded,
     )
-
-
-def _terraces(
-    layers: LayerMap, flakes: npt.NDArray[np.int32]
-) -> tuple[CropMasks, IntArray, IntArray]:
-    """Find connected regions of one layer number, at least `SMALLEST_TERRACE_PX` large."""
-    boxes, crops, flake_id, number = [], [], [], []
-    whole = CropMasks.from_labels(flakes)
-    for (where, crop), box in zip(whole, whole.boxes, strict=True):
-        inside = np.where(crop, layers[where], 0)
-        for value in np.unique(inside[inside > 0]):
-            _, label, stats, _ = cv2.connectedComponentsWithStats(
-                (inside == value).astype(np.uint8), connectivity=4
-            )
-            for k in np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= SMALLEST_TERRACE_PX):
-                if k == 0:
-                    continue
-                x, y, width, height, _ = (int(v) for v in stats[k])
-                boxes.append((box[0] + y, box[1] + x, box[0] + y + height, box[1] + x + width))
-                crops.append(label[y : y + height, x : x + width] == k)
-                flake_id.append(int(flakes[where][crop][0]))
-                number.append(int(value))
-    masks = CropMasks(np.array(boxes, np.int64).reshape(-1, 4), tuple(crops), whole.shape)
-    return masks, np.array(flake_id, np.int64), np.array(number, np.int64)
 
 
 def synth_set(
