@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,9 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 
 FloatImage = npt.NDArray[np.float32]
+
+LEVELS = 255.0
+"""Working levels run from 0 to 255 whatever the bit depth; all thresholds are in them."""
 
 GRID_PX = 96
 """Longest side of the stored gain: light varies slowly; a small grid holds no camera noise."""
@@ -49,27 +53,28 @@ class FlatField:
         return cv2.resize(self.gain, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def unit_levels(micrograph: Micrograph, shape: tuple[int, int]) -> FloatImage:
-    """Area-averaged levels as fractions of the white level, RGB.
+def camera_levels(data: npt.NDArray[Any], white_level: float, shape: tuple[int, int]) -> FloatImage:
+    """Area-averaged working levels, RGB.
 
     Parameters
     ----------
-    micrograph : Micrograph
+    data : ndarray, (H, W) or (H, W, 3)
         Grey images become three equal channels.
+    white_level : float
+        Becomes `LEVELS`.
     shape : tuple of int
         Height and width wanted, not above the image's.
 
     Returns
     -------
     ndarray of float32, (h, w, 3)
-        NaN where the data has any.
+        A new array; NaN where the data has any.
     """
-    data = micrograph.data
     if data.dtype not in (np.uint8, np.uint16, np.float32):
         data = data.astype(np.float32)
     if data.shape[:2] != shape:
         data = cv2.resize(data, shape[::-1], interpolation=cv2.INTER_AREA)
-    levels = np.asarray(data, np.float32) / np.float32(micrograph.white_level)
+    levels = np.multiply(data, np.float32(LEVELS / white_level), dtype=np.float32)
     return cv2.merge([levels] * 3) if levels.ndim == 2 else levels
 
 
@@ -81,7 +86,7 @@ def flat_field_from_reference(micrograph: Micrograph) -> FlatField:
     InputError
         If the picture is dark, saturated or not finite somewhere: it cannot be divided by.
     """
-    grid = unit_levels(micrograph, _grid_shape(micrograph.shape))
+    grid = _grid(micrograph)
     if not np.isfinite(grid).all() or float(grid.min()) < 0.01 or float(np.median(grid)) > 0.98:
         raise InputError(
             f"{micrograph.name} cannot be a flat field: levels {float(grid.min()):.3f} to "
@@ -107,7 +112,7 @@ def flat_field_from_set(micrographs: Iterable[Micrograph]) -> FlatField:
     shapes: set[tuple[int, int]] = set()
     for micrograph in micrographs:
         shapes.add(micrograph.shape)
-        grid = unit_levels(micrograph, _grid_shape(micrograph.shape))
+        grid = _grid(micrograph)
         typical = np.maximum(np.nanmedian(grid, axis=(0, 1)), 1e-3)
         stack.append(np.asarray(grid / typical, np.float32))
     if len(stack) < 3 or len(shapes) > 1:
@@ -120,9 +125,11 @@ def flat_field_from_set(micrographs: Iterable[Micrograph]) -> FlatField:
     return FlatField(_unit_mean(smooth), f"median of {len(stack)} images")
 
 
-def _grid_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    scale = min(1.0, GRID_PX / max(shape))
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+def _grid(micrograph: Micrograph) -> FloatImage:
+    """Levels as fractions of white on the coarse grid."""
+    scale = min(1.0, GRID_PX / max(micrograph.shape))
+    height, width = (max(1, round(n * scale)) for n in micrograph.shape)
+    return camera_levels(micrograph.data, micrograph.white_level, (height, width)) / LEVELS
 
 
 def _unit_mean(field: FloatImage) -> FloatImage:

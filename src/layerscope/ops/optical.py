@@ -17,17 +17,19 @@ import numpy.typing as npt
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, FloatArray, IntArray
 from layerscope.errors import InputError
-from layerscope.ops.channels import channel_max, farthest
+from layerscope.ops.channels import channel_max, colours_at, farthest
 from layerscope.ops.illumination import (
+    LEVELS,
     FlatField,
     FloatImage,
+    camera_levels,
     flat_field_from_reference,
     flat_field_from_set,
-    unit_levels,
 )
 from layerscope.ops.substrate import SAME_COLOUR, fit_surface, pixel_noise, surface_se
 
 __all__ = [
+    "LEVELS",
     "Background",
     "FlatField",
     "SubstrateCandidate",
@@ -40,9 +42,6 @@ __all__ = [
     "group_setups",
     "usable_pixels",
 ]
-
-LEVELS = 255.0
-"""Working levels run from 0 to 255 whatever the bit depth; thresholds below are in them."""
 
 _LOG_OFFSET = 4 / LEVELS
 """Added before taking logarithms: below 4 of 255 a camera's black level, not light, decides."""
@@ -129,10 +128,9 @@ def analysis_levels(
     """
     height, width = (max(1, n // binning) for n in micrograph.shape)
     whole = micrograph.data[: height * binning, : width * binning]
-    levels = unit_levels(Micrograph(whole, white_level=micrograph.white_level), (height, width))
-    levels = levels * np.float32(LEVELS)
+    levels = camera_levels(whole, micrograph.white_level, (height, width))
     if flat_field is not None:
-        levels = levels / flat_field.at((height, width))
+        levels /= flat_field.at((height, width))
     return levels if whole.dtype.kind == "u" else np.nan_to_num(levels, posinf=0, neginf=0)
 
 
@@ -246,10 +244,10 @@ def _log(level: npt.ArrayLike) -> FloatArray:
 
 def _candidates(cells: FloatImage, flat: BoolArray) -> tuple[SubstrateCandidate, ...]:
     """Colours of the flat cells, by greedy search for the densest in log space."""
-    where = np.flatnonzero(flat)[::3]
+    where = np.flatnonzero(flat)[::5]
     if len(where) == 0:
         return ()
-    colours = cells.reshape(-1, 3)[where]
+    colours = colours_at(cells, where)
     logs = _log(colours / LEVELS)
     key = np.round(logs / 0.04).astype(np.int64) @ np.array([1, 1 << 10, 1 << 20])
     _, group = np.unique(key, return_inverse=True)

@@ -8,8 +8,20 @@ import cv2
 import numpy as np
 
 from layerscope.core.results import BoolArray, FloatArray, IntArray
-from layerscope.ops.channels import channel_max, channel_sum, farthest
-from layerscope.ops.regions import Labels, Terraces, region_means, union
+from layerscope.ops.channels import channel_sum, colours_at, farthest
+from layerscope.ops.illumination import FloatImage
+from layerscope.ops.labels import (
+    Labels,
+    border_pairs,
+    column_pairs,
+    core_labels,
+    group_means,
+    row_pairs,
+    sample_regions,
+)
+from layerscope.ops.regions import Terraces
+
+_SAMPLE_PX = 600
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,8 @@ class RegionFeatures:
         mean; 1 where nothing is left inside the rim.
     sharpness : ndarray, (n,)
         Step across the border to bare substrate, as a fraction of the region's level; NaN where
-        less than a third of the border is such. About 1 for a crystal, near 0 where a threshold cut a gradient.
+        less than a third of the border is such. About 1 for a crystal, near 0 where a threshold
+        cut a gradient.
     edge_px : ndarray of int, (n,)
         Length of the whole border in pixel sides.
     rim_share : ndarray, (n,)
@@ -49,19 +62,14 @@ class RegionFeatures:
     cut: BoolArray
 
 
-def core_labels(labels: Labels, reach_px: int) -> Labels:
-    """Labels whose square neighbourhood of radius `reach_px` is all the same, else 0."""
-    kernel = np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
-    same = cv2.compare(cv2.dilate(labels, kernel), cv2.erode(labels, kernel), cv2.CMP_EQ)
-    return np.asarray(cv2.copyTo(labels, same))
-
-
 def describe(terraces: Terraces) -> RegionFeatures:
     """Measure every region."""
     labels, count, flat = terraces.labels, len(terraces) + 1, terraces.flat
     core = core_labels(labels, 1)
-    area = np.bincount(labels.ravel(), minlength=count)
-    level, spread = _core_moments(terraces, core, count)
+    area = np.bincount(np.take(labels, np.flatnonzero(labels > 0)), minlength=count)
+    where, value = sample_regions(core, count, _SAMPLE_PX)
+    rows = colours_at(terraces.deviation, where)
+    level, spread = _core_moments(value, rows, terraces)
     first, second = border_pairs(labels, 1)
     edge, rim = _rims(labels, first, second, level, flat)
     return RegionFeatures(
@@ -69,7 +77,7 @@ def describe(terraces: Terraces) -> RegionFeatures:
         radius_px=_radius(core, count)[1:],
         level=level[1:],
         spread=spread[1:],
-        uniformity=_uniformity(terraces, core, level)[1:],
+        uniformity=_uniformity(value, rows, level, flat)[1:],
         sharpness=_sharpness(terraces, level, edge)[1:],
         edge_px=edge[1:],
         rim_share=rim[1:],
@@ -77,33 +85,15 @@ def describe(terraces: Terraces) -> RegionFeatures:
     )
 
 
-def _core_moments(terraces: Terraces, core: Labels, count: int) -> tuple[FloatArray, FloatArray]:
+def _core_moments(
+    value: IntArray, rows: FloatImage, terraces: Terraces
+) -> tuple[FloatArray, FloatArray]:
     """Mean and sd over core pixels; a region without a core keeps its seed's mean and no spread."""
-    where = np.flatnonzero(core)
-    value = core.ravel()[where]
-    mean = region_means(value, terraces.deviation, where, count)
-    square = region_means(value, np.square(terraces.deviation), where, count)
-    spread = np.sqrt(np.maximum(square - mean**2, 0))
+    count = len(terraces) + 1
+    mean = group_means(value, rows, count)
+    spread = np.sqrt(np.maximum(group_means(value, np.square(rows), count) - mean**2, 0))
     has_core = np.bincount(value, minlength=count) > 0
     return np.where(has_core[:, None], mean, terraces.level), spread
-
-
-def border_pairs(labels: Labels, distance: int) -> tuple[IntArray, IntArray]:
-    """Flat indices of pixels `distance` apart along a row or column whose labels differ."""
-    rows, columns = _row_pairs(labels, distance), _column_pairs(labels, distance)
-    return np.concatenate([rows[0], columns[0]]), np.concatenate([rows[1], columns[1]])
-
-
-def _row_pairs(labels: Labels, distance: int) -> tuple[IntArray, IntArray]:
-    differ = np.zeros(labels.shape, bool)
-    np.not_equal(labels[:, :-distance], labels[:, distance:], out=differ[:, :-distance])
-    first = np.flatnonzero(differ)
-    return first, first + distance
-
-
-def _column_pairs(labels: Labels, distance: int) -> tuple[IntArray, IntArray]:
-    first = np.flatnonzero(labels[:-distance] != labels[distance:])
-    return first, first + distance * labels.shape[1]
 
 
 def _rims(
@@ -111,7 +101,7 @@ def _rims(
 ) -> tuple[IntArray, FloatArray]:
     """Border length of every label, and the share of it that looks like a blurred rim's."""
     count = len(level)
-    a, b = labels.ravel()[first].astype(np.int64), labels.ravel()[second].astype(np.int64)
+    a, b = np.take(labels, first).astype(np.int64), np.take(labels, second).astype(np.int64)
     pair, length = np.unique(np.concatenate([a * count + b, b * count + a]), return_counts=True)
     inner, outer = np.divmod(pair, count)
     edge = np.bincount(inner, length, count)
@@ -130,18 +120,18 @@ def _radius(core: Labels, count: int) -> FloatArray:
     """Largest distance to the border, per label; half a pixel where nothing is inside."""
     distance = cv2.distanceTransform((core > 0).view(np.uint8), cv2.DIST_L2, 3)
     radius = np.zeros(count, np.float32)
-    where = np.flatnonzero(core)
-    np.maximum.at(radius, core.ravel()[where], distance.ravel()[where])
+    where = np.flatnonzero(core > 0)
+    np.maximum.at(radius, np.take(core, where), np.take(distance, where))
     return radius.astype(float) + 0.5
 
 
-def _uniformity(terraces: Terraces, core: Labels, level: FloatArray) -> FloatArray:
-    where = np.flatnonzero(core)
-    value = core.ravel()[where]
-    limit = np.maximum(0.25 * farthest(level), 3 * terraces.flat.max()).astype(np.float32)
-    off = farthest(terraces.deviation.reshape(-1, 3)[where] - level.astype(np.float32)[value])
+def _uniformity(
+    value: IntArray, rows: FloatImage, level: FloatArray, flat: FloatArray
+) -> FloatArray:
+    limit = np.maximum(0.25 * farthest(level), 3 * flat.max()).astype(np.float32)
+    off = farthest(rows - np.take(level.astype(np.float32), value, axis=0))
     number = np.bincount(value, minlength=len(level))
-    like = np.bincount(value, off < limit[value], len(level))
+    like = np.bincount(value, off < np.take(limit, value), len(level))
     return np.where(number > 0, like / np.maximum(number, 1), 1.0)
 
 
@@ -155,7 +145,7 @@ def _sharpness(terraces: Terraces, level: FloatArray, edge: IntArray) -> FloatAr
     axis = (level / np.maximum(channel_sum(level**2), 1e-9)[:, None]).astype(np.float32)
     total, border = np.zeros(count), np.zeros(count, np.int64)
     for distance, (first, second) in zip(
-        (1, labels.shape[1]), (_row_pairs(labels, 1), _column_pairs(labels, 1)), strict=True
+        (1, labels.shape[1]), (row_pairs(labels, 1), column_pairs(labels, 1)), strict=True
     ):
         bare = (flat[first] == 0) | (flat[second] == 0)
         before = np.maximum(first[bare] - 2 * distance, 0)
@@ -174,25 +164,3 @@ def _cut(labels: Labels, count: int) -> BoolArray:
     out = np.zeros(count, bool)
     out[sides] = True
     return out
-
-
-def group_touching(labels: Labels, count: int, distance: int) -> IntArray:
-    """Group of each label 1..count: regions no more than `distance` px apart are one flake.
-
-    Returns
-    -------
-    ndarray of int, (count,)
-        The smallest label of the group.
-    """
-    low, high = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for reach in range(1, min(distance, min(labels.shape) - 1) + 1):
-        first, second = border_pairs(labels, reach)
-        a, b = labels.ravel()[first], labels.ravel()[second]
-        both = (a > 0) & (b > 0)
-        pair = a[both].astype(np.int64) * (count + 1) + b[both]
-        pair, length = np.unique(pair, return_counts=True)
-        # A single pixel corner is chance, not a common edge.
-        x, y = np.divmod(pair[length >= 2], count + 1)
-        low.append(np.minimum(x, y))
-        high.append(np.maximum(x, y))
-    return union(np.concatenate(low), np.concatenate(high), count + 1)[1:]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.results import BoolArray, FloatArray
-from layerscope.ops.channels import farthest, within
+from layerscope.ops.channels import colours_at, column_quantile, farthest, within
 from layerscope.ops.illumination import FloatImage
 
 SAME_COLOUR = 0.12
@@ -58,7 +58,7 @@ def fit_surface(
 
 
 def pixel_noise(levels: FloatImage, surface: FloatImage) -> FloatArray:
-    """Standard deviation of bare pixels, from differences of neighbours: no gradient enters.
+    """Measure the sd of bare pixels from differences of neighbours: no gradient enters.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def surface_se(
 
 def _spread(residual: FloatImage, bare: BoolArray) -> FloatArray:
     where = np.flatnonzero(bare)
-    some = np.abs(residual.reshape(-1, 3)[where[:: max(1, len(where) // 4000)]])
-    return 1.4826 * np.array([float(np.median(some[:, c])) for c in range(3)])
+    some = np.abs(colours_at(residual, where[:: max(1, len(where) // 2500)]))
+    return 1.4826 * column_quantile(some, 0.5)
 
 
 def _polynomial(cells: FloatImage, fit: BoolArray, degree: int) -> FloatImage:
@@ -105,7 +105,7 @@ def _polynomial(cells: FloatImage, fit: BoolArray, degree: int) -> FloatImage:
     ridge = np.array([1e-9 if i + j == 0 else 1e-3 * (i + j) ** 2 for i, j in orders])
     solution = np.linalg.solve(
         design.T @ design + np.diag(ridge * len(where)),
-        design.T @ cells.reshape(-1, 3)[where].astype(float),
+        design.T @ colours_at(cells, where).astype(float),
     )
     out = np.empty(cells.shape, np.float32)
     for channel in range(3):
@@ -132,6 +132,7 @@ def _glare(residual: FloatImage, valid: BoolArray, gate: FloatArray) -> FloatIma
 
     Per channel, the residual of bare cells is regressed on the flakes' deviation blurred by
     1.5, 4 and 12 cells. Beside large white flakes it reaches 2 % of white: a monolayer's contrast.
+    On a flake itself the narrowest blur is its own light, not its surroundings', and is left out.
     """
     off = cv2.bitwise_not(within(residual, 1.5 * gate)) | np.where(valid, 0, 255).astype(np.uint8)
     fit = np.flatnonzero(cv2.dilate(off, _BOX) == 0)
@@ -140,16 +141,24 @@ def _glare(residual: FloatImage, valid: BoolArray, gate: FloatArray) -> FloatIma
         return np.zeros_like(residual)
     source = cv2.copyTo(residual, off)
     spread = [_smooth(source, sigma) for sigma in _GLARE_CELLS]
-    sampled = [s.reshape(-1, 3)[fit].astype(float) for s in spread]
-    target = residual.reshape(-1, 3)[fit].astype(float)
+    sampled = [colours_at(s, fit).astype(float) for s in spread]
+    target = colours_at(residual, fit).astype(float)
     share = np.empty((len(spread), 3), np.float32)
     for channel in range(3):
         design = np.stack([s[:, channel] for s in sampled], axis=1)
-        normal = design.T @ design
-        ridge = 0.01 * np.trace(normal) / len(spread) + 1e-6
-        solution = np.linalg.solve(normal + ridge * np.eye(3), design.T @ target[:, channel])
-        share[:, channel] = np.clip(solution, 0, 0.5)
+        share[:, channel] = _sure_share(design, target[:, channel])
+    spread[0][off > 0] = 0
     return np.asarray(sum(w * s for w, s in zip(share, spread, strict=True)), np.float32)
+
+
+def _sure_share(design: FloatArray, target: FloatArray) -> FloatArray:
+    """Regression coefficients between 0 and 0.5, each lowered by two standard errors."""
+    normal = design.T @ design
+    normal += (0.01 * np.trace(normal) / len(normal) + 1e-6) * np.eye(len(normal))
+    solution = np.linalg.solve(normal, design.T @ target)
+    variance = float(np.mean((target - design @ solution) ** 2))
+    error = np.sqrt(variance * np.diag(np.linalg.inv(normal)))
+    return np.clip(solution - 2 * error, 0, 0.5)
 
 
 def _follow(

@@ -13,6 +13,7 @@ import layerscope
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, CropMasks, Detections, Flag, FloatArray, IntArray
 from layerscope.errors import InputError
+from layerscope.ops.labels import Labels, core_labels, group_touching
 from layerscope.ops.optical import (
     LEVELS,
     Background,
@@ -22,16 +23,10 @@ from layerscope.ops.optical import (
     binning_of,
     usable_pixels,
 )
-from layerscope.ops.region_features import RegionFeatures, core_labels, describe, group_touching
+from layerscope.ops.region_features import RegionFeatures, describe
+from layerscope.ops.region_masks import crop_masks, full_resolution
 from layerscope.ops.region_signal import Light, measure_signal
-from layerscope.ops.regions import (
-    Labels,
-    Terraces,
-    anything_differs,
-    find_terraces,
-    full_resolution,
-    keep_labels,
-)
+from layerscope.ops.regions import Terraces, anything_differs, find_terraces, keep_labels
 
 
 @dataclass(frozen=True)
@@ -106,10 +101,10 @@ def find_flakes(
     usable = usable_pixels(micrograph, b)
     levels = analysis_levels(micrograph, binning=b, flat_field=flat_field)
     background = background_of(levels, usable, substrate_level)
-    substrate = background.at(levels.shape[:2])
+    bare = background.at(levels.shape[:2])
+    bare *= np.float32(LEVELS)
     provenance = _provenance(micrograph, background, b, min_area_px, flat_field, rules)
     nothing = Detections.empty(micrograph.shape, provenance)
-    bare = substrate * np.float32(LEVELS)
     if not anything_differs(levels, bare, usable):
         return nothing, background
     small_area = max(4, min_area_px // (b * b))
@@ -122,7 +117,7 @@ def find_flakes(
         return nothing, background
     found = keep_labels(found, keep)
     gain = None if flat_field is None else flat_field.at(levels.shape[:2])
-    light = Light(micrograph.white_level, gain, substrate, background.surface_se)
+    light = Light(micrograph.white_level, gain, bare, background.surface_se)
     chosen = _Chosen(features, flags[keep], score[keep], features.uniformity[keep])
     return _assemble(micrograph, found, chosen, light, min_area_px, nothing), background
 
@@ -178,7 +173,7 @@ def _judge(
         flags |= np.where(margin < rules.doubt, int(flag), 0)
     flags |= np.where(strength < 1.5, int(Flag.LOW_CONTRAST), 0)
     flags |= np.where(features.cut, int(Flag.TOUCHES_BORDER), 0)
-    score = _ramp(worst, 0.8, 2.0) * _ramp(features.uniformity, 0.2, 0.9) * _ramp(strength, 0, 2.5)
+    score = _ramp(worst, 0.8, 1.6) * _ramp(features.uniformity, 0.2, 0.9) * _ramp(strength, 0, 2.5)
     score *= 1 - np.exp(-features.area_px * binning * binning / 150)
     return worst >= 1, flags, np.clip(score, 0, 0.99)
 
@@ -199,12 +194,15 @@ def _assemble(
     binning = nothing.provenance["binning"]
     data = _three_channels(micrograph.data)
     substrate = light.substrate if light.gain is None else light.substrate * light.gain
-    full = full_resolution(
-        found, data, LEVELS / light.white_level, substrate * np.float32(LEVELS), binning
-    )
-    masks, source = _masks(full, found.labels, binning)
+    full = full_resolution(found, data, LEVELS / light.white_level, substrate, binning)
+    masks, source = crop_masks(full, found.labels, binning)
     signal = measure_signal(
-        data, _cores(found.labels, binning), len(found), light, binning, chosen.uniformity
+        data,
+        _cores(found.labels, len(found), binning),
+        len(found),
+        light,
+        binning,
+        chosen.uniformity,
     )
     group = group_touching(found.labels, len(found), max(1, 4 // binning))
     flags = chosen.flags | np.where(signal.saturated > 0.05, int(Flag.SATURATED), 0)
@@ -234,46 +232,19 @@ def _three_channels(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return cv2.merge([data] * 3) if data.ndim == 2 else data
 
 
-def _cores(labels: Labels, binning: int) -> Labels:
+def _cores(labels: Labels, count: int, binning: int) -> Labels:
     """Region number 3 or more full-resolution pixels inside it, less in small regions."""
-    count = int(labels.max()) + 1
     core = core_labels(labels, max(1, -(-3 // binning)))
-    for reach, need in ((1, 30), (0, 5)):
-        short = np.bincount(core.ravel(), minlength=count) * binning * binning < need
+    for reach, need_px in ((1, 30), (0, 5)):
+        number = np.bincount(np.take(core, np.flatnonzero(core > 0)), minlength=count + 1)
+        short = number * binning * binning < need_px
         short[0] = False
         if short.any():
             wider = core_labels(labels, reach) if reach else labels
-            core = np.where(short[labels], wider, core)
+            where = np.flatnonzero(wider > 0)
+            where = where[short[np.take(wider, where)]]
+            core.ravel()[where] = np.take(wider, where)
     return core
-
-
-def _masks(full: Labels, labels: Labels, binning: int) -> tuple[CropMasks, IntArray]:
-    """One mask per region in raster order, and which region (from 0) each is."""
-    from scipy import ndimage
-
-    height, width = full.shape
-    found = []
-    for index, where in enumerate(ndimage.find_objects(labels.astype(np.int32))):
-        top, left = (max(0, (s.start - 1) * binning) for s in where)
-        bottom = (
-            height
-            if where[0].stop == labels.shape[0]
-            else min(height, (where[0].stop + 1) * binning)
-        )
-        right = (
-            width if where[1].stop == labels.shape[1] else min(width, (where[1].stop + 1) * binning)
-        )
-        crop = full[top:bottom, left:right] == index + 1
-        rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
-        if len(rows) == 0:
-            continue
-        inner = crop[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
-        box = (top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1)
-        found.append((box, index, inner))
-    found.sort(key=lambda f: f[0])
-    boxes = np.array([f[0] for f in found], np.int64).reshape(-1, 4)
-    masks = CropMasks(boxes, tuple(f[2] for f in found), (height, width))
-    return masks, np.array([f[1] for f in found], np.int64)
 
 
 def _touching_excluded(

@@ -1,0 +1,96 @@
+"""Masks of regions at full resolution, with borders where the level is half way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.results import CropMasks, IntArray
+from layerscope.ops.channels import channel_sum, colours_at
+from layerscope.ops.illumination import FloatImage
+from layerscope.ops.labels import Labels, full_index
+from layerscope.ops.regions import Terraces
+
+_BOX = np.ones((3, 3), np.uint8)
+
+
+def full_resolution(
+    terraces: Terraces,
+    data: npt.NDArray[Any],
+    scale: float,
+    substrate: FloatImage,
+    binning: int,
+) -> Labels:
+    """Label image at full resolution.
+
+    Pixels of binned pixels that touch two labels are decided again, each for the nearer of the two
+    mean colours: the border lies where the level is half way, which is the true edge of a blurred
+    step.
+
+    Parameters
+    ----------
+    terraces : Terraces
+    data : ndarray, (H, W, 3)
+        Camera values.
+    scale : float
+        Working levels per camera unit.
+    substrate : ndarray of float32, (h, w, 3)
+        Bare substrate in working levels, at the analysis resolution.
+    binning : int
+
+    Returns
+    -------
+    ndarray of uint16, (H, W)
+    """
+    labels = terraces.labels
+    height, width = labels.shape
+    shape = (height * binning, width * binning)
+    out = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST)
+    if binning > 1:
+        high, low = cv2.dilate(labels, _BOX).ravel(), cv2.erode(labels, _BOX).ravel()
+        band = np.flatnonzero(high != low)
+        smooth = cv2.medianBlur(data[: shape[0], : shape[1]], 3)
+        inside = full_index(band, width, binning)
+        off = colours_at(smooth, inside) * np.float32(scale)
+        off -= np.repeat(colours_at(substrate, band), binning * binning, axis=0)
+        level = terraces.level.astype(np.float32)
+        above, below = (np.repeat(side[band], binning * binning) for side in (high, low))
+        to_high = channel_sum(np.square(off - np.take(level, above, axis=0)))
+        to_low = channel_sum(np.square(off - np.take(level, below, axis=0)))
+        out.ravel()[inside] = np.where(to_high < to_low, above, below)
+    rest = (data.shape[0] - shape[0], data.shape[1] - shape[1])
+    if max(rest):
+        out = cv2.copyMakeBorder(out, 0, rest[0], 0, rest[1], cv2.BORDER_REPLICATE)
+    return np.asarray(out, np.uint16)
+
+
+def crop_masks(full: Labels, labels: Labels, binning: int) -> tuple[CropMasks, IntArray]:
+    """One mask per region in raster order, and which region (from 0) each is."""
+    from scipy import ndimage
+
+    height, width = full.shape
+    found = []
+    for index, where in enumerate(ndimage.find_objects(labels)):
+        top, left = (max(0, (s.start - 1) * binning) for s in where)
+        bottom = (
+            height
+            if where[0].stop == labels.shape[0]
+            else min(height, (where[0].stop + 1) * binning)
+        )
+        right = (
+            width if where[1].stop == labels.shape[1] else min(width, (where[1].stop + 1) * binning)
+        )
+        crop = full[top:bottom, left:right] == index + 1
+        rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+        if len(rows) == 0:
+            continue
+        inner = crop[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+        box = (top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1)
+        found.append((box, index, inner))
+    found.sort(key=lambda f: f[0])
+    boxes = np.array([f[0] for f in found], np.int64).reshape(-1, 4)
+    masks = CropMasks(boxes, tuple(f[2] for f in found), (height, width))
+    return masks, np.array([f[1] for f in found], np.int64)
