@@ -2,7 +2,8 @@
 
 Glyphs are separated as connected pieces of the bar's colour and compared, by normalised
 correlation, with the same characters drawn in the fonts that come with matplotlib and OpenCV. The
-grammar, a number and a unit, leaves few candidates per place. An answer is given only when every glyph is sure.
+grammar, a number and a unit, leaves few candidates per place. An answer is given only when
+every glyph is sure.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,16 +22,24 @@ import numpy.typing as npt
 from layerscope.core.micrograph import Micrograph, parse_length_nm
 from layerscope.ops.scale_bar import Box, Levels, ScaleBar, ink_of, levels_of
 
+if TYPE_CHECKING:
+    from PIL import ImageFont
+
 Ink = npt.NDArray[np.float32]
 
 _SIDE = 20
-_SURE, _SURE_ODD, _MARGIN = 0.62, 0.72, 0.03
+_SURE, _SURE_ODD, _MARGIN = 0.65, 0.72, 0.05
 # Thin strokes of small print have little ink; at a low threshold bold letters touch.
-_INK = (0.5, 0.35)
+_INK = (0.5, 0.35, 0.22)
+# More pieces than this are the texture of the specimen: specks are left out, or all of it.
+_MOST_PIECES = 250
+_SMALL_PX, _SMALL_PENALTY = 11, 0.08  # in 10 px print m and n look alike
 _DIGITS = "0123456789"
 _UNITS = ("nm", "µm", "um", "mm")
-_FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSansMono",
-          "DejaVuSansMono-Bold", "STIXGeneral", "STIXGeneralBol")  # fmt: skip
+_FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif",
+          "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSansMono", "DejaVuSansMono-Bold",
+          "DejaVuSansMono-Oblique", "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic",
+          "STIXGeneralBolIta", "cmss10", "cmr10")  # fmt: skip
 _HERSHEY = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_PLAIN,
             cv2.FONT_HERSHEY_COMPLEX)  # fmt: skip
 
@@ -127,8 +137,13 @@ def _glyphs(levels: Levels, bar: ScaleBar, least_ink: float) -> list[Glyph]:
     )
     binary = (ink > least_ink).astype(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
+    pieces = stats[1:count]
+    if count > _MOST_PIECES:
+        pieces = pieces[pieces[:, cv2.CC_STAT_AREA] >= 6]
+    if len(pieces) > _MOST_PIECES:
+        return []
     found = []
-    for x, y, w, h, area in stats[1:count].tolist():
+    for x, y, w, h, area in pieces.tolist():
         inside = x > 0 and y > 0 and x + w < x1 - x0 and y + h < y1 - y0
         # A point in small print is 2 px; a letter is at most four times as wide as high ("mm").
         if inside and area >= 2 and w <= 4 * h and h <= 100:
@@ -182,7 +197,12 @@ def _read_split(number: list[Glyph], unit: list[Glyph]) -> tuple[float, float] |
     cap = float(np.median([g.height for g in digits]))
     if any(abs(g.height - cap) > max(0.12 * cap, 1.5) for g in digits):
         return None
+    gaps = [b.left - a.right for a, b in pairwise(number)]
+    if max(gaps, default=0) > 0.4 * cap:  # room for a point that was lost in the background
+        return None
     name, sure = _read_unit(unit, cap, number[0].bottom)
+    if cap < _SMALL_PX:
+        sure -= _SMALL_PENALTY
     text = ""
     for glyph in number:
         if _is_point(glyph, [number[0]]):
@@ -242,7 +262,9 @@ def _best(glyph: Glyph, names: tuple[str, ...] | str) -> tuple[str, float]:
 @functools.cache
 def _templates(name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Return normal vectors (n, _SIDE**2) and log aspects (n,) of `name` in every font."""
-    drawn = [_drawn_truetype(name, font) for font in _FONTS]
+    # The Computer Modern files have no µ.
+    fonts = [f for f in _FONTS if name.isascii() or not f.startswith("cm")]
+    drawn = [_drawn_truetype(name, font) for font in fonts]
     if name.isascii():
         drawn += [_drawn_hershey(name, face, bold) for face in _HERSHEY for bold in (1, 3)]
     crops = [_cropped(ink) for ink in drawn if ink.any()]
@@ -251,21 +273,26 @@ def _templates(name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float
 
 
 def _drawn_truetype(name: str, font: str) -> Ink:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    spec = find_spec("matplotlib")
-    if spec is None or spec.origin is None:
-        return np.zeros((1, 1), np.float32)
-    file = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{font}.ttf"
-    canvas = Image.new("L", (48 * len(name) + 48, 96))
-    ImageDraw.Draw(canvas).text((16, 16), name, 255, ImageFont.truetype(str(file), 48))
+    canvas = Image.new("L", (32 * len(name) + 40, 64))
+    ImageDraw.Draw(canvas).text((16, 10), name, 255, _face(font))
     ink: Ink = np.asarray(canvas, np.float32) / np.float32(255)
     return ink
 
 
+@functools.cache
+def _face(font: str) -> ImageFont.FreeTypeFont:
+    from PIL import ImageFont
+
+    spec = find_spec("matplotlib")  # found, not imported: that takes half a second
+    folder = Path((spec and spec.origin) or "").parent / "mpl-data" / "fonts" / "ttf"
+    return ImageFont.truetype(folder / f"{font}.ttf", 32, layout_engine=ImageFont.Layout.BASIC)
+
+
 def _drawn_hershey(name: str, face: int, thickness: int) -> Ink:
-    canvas = np.zeros((110, 60 * len(name) + 60), np.uint8)
-    cv2.putText(canvas, name, (20, 75), face, 2.0, 255, thickness, cv2.LINE_AA)
+    canvas = np.zeros((80, 48 * len(name) + 48), np.uint8)
+    cv2.putText(canvas, name, (16, 52), face, 1.3, 255, thickness, cv2.LINE_AA)
     ink: Ink = canvas.astype(np.float32) / np.float32(255)
     return ink
 
