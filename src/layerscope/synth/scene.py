@@ -16,7 +16,23 @@ _GAP_PX = 4
 def place_flakes(
     rng: np.random.Generator, shape: tuple[int, int], numbers: IntArray, max_layers: int
 ) -> tuple[LayerMap, npt.NDArray[np.int32]]:
-    """Layer number and flake number per pixel; flakes keep apart, borders may cut them."""
+    """Layer number and flake number per pixel; flakes keep apart, borders may cut them.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+        Height and width of the scene in px.
+    numbers : ndarray of int, (n,)
+        Layers of the largest part of each flake; there may be room for fewer.
+    max_layers : int
+        Longest step of thin flakes; a third of them also get a bulk part along one side.
+
+    Returns
+    -------
+    layers, flakes : ndarray of int32, (H, W)
+        0 is bare substrate.
+    """
     layers, flakes = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     room = min(shape) / 3.2
     for flake_id, number in enumerate(numbers.tolist(), start=1):
@@ -82,7 +98,19 @@ def _corner(rng: np.random.Generator, layers: LayerMap, size: tuple[int, int]) -
 def find_terraces(
     layers: LayerMap, flakes: npt.NDArray[np.int32]
 ) -> tuple[CropMasks, IntArray, IntArray]:
-    """Find connected regions of one layer number, at least `SMALLEST_TERRACE_PX` large."""
+    """Find connected regions of one layer number, at least `SMALLEST_TERRACE_PX` large.
+
+    Parameters
+    ----------
+    layers, flakes : ndarray of int32, (H, W)
+        See `place_flakes`.
+
+    Returns
+    -------
+    masks : CropMasks
+    flake_id, n_layers : ndarray of int, (n,)
+        1-based flake number, and layers, per mask.
+    """
     boxes, crops, flake_id, number = [], [], [], []
     whole = CropMasks.from_labels(flakes)
     for (where, crop), box in zip(whole, whole.boxes, strict=True):
