@@ -180,6 +180,8 @@ def test_the_smaller_of_two_overlapping_regions_is_meant():
     masks = CropMasks.from_dense([outer, inner], (40, 40))
     labels = _points(("i", 15, 15, 3), ("i", 30, 30, 1))
     assert assign_labels(labels, "i", _detections(None, masks)).layers.tolist() == [1, 3]
+    turned = CropMasks.from_dense([inner, outer], (40, 40))
+    assert assign_labels(labels, "i", _detections(None, turned)).layers.tolist() == [3, 1]
 
 
 def _mask_labels(mask):
@@ -199,6 +201,14 @@ def test_label_images_label_what_they_cover():
     other = assign_labels(_mask_labels(mask[:-1]), "i", _detections(_field()))
     assert other.layers.tolist() == [0, 0, 0]
     assert "59 x 80 px, image 60 x 80" in other.notes[0]
+
+
+def test_a_label_image_that_touches_a_region_does_not_label_it():
+    mask = np.where(_field() == 3, 4, 0)
+    mask[:, :50] = 0
+    got = assign_labels(_mask_labels(mask), "i", _detections(_field()))
+    assert got.layers.tolist() == [0, 0, 0]
+    assert got.notes == ()
 
 
 def test_nothing_in_nothing_out():

@@ -156,11 +156,13 @@ def test_cleaning_caps_large_classes_and_keeps_every_region():
     samples = _cloud([12000, 200])
     cleaned = clean_samples(samples)
     assert np.sum(cleaned.layers == 1) > 4500
-    region = np.repeat([0, 1, 2], [11998, 2, 200])
-    columns = (samples.contrast, samples.contrast_se, samples.layers, samples.group)
-    one = clean_samples(Samples(*columns, region, ("a",)))
-    assert len(one) < 5300
-    assert set(one.region.tolist()) == {0, 1, 2}
+    region = np.repeat([0, 1, 2], [11999, 1, 200])
+    contrast = np.where(region[:, None] == 1, CONTRAST[1], samples.contrast)
+    columns = (samples.contrast_se, samples.layers, samples.group, region, ("a",))
+    for seed in range(4):
+        one = clean_samples(Samples(contrast, *columns), seed=seed)
+        assert len(one) < 5300
+        assert set(one.region.tolist()) == {0, 1, 2}
 
 
 def test_cleaning_drops_a_clump_that_is_like_no_class():
