@@ -361,8 +361,9 @@ def _read_bytes(path: str | Path) -> bytes:
 
 
 def _read_json(path: str | Path) -> dict[str, Any]:
+    content = _read_bytes(path)
     try:
-        document = json.loads(_read_bytes(path))
+        document = json.loads(content)
     except (ValueError, RecursionError):
         raise UnreadableFile(f"{path}: no JSON; the file may be cut off") from None
     if not isinstance(document, dict):

@@ -105,9 +105,10 @@ def bootstrap(
     Returns
     -------
     Estimate
-        The same values give the same interval, whatever the order of the groups.
+        The same values give the same interval, whatever their order and that of the groups.
     """
-    ordered = sorted(groups, key=lambda g: (len(g), g.tobytes()))
+    inside = [np.sort(g) if g.ndim == 1 else g for g in groups]
+    ordered = sorted(inside, key=lambda g: (len(g), g.tobytes()))
     values = np.concatenate(ordered) if ordered else np.zeros(0)
     value = float(statistic(values, np.ones((1, len(values))))[0])
     if len(ordered) < _FEWEST_UNITS:
