@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from layerscope.core.micrograph import Micrograph, PixelSize, parse_length_nm
 from layerscope.errors import InputError, UnknownName
-from layerscope.ops.scale_bar import ScaleBar, find_scale_bar, mask_annotations
-from layerscope.ops.scale_text import read_scale_bar_length
+from layerscope.ops.scale_bar import ScaleBar, banner_top, candidate_bars, levels_of
+from layerscope.ops.scale_text import is_readable, read_scale_bar_length, with_text
 
 __all__ = [
     "ScaleBar",
@@ -23,6 +25,9 @@ __all__ = [
 ]
 
 Table = Mapping[str, PixelSize]
+
+_BARE_SHARE = 0.08
+"""Of the width: shorter bars, without text beside them, are strokes of large letters."""
 
 
 def resolve_pixel_size(
@@ -68,6 +73,52 @@ def resolve_pixel_size(
         return micrograph
     found = _from_bar(micrograph, scale_bar_length)
     return micrograph if found is None else _with_scale(micrograph, found)
+
+
+def find_scale_bar(micrograph: Micrograph) -> ScaleBar | None:
+    """Find the burnt-in scale bar, if there is one.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        Of any number type; values are compared as fractions of the white level.
+
+    Returns
+    -------
+    ScaleBar or None
+        Where several shapes qualify, one with a readable length beside it wins, then a thick
+        one (the frame of a box that holds bar and text is a thin line as well), then the longest.
+    """
+    levels = levels_of(micrograph)
+    shortest = _BARE_SHARE * micrograph.shape[1]
+    found = [with_text(levels, bar) for bar in candidate_bars(levels)]
+    found = [bar for bar in found if bar.text_box or bar.length_px > shortest]
+    if len(found) < 2:
+        return found[0] if found else None
+    return max(found, key=lambda b: (is_readable(levels, b), b.thickness_px > 1, b.length_px))
+
+
+def mask_annotations(micrograph: Micrograph) -> Micrograph:
+    """Exclude the scale bar, the text beside it, and an instrument's banner at the bottom.
+
+    Returns
+    -------
+    Micrograph
+        With `excluded` set, or unchanged where nothing of the kind was found.
+    """
+    bar, banner = find_scale_bar(micrograph), banner_top(levels_of(micrograph))
+    if bar is None and banner is None:
+        return micrograph
+    boxes = [] if banner is None else [(banner, 0, *micrograph.shape)]
+    if bar is not None:
+        boxes += [bar.box] if bar.text_box is None else [bar.box, bar.text_box]
+    excluded = np.zeros(micrograph.shape, bool)
+    if micrograph.excluded is not None:
+        excluded |= micrograph.excluded
+    for top, left, bottom, right in boxes:
+        # The edge is blurred, and JPEG rings within its 8x8 block.
+        excluded[max(top - 4, 0) : bottom + 4, max(left - 4, 0) : right + 4] = True
+    return micrograph.after("mask_annotations", {"boxes": tuple(boxes)}, excluded=excluded)
 
 
 def load_magnification_table(path: str | os.PathLike[str]) -> dict[str, PixelSize]:

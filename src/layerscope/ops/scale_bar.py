@@ -22,7 +22,6 @@ _COLUMNS = 240  # of the reduced image that is searched; 1920 columns then cost 
 _SHORTEST_PX, _SHORTEST_SHARE, _LONGEST_SHARE = 24, 1 / 50, 0.7
 _ASPECT = 4
 _SHORTEST_HAIRLINE_PX = 40
-_BARE_SHARE = 0.08  # shorter ones, without text beside them, are strokes of large letters
 _STEP = 40  # levels between bar and surroundings
 _SAME = 24  # levels within one bar: JPEG rings by 10 to 20 beside a sharp edge
 _STRIP_SHARE = 0.25
@@ -63,46 +62,6 @@ class ScaleBar:
         return self.top, int(left), self.top + self.thickness_px, int(right)
 
 
-def find_scale_bar(micrograph: Micrograph) -> ScaleBar | None:
-    """Find the burnt-in scale bar, if there is one.
-
-    Parameters
-    ----------
-    micrograph : Micrograph
-        Of any number type; values are compared as fractions of the white level.
-
-    Returns
-    -------
-    ScaleBar or None
-        Where several shapes qualify, one with text beside it wins, then the longest.
-    """
-    return _find_bar(levels_of(micrograph))
-
-
-def mask_annotations(micrograph: Micrograph) -> Micrograph:
-    """Exclude the scale bar, the text beside it, and an instrument's banner at the bottom.
-
-    Returns
-    -------
-    Micrograph
-        With `excluded` set, or unchanged where nothing of the kind was found.
-    """
-    levels = levels_of(micrograph)
-    bar, strip = _find_bar(levels), _strip_top(levels)
-    if bar is None and strip is None:
-        return micrograph
-    boxes = [] if strip is None else [(strip, 0, *micrograph.shape)]
-    if bar is not None:
-        boxes += [bar.box] if bar.text_box is None else [bar.box, bar.text_box]
-    excluded = np.zeros(micrograph.shape, bool)
-    if micrograph.excluded is not None:
-        excluded |= micrograph.excluded
-    for top, left, bottom, right in boxes:
-        # The edge is blurred, and JPEG rings within its 8x8 block.
-        excluded[max(top - 4, 0) : bottom + 4, max(left - 4, 0) : right + 4] = True
-    return micrograph.after("mask_annotations", {"boxes": tuple(boxes)}, excluded=excluded)
-
-
 def levels_of(micrograph: Micrograph) -> Levels:
     """8-bit levels (H, W) or (H, W, 3), 255 at the white level."""
     data = micrograph.data
@@ -121,9 +80,8 @@ def ink_of(levels: Levels, bar: ScaleBar) -> npt.NDArray[np.float32]:
     return ink
 
 
-def _find_bar(levels: Levels) -> ScaleBar | None:
-    from layerscope.ops.scale_text import is_readable, with_text
-
+def candidate_bars(levels: Levels) -> list[ScaleBar]:
+    """Everything in 8-bit `levels` (H, W) or (H, W, 3) that is drawn like a bar, text unread."""
     found: list[ScaleBar] = []
     for row, left, right in _straight_edges(levels):
         centre = (left + right) / 2
@@ -134,13 +92,30 @@ def _find_bar(levels: Levels) -> ScaleBar | None:
         ):
             continue  # its other edge
         bar = _bar_at_edge(levels, row, left, right)
-        bar = None if bar is None else with_text(levels, bar)
-        if bar is not None and (bar.text_box or bar.length_px > _BARE_SHARE * levels.shape[1]):
+        if bar is not None:
             found.append(bar)
-    if len(found) < 2:
-        return found[0] if found else None
-    # The frame of a box that holds bar and text is a long thin line as well.
-    return max(found, key=lambda b: (is_readable(levels, b), b.thickness_px > 1, b.length_px))
+    return found
+
+
+def banner_top(levels: Levels) -> int | None:
+    """Return the first row of a black or white banner at the bottom, if any; it may hold text."""
+    height, width = levels.shape[:2]
+    step = max(1, width // _COLUMNS)
+    low = int(height * (1 - _STRIP_SHARE)) - 2
+    if height < 32:
+        return None
+    colour = np.median(levels[-1, ::step], axis=0)
+    near_grey = float(np.ptp(np.atleast_1d(colour))) <= 10
+    if not near_grey or not _is_drawn_colour(np.atleast_1d(colour)):
+        return None
+    if np.mean(_distance(levels[-1, ::step], colour) <= 6) < 0.95:
+        return None
+    same = np.asarray(_distance(levels[low:, ::step], colour) <= 6).mean(axis=1)
+    other = np.flatnonzero(same < 0.4)
+    top = int(other[-1]) + 1 if len(other) else 0
+    if top < 3 or len(same) - top < max(8, height // 50):
+        return None
+    return low + top if same[top + 1] >= 0.9 and same[top - 2] < 0.4 else None
 
 
 def _straight_edges(levels: Levels) -> list[tuple[int, int, int]]:
@@ -298,27 +273,6 @@ def _ends(away: npt.NDArray[np.float32], length: int) -> tuple[npt.NDArray[Any],
         return after - 0.5 + (high - 0.5) / np.maximum(high - low, 1e-6)
 
     return crossing(away[:, :8]), length + 8 - crossing(away[:, :-9:-1])
-
-
-def _strip_top(levels: Levels) -> int | None:
-    """First row of a banner: black or white rows at the bottom, text in them tolerated."""
-    height, width = levels.shape[:2]
-    step = max(1, width // _COLUMNS)
-    low = int(height * (1 - _STRIP_SHARE)) - 2
-    if height < 32:
-        return None
-    colour = np.median(levels[-1, ::step], axis=0)
-    near_grey = float(np.ptp(np.atleast_1d(colour))) <= 10
-    if not near_grey or not _is_drawn_colour(np.atleast_1d(colour)):
-        return None
-    if np.mean(_distance(levels[-1, ::step], colour) <= 6) < 0.95:
-        return None
-    same = np.asarray(_distance(levels[low:, ::step], colour) <= 6).mean(axis=1)
-    other = np.flatnonzero(same < 0.4)
-    top = int(other[-1]) + 1 if len(other) else 0
-    if top < 3 or len(same) - top < max(8, height // 50):
-        return None
-    return low + top if same[top + 1] >= 0.9 and same[top - 2] < 0.4 else None
 
 
 def _channels(levels: Levels) -> int:

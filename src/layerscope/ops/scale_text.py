@@ -90,8 +90,15 @@ def with_text(levels: Levels, bar: ScaleBar) -> ScaleBar:
     read = max(_readings(levels, bar), key=lambda r: r[1], default=None)
     if read is not None:
         return replace(bar, text_box=read[2])
-    lines = _lines(levels, bar, _INK[0])
-    return replace(bar, text_box=_box_of(lines[0])) if lines else bar
+    boxes = [_box_of(line) for line in _lines(levels, bar, _INK[0])]
+    near = [b for b in boxes if _gap(b, bar.box) <= 2 * (b[2] - b[0])]
+    if not near:
+        return bar
+    top, left, bottom, right = near[0]
+    # Not read, so some glyph is lost in the background, most often at an end.
+    aside = 2 * (bottom - top)
+    wide = (top, max(left - aside, 0), bottom, min(right + aside, levels.shape[1]))
+    return replace(bar, text_box=wide)
 
 
 def is_readable(levels: Levels, bar: ScaleBar) -> bool:
