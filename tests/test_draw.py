@@ -53,15 +53,14 @@ def test_pixels_inside_and_far_away_keep_their_colours(image, found, labels):
 def test_outlines_have_the_colour_of_their_class(image, found):
     drawn = draw.draw_outlines(image, found)
     for number in (1, 2, THICK, UNKNOWN):
-        assert (drawn == class_colour(number)).all(axis=2).sum() > 20, class_name(number)
+        near = np.abs(drawn.astype(int) - class_colour(number)).sum(axis=2) < 60
+        assert near.sum() > 20, class_name(number)
 
 
 def test_unknown_is_dashed(image, make_detections, labels):
     one = (labels == 3).astype(np.int32)
-    colour = [
-        draw.draw_outlines(image, make_detections(one, numbers=[n])) for n in (THICK, UNKNOWN)
-    ]
-    whole, dashed = (changed(c, image).sum() for c in colour)
+    both = (make_detections(one, numbers=[n]) for n in (THICK, UNKNOWN))
+    whole, dashed = (changed(draw.draw_outlines(image, d), image).sum() for d in both)
     assert 0.4 * whole < dashed < 0.9 * whole
 
 
@@ -190,11 +189,16 @@ def test_sixteen_bits_are_scaled_by_the_white_level():
 
 
 @pytest.mark.parametrize(
-    "bad", [np.zeros((240, 320)), np.zeros((240, 320, 3)), np.zeros((9, 9, 3))]
+    ("shape", "dtype", "word"),
+    [
+        ((240, 320), np.uint8, "RGB image"),
+        ((240, 320, 3), np.float32, "RGB image"),
+        ((9, 9, 3), np.uint8, "do not fit"),
+    ],
 )
-def test_bad_images_are_refused(bad, found):
-    with pytest.raises(InputError, match="RGB image|do not fit"):
-        draw.draw_outlines(bad if bad.shape[0] > 9 else bad.astype(np.uint8), found)
+def test_bad_images_are_refused(found, shape, dtype, word):
+    with pytest.raises(InputError, match=word):
+        draw.draw_outlines(np.zeros(shape, dtype), found)
 
 
 def test_a_card_that_does_not_exist(image, found):
