@@ -27,6 +27,8 @@ from layerscope.io.scale_metadata import (
     ratio,
 )
 
+_BMP_MAX_PIXELS = 89_000_000
+"""Pillow warns, and later refuses, above this."""
 # Start-of-frame markers: C0..CF without DHT (C4), JPG (C8) and DAC (CC).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -184,9 +186,11 @@ def decode_bmp(data: bytes, *, max_pixels: int) -> Micrograph:
     """
     from PIL import Image
 
-    width, height = _bmp_size(data)
-    # Palettes of 1 bit are unpacked to three bytes.
-    check_size(height, width, channel_bytes=3, stored_bytes=24 * len(data), max_pixels=max_pixels)
+    width, height, row_bytes = _bmp_size(data)
+    limit = min(max_pixels, _BMP_MAX_PIXELS)
+    check_size(height, width, channel_bytes=3, stored_bytes=24 * len(data), max_pixels=limit)
+    if height * row_bytes > len(data):
+        raise UnreadableFile(f"{len(data)} of {height * row_bytes} bytes of the bitmap: truncated")
     with Image.open(io.BytesIO(data), formats=["BMP"]) as picture:
         grey = picture.mode in ("1", "L")
         pixels = np.asarray(picture.convert("L" if grey else "RGB"))
@@ -197,13 +201,17 @@ def decode_bmp(data: bytes, *, max_pixels: int) -> Micrograph:
     return build_micrograph(pixels, metadata=metadata, notes=notes, pixel_size=size)
 
 
-def _bmp_size(data: bytes) -> tuple[int, int]:
-    """Width and height as the header declares them; the height is negative if rows run down."""
-    if len(data) < 26:
+def _bmp_size(data: bytes) -> tuple[int, int, int]:
+    """Declared width and height, and the bytes of an uncompressed row (0 if run-length coded)."""
+    if len(data) < 34:
         raise UnreadableFile("a Windows bitmap without an image header: truncated")
-    old = struct.unpack_from("<I", data, 14)[0] == 12
-    width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
-    return width, abs(height)
+    if struct.unpack_from("<I", data, 14)[0] == 12:  # OS/2
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression = 0
+    else:
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+    row_bytes = 0 if compression in (1, 2) else (width * bits + 31) // 32 * 4
+    return width, abs(height), row_bytes  # the height is negative if rows run downwards
 
 
 def decode_npy(data: bytes, *, max_pixels: int) -> Micrograph:
