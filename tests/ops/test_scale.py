@@ -147,23 +147,14 @@ LENGTHS = {
 def test_text_is_read_or_refused_never_misread(font):
     right = 0
     for seed, (text, length_nm) in enumerate(LENGTHS.items()):
-        for size in (18, 24, 36):
-            for above in (True, False):
-                image = draw(
-                    wafer(seed=seed % 3),
-                    (380, 380, 180, 6),
-                    (255, 255, 255),
-                    text,
-                    font,
-                    size,
-                    above,
-                )
-                bar = find_scale_bar(image)
-                read_as = read_scale_bar_length(image, bar)
-                if read_as is not None:
-                    assert read_as[0] == pytest.approx(length_nm), (text, size)
-                    right += 1
-    assert right >= 0.8 * len(LENGTHS) * 6
+        for size, above in ((18, True), (24, False), (36, True)):
+            box = (380, 380, 180, 6)
+            image = draw(wafer(seed=seed % 3), box, (255, 255, 255), text, font, size, above)
+            found = read_scale_bar_length(image, find_scale_bar(image))
+            if found is not None:
+                assert found[0] == pytest.approx(length_nm), (text, size)
+                right += 1
+    assert right >= 0.8 * len(LENGTHS) * 3
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def decode_bmp(data: bytes, *, max_pixels: int) -> Micrograph:
 
 
 def _bmp_size(data: bytes) -> tuple[int, int, int]:
-    """Declared width and height, and the bytes of an uncompressed row (0 if run-length coded)."""
+    """Return width, height and bytes of an uncompressed row (0 if run-length coded)."""
     if len(data) < 34:
         raise UnreadableFile("a Windows bitmap without an image header: truncated")
     if struct.unpack_from("<I", data, 14)[0] == 12:  # OS/2
