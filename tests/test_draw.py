@@ -53,7 +53,7 @@ def test_pixels_inside_and_far_away_keep_their_colours(image, found, labels):
 def test_outlines_have_the_colour_of_their_class(image, found):
     drawn = draw.draw_outlines(image, found)
     for number in (1, 2, THICK, UNKNOWN):
-        near = np.abs(drawn.astype(int) - class_colour(number)).sum(axis=2) < 60
+        near = np.abs(drawn.astype(int) - class_colour(number)).sum(axis=2) < 10
         assert near.sum() > 20, class_name(number)
 
 

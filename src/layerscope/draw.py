@@ -244,7 +244,8 @@ def _font_size(image: Image) -> int:
 
 
 def _line_width(image: Image) -> int:
-    return max(1, round(min(image.shape[:2]) / 700))
+    smaller = min(image.shape[:2])
+    return max(2 if smaller >= 400 else 1, round(smaller / 700))
 
 
 def _percent(probability: float) -> str:
@@ -276,8 +277,10 @@ def _outline(
     lines = [np.rint(((c + shift + 0.5) * zoom - 0.5) * 16).astype(np.int32) for c in chains]
     dash = max(4, round(4 * width * max(1.0, 1 / zoom)))
     pieces = [p for line in lines for p in _dashes(line, dash)] if dashed else lines
+    # Smoothing would wash the colour out of a line of one pixel.
+    kind = cv2.LINE_AA if width > 1 else cv2.LINE_8
     for ink, thick in ((_INK, width + 2), (colour, width)):
-        cv2.polylines(canvas, pieces, not dashed, ink, thick, cv2.LINE_AA, 4)
+        cv2.polylines(canvas, pieces, not dashed, ink, thick, kind, 4)
 
 
 def _smoothed(chain: npt.NDArray[Any]) -> npt.NDArray[Any]:

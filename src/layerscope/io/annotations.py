@@ -347,7 +347,16 @@ def _json_bytes(document: Mapping[str, Any]) -> bytes:
 
 
 def _png(labels: npt.NDArray[Any]) -> bytes:
-    done, content = cv2.imencode(".png", labels, [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    # Rows of labels repeat: the "up" filter and run lengths take a quarter of the default's time.
+    options = [
+        cv2.IMWRITE_PNG_COMPRESSION,
+        1,
+        cv2.IMWRITE_PNG_STRATEGY,
+        cv2.IMWRITE_PNG_STRATEGY_RLE,
+    ]
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # from OpenCV 4.12 on
+        options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    done, content = cv2.imencode(".png", labels, options)
     if not done:
         raise InputError(f"cannot encode labels of shape {labels.shape} as PNG")
     return bytes(content.tobytes())
