@@ -17,6 +17,7 @@ import numpy as np
 from layerscope.core.results import FloatArray
 from layerscope.ops.tone import ToneCurve
 from layerscope.physics.materials import Material
+from layerscope.physics.mixture import Nodes
 from layerscope.physics.thin_film import (
     WAVELENGTH_NM,
     Camera,
@@ -30,6 +31,8 @@ MAX_THICKNESS_NM = 220.0
 
 _LAYER_SCALE_STEP = 0.04
 _THICK_NODES = 56
+_RESIDUE_NM = np.geomspace(3.0, 160.0, 24)
+_RESIDUE_INDEX = 1.5  # polymers: tape glue, resist, PMMA
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,17 @@ class LadderModel:
         N; longer flakes are nodes of a thickness grid up to `MAX_THICKNESS_NM`.
     na : float
         Numerical aperture of the objective.
+    residue : bool, optional
+        Whether polymer residue has nodes of its own; by default where its index is far from the
+        material's.
 
     Attributes
     ----------
-    thickness_nm : ndarray, (K,)
+    thickness_nm : ndarray, (T,)
         1..N layers, then the grid.
+    nodes : Nodes
+        These, then films of polymer residue: glue has colours of its own, and without them it is
+        taken for a strange flake.
     """
 
     def __init__(
@@ -123,6 +132,7 @@ class LadderModel:
         *,
         max_layers: int = 10,
         na: float = 0.45,
+        residue: bool | None = None,
     ):
         self.material, self.stack, self.na = material, stack, na
         self.max_layers = max_layers
@@ -131,12 +141,17 @@ class LadderModel:
         thick = np.geomspace(layer * (max_layers + 1), MAX_THICKNESS_NM, _THICK_NODES)
         self.thickness_nm: FloatArray = np.concatenate([thin, thick])
         low, high = np.floor(oxide_range_nm[0]), np.ceil(oxide_range_nm[1])
+        alike = np.abs(material.index(550.0) - _RESIDUE_INDEX) < 1.0  # hBN: cannot be told apart
+        with_residue = not alike if residue is None else residue
+        self.nodes = Nodes(max_layers, len(thick), len(_RESIDUE_NM) if with_residue else 0)
         self.oxide_nm: FloatArray = np.arange(max(low, 1.0), high + 1.5)
 
     def of_material(self, material: Material) -> LadderModel:
-        """Return the same model for another material."""
+        """Return the same model, with residue, for another material."""
         span = (float(self.oxide_nm[0]), float(self.oxide_nm[-1]) - 1)
-        return LadderModel(material, self.stack, span, max_layers=self.max_layers, na=self.na)
+        return LadderModel(
+            material, self.stack, span, max_layers=self.max_layers, na=self.na, residue=True
+        )
 
     @cached_property
     def _table(self) -> tuple[FloatArray, FloatArray]:
@@ -144,13 +159,17 @@ class LadderModel:
         nodes = np.concatenate([[0.0], self.thickness_nm])
         scaled = nodes.copy()
         scaled[: self.max_layers + 1] *= 1 + _LAYER_SCALE_STEP  # thick nodes are free anyway
+        base, thicker = self._reflect(self.material, nodes), self._reflect(self.material, scaled)
+        slope = (thicker - base) / _LAYER_SCALE_STEP
+        if self.nodes.residue == 0:
+            return base, slope
+        glue = self._reflect(_polymer(), _RESIDUE_NM)
+        return np.concatenate([base, glue], 1), np.concatenate([slope, 0 * glue], 1)
+
+    def _reflect(self, material: Material, thickness_nm: FloatArray) -> FloatArray:
         oxide = self.oxide_nm if self.stack.tunable is not None else None
-        tables = [
-            flake_reflectance(self.material, d, self.stack, oxide_nm=oxide, na=self.na)
-            for d in (nodes, scaled)
-        ]
-        base, thicker = (t.reshape(-1, len(nodes), len(WAVELENGTH_NM)) for t in tables)
-        return base, (thicker - base) / _LAYER_SCALE_STEP
+        r = flake_reflectance(material, thickness_nm, self.stack, oxide_nm=oxide, na=self.na)
+        return r.reshape(-1, len(thickness_nm), len(WAVELENGTH_NM))
 
     def _reflectance(self, theta: FloatArray) -> FloatArray:
         base, slope = self._table
@@ -197,3 +216,9 @@ class LadderModel:
         """Contrast as `ops.tone.contrast` measures it on such a camera: (B, P) -> (B, K, 3)."""
         level = (self.encoded(theta, tone, background) + 1) * background
         return tone.decode(level) / tone.decode(background) - 1
+
+
+def _polymer() -> Material:
+    grid = np.array([380.0, 780.0])
+    index = np.full(2, _RESIDUE_INDEX)
+    return Material("polymer", None, grid, index, np.zeros(2), "", "typical of polymers", "")

@@ -11,19 +11,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import lgamma, log, pi
+from typing import Any
 
 import numpy as np
 
 from layerscope.core.results import BoolArray, FloatArray, IntArray, RegionSignal
 
-SATURATION_LEVEL = 0.98
-"""Level, as a fraction of white, from which a channel only gives a lower bound."""
+SATURATION_LEVEL = 0.92
+"""Level, as a fraction of white, from which a channel only gives a lower bound: flat-field
+corrected images were found clipped at 241 of 255, and JPEG noise spreads that."""
 
 _NU = 4.0
 _LOG_T = lgamma((_NU + 3) / 2) - lgamma(_NU / 2) - 1.5 * log(_NU * pi)
 _SYSTEMATIC = np.array([0.010, 0.010, 0.018])  # R, G, B; measured class scatter, 5x the noise
 _RELATIVE = 0.05
+# Colours of thick flakes and of residue are known worse than those of layers; a tight curve there
+# bent the camera to fit graphite and glue at the cost of the layers.
+_CURVE_SD, _CURVE_RELATIVE = 0.02, 0.08
 _OUTLIER_DENSITY = 1.0  # per unit contrast cubed
+_MAX_OUTLIERS = 0.3
+_LABEL_NATS = 30.0  # what contradicting a person costs
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,52 +43,81 @@ class Colours:
         level / background - 1, and the square of its standard error.
     saturated : ndarray of bool, (n, 3)
         The true contrast is at least `contrast`.
+    known : ndarray of int, (n,)
+        Layer number that a person gave; 0 where none.
     """
 
     contrast: FloatArray
     variance: FloatArray
     saturated: BoolArray
+    known: IntArray
 
     @classmethod
-    def of(cls, signal: RegionSignal) -> Colours:
-        """Colours of the regions of `signal`."""
+    def of(cls, signal: RegionSignal, known: IntArray | None = None) -> Colours:
+        """Colours of the regions of `signal`, with what a person said of them."""
         bare = np.maximum(signal.background, 1e-4)
         ratio = signal.level / bare
         variance = (signal.level_se**2 + (ratio * signal.background_se) ** 2) / bare**2
-        return cls(ratio - 1, variance, signal.level >= SATURATION_LEVEL)
+        layers = np.zeros(len(signal), np.int64) if known is None else known
+        return cls(ratio - 1, variance, signal.level >= SATURATION_LEVEL, layers)
 
     def __len__(self) -> int:
         return len(self.contrast)
 
     def take(self, index: IntArray) -> Colours:
         """Rows at the integer positions `index`."""
-        return Colours(self.contrast[index], self.variance[index], self.saturated[index])
+        return Colours(*(column[index] for column in self._columns))
+
+    @property
+    def _columns(self) -> tuple[Any, ...]:
+        return self.contrast, self.variance, self.saturated, self.known
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """How many nodes of each kind there are, in this order."""
+
+    layers: int
+    thick: int
+    residue: int
+
+    @property
+    def count(self) -> int:
+        """All nodes."""
+        return self.layers + self.thick + self.residue
+
+    @property
+    def kinds(self) -> tuple[slice, slice, slice]:
+        """Where the layers, the thick flakes and the residue are."""
+        end = self.layers + self.thick
+        return slice(0, self.layers), slice(self.layers, end), slice(end, end + self.residue)
 
 
 @dataclass(frozen=True, eq=False)
 class Rungs:
-    """Colours of the K thickness nodes, and the spread between neighbours.
+    """Colours of the K nodes, and the spread between neighbours.
 
     Attributes
     ----------
     contrast : ndarray, (K, 3)
-        Node colours on the file's scale; the first `max_layers` are layers.
-    max_layers : int
+        Node colours on the file's scale.
+    nodes : Nodes
     noise : float
         Scale of the systematic scatter, 1 for the published sets.
     """
 
     contrast: FloatArray
-    max_layers: int
+    nodes: Nodes
     noise: float
 
     @cached_property
     def variance(self) -> FloatArray:
-        """Systematic variance per node (K, 3); thick nodes also cover the gap to the next."""
+        """Systematic variance per node (K, 3); nodes on a curve also cover the gap to the next."""
         v = (self.noise * _SYSTEMATIC) ** 2 + (self.noise * _RELATIVE * self.contrast) ** 2
-        thick = self.contrast[self.max_layers :]
-        if len(thick) > 1:
-            v[self.max_layers :] += np.gradient(thick, axis=0) ** 2 / 12
+        for curve in self.nodes.kinds[1:]:
+            if curve.stop - curve.start > 1:
+                v[curve] += np.gradient(self.contrast[curve], axis=0) ** 2 / 12
+                v[curve] += _CURVE_SD**2 + (_CURVE_RELATIVE * self.contrast[curve]) ** 2
         return v
 
     def residual(self, colours: Colours) -> FloatArray:
@@ -104,45 +140,46 @@ class Rungs:
 
 @dataclass(frozen=True)
 class Occupancy:
-    """How often each thickness occurs: one peak over the layers, thick flakes, outliers.
+    """How often each thickness occurs: one peak over the layers, then the other kinds.
 
     Attributes
     ----------
     peak : float
         Most frequent layer number m; pi_n ~ rise^(m - n) below it and fall^(n - m) above.
     rise, fall : float
-    thin, thick, outlier : float
-        Shares of the three kinds; they add to one.
+    thin, thick, residue, outlier : float
+        Shares of the four kinds; they add to one.
     """
 
     peak: float = 1.0
     rise: float = 0.8
     fall: float = 0.8
     thin: float = 0.6
-    thick: float = 0.35
+    thick: float = 0.25
+    residue: float = 0.1
     outlier: float = 0.05
 
-    def log_weights(self, max_layers: int, nodes: int) -> FloatArray:
+    def log_weights(self, nodes: Nodes) -> FloatArray:
         """Log prior weight (K + 1,) of each node, and of the outlier class."""
         peak, rise, fall = (np.array([v]) for v in (self.peak, self.rise, self.fall))
-        layers = np.log(self.thin) + _log_peaked(peak, rise, fall, max_layers)[0]
-        share = self.thick / max(nodes - max_layers, 1)
-        thick = np.full(nodes - max_layers, np.log(share))
-        return np.concatenate([layers, thick, [np.log(self.outlier)]])
+        layers = np.log(self.thin) + _log_peaked(peak, rise, fall, nodes.layers)[0]
+        thick = np.full(nodes.thick, np.log(self.thick / max(nodes.thick, 1)))
+        residue = np.full(nodes.residue, np.log(self.residue / max(nodes.residue, 1)))
+        return np.concatenate([layers, thick, residue, [np.log(self.outlier)]])
 
-    def updated(self, responsibility: FloatArray, max_layers: int) -> Occupancy:
+    def updated(self, responsibility: FloatArray, nodes: Nodes) -> Occupancy:
         """Most probable occupancy given responsibilities (n, K + 1), with five regions' prior."""
         count = responsibility.sum(axis=0)
-        peak, rise, fall = _shapes(max_layers)
-        score = _log_peaked(peak, rise, fall, max_layers) @ count[:max_layers] - 0.3 * peak
+        layers, thick, residue = (count[kind] for kind in nodes.kinds)
+        peak, rise, fall = _shapes(nodes.layers)
+        score = _log_peaked(peak, rise, fall, nodes.layers) @ layers - 0.3 * peak
         best = int(np.argmax(score))
-        totals = np.array([count[:max_layers].sum(), count[max_layers:-1].sum(), count[-1]])
-        share = totals + 5 * np.array([0.6, 0.35, 0.05])
-        share[2] = min(share[2], 0.15 * share.sum())
-        thin, thick, outlier = (float(s) for s in share / share.sum())
-        return Occupancy(
-            float(peak[best]), float(rise[best]), float(fall[best]), thin, thick, outlier
-        )
+        prior = Occupancy()
+        share = np.array([layers.sum(), thick.sum(), residue.sum(), count[-1]])
+        share += 5 * np.array([prior.thin, prior.thick, prior.residue, prior.outlier])
+        share[3] = min(share[3], _MAX_OUTLIERS * share.sum())
+        shares = (float(v) for v in share / share.sum())
+        return Occupancy(float(peak[best]), float(rise[best]), float(fall[best]), *shares)
 
 
 @cache
@@ -164,10 +201,17 @@ def _log_peaked(
 
 def joint_log_density(colours: Colours, rungs: Rungs, occupancy: Occupancy) -> FloatArray:
     """Log of prior weight times density, (n, K + 1); the last column is the outlier class."""
-    nodes = len(rungs.contrast)
-    log_weight = occupancy.log_weights(rungs.max_layers, nodes)
-    out = np.full((len(colours), nodes + 1), np.log(_OUTLIER_DENSITY))
+    nodes = rungs.nodes
+    log_weight = occupancy.log_weights(nodes)
+    out = np.full((len(colours), nodes.count + 1), np.log(_OUTLIER_DENSITY))
     out[:, :-1] = rungs.log_likelihood(colours)
+    labelled = np.flatnonzero(colours.known > 0)
+    if len(labelled):
+        step = np.minimum(colours.known[labelled], nodes.layers + 1)[:, None] - 1
+        number = np.minimum(np.arange(nodes.count), nodes.layers)  # thick nodes are one kind
+        number[nodes.kinds[2]] = -1
+        own = number == step
+        out[labelled, :-1] = np.where(own, out[labelled, :-1], -_LABEL_NATS)
     return out + log_weight
 
 

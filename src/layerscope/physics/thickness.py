@@ -78,14 +78,17 @@ def _node_posterior(
     nodes = model.encoded(fitted.draws, tone, fitted.background)
     total = np.zeros((len(colours), nodes.shape[1] + 1))
     for node, weight in zip(nodes, fitted.weights, strict=True):
-        rungs = Rungs(node, model.max_layers, d["noise_scale"])
+        rungs = Rungs(node, model.nodes, d["noise_scale"])
         total += weight * np.exp(joint_log_density(colours, rungs, occupancy))
     return total / total.sum(axis=1, keepdims=True)
 
 
 def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> LayerPosterior:
     n, layers = len(node), model.max_layers
-    probability = np.column_stack([node[:, :layers], node[:, layers:-1].sum(axis=1), node[:, -1]])
+    thin, thick, _ = model.nodes.kinds
+    crystal = node[:, : thick.stop]
+    thick_share, other = node[:, thick].sum(axis=1), node[:, thick.stop :].sum(axis=1)
+    probability = np.column_stack([node[:, thin], thick_share, other])
     probability *= 1 - _WRONG_REGION
     probability += _WRONG_REGION / probability.shape[1]
     best = probability.argmax(axis=1)
@@ -94,13 +97,13 @@ def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> L
     withheld = "" if fitted.status == "ok" else "; ".join(fitted.reasons)
     if fitted.status != "ok":
         answer = np.full(n, UNKNOWN)
-    branches = tuple(_branches(row[:-1], model) for row in node)
+    branches = tuple(_branches(row, model) for row in crystal)
     known = [b if a != UNKNOWN else () for a, b in zip(answer, branches, strict=True)]
     low, high = (np.array([b[0][i] if b else np.nan for b in known]) for i in (0, 1))
     thickness = np.array(
         [
-            _most_probable_nm(row[:-1], model, b) if b else np.nan
-            for row, b in zip(node, known, strict=True)
+            _most_probable_nm(row, model, b) if b else np.nan
+            for row, b in zip(crystal, known, strict=True)
         ]
     )
     return LayerPosterior(

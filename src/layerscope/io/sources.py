@@ -1,0 +1,71 @@
+"""Which images a run is about, and a name for each that stays the same in any order."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerscope.core.micrograph import Micrograph
+from layerscope.io import known_formats
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image to analyse: a file, or one that is already in memory."""
+
+    name: str
+    path: str
+    micrograph: Micrograph | None = None
+
+
+def name_sources(images: Iterable[str | os.PathLike[str] | Micrograph]) -> list[Source]:
+    """Give every image a unique name; folders stand for the images in them.
+
+    Parameters
+    ----------
+    images : iterable of path or Micrograph
+        A folder is not searched deeper. A pattern such as ``scan/*.jpg`` that the shell left as it
+        is matches files. Repeated files count once.
+
+    Returns
+    -------
+    list of Source
+        Sorted by name. Files of equal stem are told apart by their suffix, then by their folder.
+    """
+    items = list(images)
+    in_memory = [i for i in items if isinstance(i, Micrograph)]
+    paths = sorted({p for i in items if not isinstance(i, Micrograph) for p in _expand(Path(i))})
+    names = _unique_names(paths)
+    sources = [Source(name, str(path)) for name, path in zip(names, paths, strict=True)]
+    taken = Counter(names)
+    for image in in_memory:
+        taken[image.name] += 1
+        count = taken[image.name]
+        name = image.name if count == 1 else f"{image.name}-{count}"
+        sources.append(Source(name, "", image))
+    return sorted(sources, key=lambda s: (s.name, s.path))
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        suffixes = {s for f in known_formats() for s in f.extensions}
+        return [p for p in path.iterdir() if p.suffix.casefold() in suffixes and p.name[0] != "."]
+    if not path.exists() and any(c in path.name for c in "*?["):
+        return list(path.parent.glob(path.name)) or [path]
+    return [path]
+
+
+def _unique_names(paths: list[Path]) -> list[str]:
+    """Shortest of stem, file name, folder and stem, whole path that no other file has."""
+    forms = [
+        (p.stem, p.name.replace(".", "_"), f"{p.parent.name}_{p.stem}", _flat(p)) for p in paths
+    ]
+    counts = [Counter(f[i].casefold() for f in forms) for i in range(4)]
+    return [next((f[i] for i in range(4) if counts[i][f[i].casefold()] == 1), f[3]) for f in forms]
+
+
+def _flat(path: Path) -> str:
+    return "_".join(path.absolute().parts[1:])
