@@ -42,9 +42,16 @@ marked graphene flakes is 0.97 at 2.2 to 2.4 and 0.92 to 0.94 from 2.0 to 3.0.""
 _PASSES = ((1.0, 1, 8), (3.0, 2, 6))
 """Steepness allowed (in flat thresholds), seed size (in smallest seeds), rounds of growth."""
 
+_PLATEAU = 0.2
+"""In the second pass a range below this share of the deviation is flat too: small flakes of strong
+contrast have no pixel at noise level, while across a blurred edge the range is above a third."""
+
+_ONE_COLOUR = 3.5
+"""Neighbours closer than this, in working levels, have one colour: JPEG stores colour in blocks of
+16 px, which shifts the halves of one terrace by 2 to 3 levels. Recall is the same from 0 to 4."""
+
 _MERGE = 1.5
-"""Neighbours closer than this times the flat threshold have one colour: JPEG stores colour in
-blocks of 16 px, which shifts the halves of one terrace by 2 levels. Recall is flat from 0.7 on."""
+"""So do neighbours closer than this times the flat threshold, in noisy images."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,12 @@ def find_terraces(
     steep = np.take(steepness, where)
     level = np.zeros((FIRST, 3), np.float32)
     for steepest, seeds, rounds in _PASSES:
-        flat = where[(steep <= steepest) & (np.take(labels, where) == UNKNOWN)]
+        if steepest > 1:
+            strong = where[(steep < 0) & (np.take(labels, where) == UNKNOWN)]
+            strong = _alone(labels, strong)
+            level = _seed(labels, strong, deviation, level, seeds * limits.min_seed_px)
+            _grow(labels, where, deviation, level, limits, rounds)
+        flat = where[(np.abs(steep) <= steepest) & (np.take(labels, where) == UNKNOWN)]
         level = _seed(labels, flat, deviation, level, seeds * limits.min_seed_px)
         _grow(labels, where, deviation, level, limits, rounds)
     _grow(labels, where, deviation, level, None, 4)
@@ -165,12 +177,13 @@ def _maps(
         deviation[rows], smooth, span = _band(levels, substrate, rows)
         bare[rows] = within(smooth, limits.differs)
         where = np.flatnonzero(bare[rows] == 0)
+        off, range_ = colours_at(deviation[rows], where), colours_at(span, where)
         below = colours_at(substrate[rows], where)
-        light = channel_max(colours_at(deviation[rows], where) + below)
         # Shot noise grows as the root of the light.
-        noisier = np.sqrt(np.maximum(1, light / channel_max(below)))
-        worst = channel_max(colours_at(span, where) * (1 / limits.flat).astype(np.float32))
-        steepness[rows].ravel()[where] = worst / noisier
+        noisier = np.sqrt(np.maximum(1, channel_max(off + below) / channel_max(below)))
+        steep = channel_max(range_ * (1 / limits.flat).astype(np.float32)) / noisier
+        relative = channel_max(range_) / np.maximum(farthest(off), 1e-3)
+        steepness[rows].ravel()[where] = np.where(relative <= _PLATEAU, -steep, steep)
     return deviation, steepness, bare
 
 
@@ -237,6 +250,17 @@ def _seed(
     labels.ravel()[where] = value
     mean = group_means(value - len(level), colours_at(deviation, where), len(keep))
     return np.concatenate([level, mean.astype(np.float32)])
+
+
+def _alone(labels: Labels, flat: IntArray) -> IntArray:
+    """Those pixels whose connected set touches no region yet."""
+    mask = np.zeros(labels.shape, np.uint8)
+    mask.ravel()[flat] = 1
+    count, found = cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_32S)
+    component = np.take(found, flat)
+    touches = np.take(cv2.dilate(labels, _BOX), flat) >= FIRST
+    taken = np.bincount(component, touches, count) > 0
+    return flat[~taken[component]]
 
 
 def _grow(
@@ -329,7 +353,7 @@ def _join(terraces: Terraces) -> IntArray:
     off = farthest(colours_at(pixels, first) - np.take(middle, group, axis=0))
     off += farthest(colours_at(pixels, second) - np.take(middle, group, axis=0))
     crack = np.bincount(group, off, len(pair)) / np.bincount(group, minlength=len(pair)) / 2
-    tolerance = _MERGE * float(terraces.flat.max())
+    tolerance = max(_MERGE * float(terraces.flat.max()), _ONE_COLOUR)
     apart = farthest(level[low] - level[high])
     alike = (apart < tolerance) & (crack < 1.3 * tolerance)
     return union(low[alike], high[alike], len(level))
