@@ -28,6 +28,7 @@ _FINALISTS = 2
 _SLACK_PX = 0.3
 _BATCH = 128
 _MOST_STRIDES = 32
+_SHARES = np.linspace(0.0, 1.0, 17)
 _ROUND_DIRECTIONS = np.radians(np.arange(0, 90, 22.5)).tolist()
 
 
@@ -241,42 +242,63 @@ def _grow(
     fields: Sequence[Float32], grids: _Grids, rows: IntArray, sides: FloatArray
 ) -> FloatArray:
     """Push each side ``u0, v0, u1, v1`` outwards by up to 1.2 cells while it stays inside."""
-    start = np.cumsum([0, *(f.size for f in fields)])[grids.region[rows]]
-    pixels = np.concatenate([f.ravel() for f in fields]) > 0
-    shape = np.array([f.shape for f in fields])[grids.region[rows]]
-    origin, along, cell = grids.origin[rows], grids.along[rows], grids.cell[rows]
-    across = _across(along)
-    sides = sides.copy()
-
-    def clear(trial: FloatArray, side: int) -> npt.NDArray[np.bool_]:
-        """Whether 17 points on a side of each trial rectangle lie inside the region."""
-        share = np.linspace(0.0, 1.0, 17)
-        other = 1 - side % 2
-        inset = 0.02 * cell[:, other]
-        low, high = trial[:, other] + inset, trial[:, other + 2] - inset
-        run = low[:, None] + (high - low)[:, None] * share
-        fixed = np.broadcast_to(trial[:, side, None], run.shape)
-        u, v = (fixed, run) if side % 2 == 0 else (run, fixed)
-        x = origin[:, :1] + u * along[:, :1] + v * across[:, :1]
-        y = origin[:, 1:] + u * along[:, 1:] + v * across[:, 1:]
-        column = np.clip(np.floor(x).astype(int) + 1, 0, shape[:, 1:] - 1)
-        line = np.clip(np.floor(y).astype(int) + 1, 0, shape[:, :1] - 1)
-        return np.asarray(pixels[start[:, None] + line * shape[:, 1:] + column].all(axis=1))
-
-    for side in (0, 2, 1, 3):
-        outwards = -1.0 if side < 2 else 1.0
-        step = cell[:, side % 2] * 0.625
+    inside = _Inside(fields, grids, rows)
+    sides = sides.reshape(-1, 2, 2).copy()  # rectangle, lower or upper, u or v
+    for axis in (0, 1):
+        step = inside.cell[:, axis, None] * np.array([-0.625, 0.625])
+        inset = inside.cell[:, 1 - axis] * 0.02
+        ends = sides[:, 0, 1 - axis] + inset, sides[:, 1, 1 - axis] - inset
         for _ in range(4):
-            free = np.ones(len(sides), bool)
-            # In strides below a pixel, lest a side jump over a crack.
-            strides = min(int(np.ceil(step.max() / 0.9)), _MOST_STRIDES)
-            for stride in range(1, strides + 1):
-                trial = sides.copy()
-                trial[:, side] += outwards * step * (stride / strides)
-                free &= clear(trial, side)
-            sides = np.where(free[:, None], trial, sides)
+            sides[:, :, axis] += step * _free(inside, sides[:, :, axis], step, ends, axis)
             step = step / 2
-    return sides
+    return sides.reshape(-1, 4)
+
+
+def _free(
+    inside: _Inside,
+    at: FloatArray,
+    step: FloatArray,
+    ends: tuple[FloatArray, FloatArray],
+    axis: int,
+) -> npt.NDArray[np.bool_]:
+    """Whether the lower and the upper side (b, 2) can move by `step`."""
+    # In strides below a pixel, lest a side jump over a crack; each row has a number of its own, so
+    # that a rectangle does not depend on which others are in the batch.
+    strides = np.clip(np.ceil(np.abs(step) / 0.9), 1, _MOST_STRIDES)
+    free = np.ones(at.shape, bool)
+    for stride in range(1, int(strides.max()) + 1):
+        free &= inside.holds(at + step * np.minimum(stride / strides, 1), ends, axis)
+    return free
+
+
+class _Inside:
+    """Looks up points of each rectangle's frame in the mask of its region."""
+
+    def __init__(self, fields: Sequence[Float32], grids: _Grids, rows: IntArray):
+        region = grids.region[rows]
+        self.pixels = np.concatenate([f.ravel() for f in fields]) > 0
+        start = np.cumsum([0, *(f.size for f in fields)])[region]
+        shape = np.array([f.shape for f in fields])[region]
+        self.start, self.last, self.stride = start, shape - 1, shape[:, 1]
+        self.origin, self.along, self.cell = grids.origin[rows], grids.along[rows], grids.cell[rows]
+        self.across = _across(self.along)
+
+    def holds(
+        self, at: FloatArray, ends: tuple[FloatArray, FloatArray], axis: int
+    ) -> npt.NDArray[np.bool_]:
+        """Whether 17 points of the two sides at `at` (b, 2), between `ends`, are all inside."""
+        run = ends[0][:, None] + (ends[1] - ends[0])[:, None] * _SHARES
+        fixed, moving = (self.along, self.across) if axis == 0 else (self.across, self.along)
+        line, column = (
+            self.origin[:, k, None, None]
+            + at[:, :, None] * fixed[:, k, None, None]
+            + (run * moving[:, k, None])[:, None]
+            for k in (1, 0)
+        )
+        row = np.clip(np.floor(line).astype(np.int64) + 1, 0, self.last[:, 0, None, None])
+        place = np.clip(np.floor(column).astype(np.int64) + 1, 0, self.last[:, 1, None, None])
+        place += row * self.stride[:, None, None] + self.start[:, None, None]
+        return np.asarray(self.pixels[place].all(axis=2))
 
 
 def _describe(

@@ -270,7 +270,9 @@ class Region:
     def _clearance(self, x: float, y: float) -> float:
         """Distance from a point to the nearest edge of the region; negative outside."""
         outer, holes = self._scaled_rings
-        inside = max(cv2.pointPolygonTest(c, (x, y), True) for c in outer)
+        inside = cv2.pointPolygonTest(outer[0], (x, y), True)
+        for ring in outer[1:]:
+            inside = max(inside, cv2.pointPolygonTest(ring, (x, y), True))
         for hole in holes:
             inside = min(inside, -cv2.pointPolygonTest(hole, (x, y), True))
         # The chain runs through pixel centres, half a pixel inside the edge.
