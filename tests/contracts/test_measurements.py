@@ -181,3 +181,10 @@ def test_loose_boxes_and_views_measure_like_tight_ones(make_detections):
     np.testing.assert_allclose(
         a["inscribed_circle_diameter_px"], b["inscribed_circle_diameter_px"], atol=0.6
     )
+
+
+def test_an_empty_mask_is_named(make_detections):
+    crops = (np.ones((2, 2), bool), np.zeros((2, 2), bool))
+    masks = CropMasks(np.array([[0, 0, 2, 2], [3, 3, 5, 5]]), crops, (9, 9))
+    with pytest.raises(InputError, match="region 2 has no pixel"):
+        measure(make_detections(masks), pixel_size=None)

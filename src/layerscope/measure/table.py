@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import THICK, Detections, Flag, FloatArray, LayerPosterior
+from layerscope.errors import InputError
 from layerscope.measure.catalog import MEASUREMENTS
 from layerscope.measure.declare import Measurement
 from layerscope.measure.region import Scene
@@ -83,9 +84,17 @@ def measure(
     pandas.DataFrame
         One row per region, unit in each column name; `glossary` explains the columns. No regions
         give no rows, with the same columns and dtypes.
+
+    Raises
+    ------
+    InputError
+        If a region has no pixel.
     """
     import pandas as pd
 
+    if not detections.masks.area_px.all():
+        empty = int(np.argmin(detections.masks.area_px)) + 1
+        raise InputError(f"region {empty} has no pixel: leave empty masks out of the detections")
     columns = _identity(detections, pixel_size, image, setup)
     columns |= _measured(detections, pixel_size, tone or tone_curve("linear"))
     columns |= _probabilities(detections.layers, len(detections))
