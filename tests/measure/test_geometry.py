@@ -133,6 +133,16 @@ def test_a_crack_is_not_stepped_over(row_of):
         assert row.inscribed_circle_diameter_px == pytest.approx(size / 2, rel=0.02)
 
 
+def test_a_film_full_of_holes_has_room_somewhere(row_of):
+    mask = np.ones((700, 900), bool)
+    mask[::20, ::20] = False
+    mask[300:360, 400:500] = True
+    row = row_of(mask)
+    assert row.hole_count > 1400
+    assert row.inscribed_circle_diameter_px == pytest.approx(79, abs=8)
+    assert row.inscribed_rectangle_width_px >= 55
+
+
 def test_a_thin_strip_has_its_rectangle(row_of):
     row = row_of(rectangle(900, 24, 33))
     assert row.inscribed_rectangle_length_px == pytest.approx(900, rel=0.08)

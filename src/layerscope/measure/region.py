@@ -7,6 +7,7 @@ Positions have their origin at the centre of the image's first pixel; x to the r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -233,7 +234,8 @@ class Region:
         field = self.field
         _, _, _, (column, row) = cv2.minMaxLoc(field.distance)
         start = (column - 0.5) * field.unit, (row - 0.5) * field.unit
-        radius, x, y = _climb(self._clearance, start, field.unit / 2, min(self.spacing) / 4)
+        clearance = self._clearance(start, 8 * field.unit)
+        radius, x, y = _climb(clearance, start, field.unit / 2, min(self.spacing) / 4)
         (top, left), (height, width) = self.origin, self.spacing
         return radius, y + (top - 0.5) * height, x + (left - 0.5) * width
 
@@ -241,6 +243,10 @@ class Region:
     def inscribed_rectangle(self) -> InscribedRectangle:
         """Largest rectangle inside, at any angle."""
         found, unit = self.scene.rectangles[self.index], self.field.unit
+        radius, y, x = self.inscribed_circle
+        # Where cells are too coarse, as in a film full of holes, the circle's square is larger.
+        if found.length * found.width * unit**2 < 2 * radius**2:
+            return InscribedRectangle(radius * np.sqrt(2), radius * np.sqrt(2), 0.0, y, x)
         (top, left), (height, width) = self.origin, self.spacing
         return InscribedRectangle(
             found.length * unit,
@@ -267,20 +273,34 @@ class Region:
         )
         return outer, holes
 
-    def _clearance(self, x: float, y: float) -> float:
-        """Distance from a point to the nearest edge of the region; negative outside."""
+    def _clearance(
+        self, start: tuple[float, float], slack: float
+    ) -> Callable[[float, float], float]:
+        """Distance of points near `start` to the nearest edge of the region; negative outside."""
         outer, holes = self._scaled_rings
-        inside = cv2.pointPolygonTest(outer[0], (x, y), True)
-        for ring in outer[1:]:
-            inside = max(inside, cv2.pointPolygonTest(ring, (x, y), True))
-        for hole in holes:
-            inside = min(inside, -cv2.pointPolygonTest(hole, (x, y), True))
-        # The chain runs through pixel centres, half a pixel inside the edge.
-        return float(inside + min(self.spacing) / 2)
+        away = [-cv2.pointPolygonTest(hole, start, True) for hole in holes]
+        # A film has thousands of holes: only those that a point near the start can come close to.
+        reach = float(self.field.distance.max()) * self.field.unit + slack
+        near = [hole for hole, distance in zip(holes, away, strict=True) if distance < reach]
+        # The chains run through pixel centres, half a pixel inside the edge.
+        rim = min(self.spacing) / 2
+
+        def clearance(x: float, y: float) -> float:
+            inside = cv2.pointPolygonTest(outer[0], (x, y), True)
+            for ring in outer[1:]:
+                inside = max(inside, cv2.pointPolygonTest(ring, (x, y), True))
+            for hole in near:
+                inside = min(inside, -cv2.pointPolygonTest(hole, (x, y), True))
+            return float(inside + rim)
+
+        return clearance
 
 
 def _climb(
-    clearance: Any, start: tuple[float, float], step: float, finest: float
+    clearance: Callable[[float, float], float],
+    start: tuple[float, float],
+    step: float,
+    finest: float,
 ) -> tuple[float, float, float]:
     """Highest `clearance` near `start` by a compass search; its value, x and y."""
     (x, y), best, failed, move = start, clearance(*start), 0, 0
