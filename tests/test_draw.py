@@ -105,6 +105,16 @@ def test_length_text(nm, text):
     assert draw.length_text(nm) == text
 
 
+def test_no_outline_crosses_the_scale_bar(image, make_detections):
+    below = np.zeros((240, 320), np.int32)
+    below[200:240, 250:320] = 1
+    empty = Detections.empty((240, 320))
+    with_flake = draw.draw_flakes(image, make_detections(below), pixel_size=SIZE, labels=[""])
+    bar = (draw.draw_flakes(image, empty, pixel_size=SIZE) == 255).all(axis=2)
+    assert bar.any()
+    assert (with_flake[bar] == 255).all()
+
+
 def test_no_scale_says_so(image):
     drawn = draw.draw_scale_bar(np.zeros_like(image), None)
     white = (drawn == 255).all(axis=2)

@@ -80,8 +80,8 @@ def draw_flakes(
     """
     _check(image, detections.masks)
     texts = label_texts(detections, pixel_size) if labels is None else labels
-    bar, box = _with_scale_bar(image, pixel_size)
-    picture, legend = _with_legend(draw_outlines(bar, detections), detections)
+    picture, box = _with_scale_bar(draw_outlines(image, detections), pixel_size)
+    picture, legend = _with_legend(picture, detections)
     # Plates are drawn before the labels, which keep clear of them.
     picture = draw_labels(picture, detections, texts, keep_clear=[box, legend])
     return draw_title(picture, title) if title else picture
@@ -333,9 +333,9 @@ def _plate(canvas: Image, box: Box) -> None:
 
 
 def _label_order(detections: Detections) -> list[int]:
-    """Numbered layers first, then the large before the small."""
+    """One to four layers first, then other numbers, then the rest; the large before the small."""
     numbers, area = layer_numbers(detections), detections.masks.area_px.tolist()
-    return sorted(range(len(numbers)), key=lambda i: (numbers[i] <= 0, -area[i]))
+    return sorted(range(len(numbers)), key=lambda i: (numbers[i] <= 0, numbers[i] > 4, -area[i]))
 
 
 def _label_place(
