@@ -1,0 +1,1 @@
+"""The report of a run, as HTML, as PDF and in a notebook."""

@@ -1,0 +1,163 @@
+"""Figures of the report, drawn by matplotlib without pyplot: the same bytes on every machine."""
+
+from __future__ import annotations
+
+import io as streams
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from layerscope.core.classes import class_colour
+from layerscope.core.results import FloatArray
+
+INK = "#22303c"
+PALE = "#d5dde3"
+GREY = "#8a949c"
+ACCENT = "#2b6f9e"
+_YELLOW = "#e3d21f"  # that of the overlays, darkened: it vanishes on white
+_MARKERS = "osD^vPXphd"
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "grid.color": "#e6ebef",
+    "grid.linewidth": 0.7,
+    "svg.hashsalt": "layerscope",
+    "svg.fonttype": "path",
+    "path.simplify": True,
+}
+
+
+def layer_color(answer: str) -> str:
+    """Colour of an answer (``"1"``, ``"thick"``, ``"unknown"``) as #rrggbb.
+
+    Those of the overlays (Okabe and Ito, 2008, told apart with every common colour blindness),
+    with a darker yellow and greys for the white page.
+    """
+    if answer == "2":
+        return _YELLOW
+    if answer.isdigit():
+        return "#{:02x}{:02x}{:02x}".format(*class_colour(int(answer)))
+    return "#6d6d6d" if answer == "thick" else "#a9b1b7"
+
+
+def layer_marker(answer: str) -> str:
+    """Marker of an answer, a second sign beside the colour."""
+    return _MARKERS[min(int(answer), len(_MARKERS)) - 1] if answer.isdigit() else "."
+
+
+def new_figure(width_in: float, height_in: float, columns: int = 1) -> tuple[Any, list[Any]]:
+    """Figure and its axes in one row, in the report's style."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        axes = list(figure.subplots(1, columns, squeeze=False)[0])
+        for ax in axes:
+            ax.grid(visible=True)
+    return figure, axes
+
+
+def to_svg(figure: Any) -> bytes:
+    """SVG bytes; letters are outlines, so that it looks alike everywhere."""
+    import matplotlib as mpl
+
+    out = streams.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def to_png(figure: Any, dpi: int = 160) -> bytes:
+    """PNG bytes, without a date."""
+    import matplotlib as mpl
+
+    out = streams.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
+    return out.getvalue()
+
+
+def layer_bars(
+    names: Sequence[str], count: FloatArray, low: FloatArray, high: FloatArray, *, title: str
+) -> Any:
+    """Bars of regions per answer with their 95 % intervals; `names` (k,), numbers (k,)."""
+    figure, (ax,) = new_figure(4.3, 3.1)
+    place = np.arange(len(names))
+    ax.bar(place, count, 0.68, color=[layer_color(n) for n in names])
+    around = np.maximum([count - low, high - count], 0.0)
+    ax.errorbar(place, count, around, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+    ax.set_xticks(place, [_short(n) for n in names])
+    ax.set(title=title, xlabel="layers", ylabel="regions", ylim=(0, max(1.0, *high) * 1.12))
+    ax.grid(visible=False, axis="x")
+    return figure
+
+
+def _short(name: str) -> str:
+    return {"unknown": "?"}.get(name, name)
+
+
+def histogram(values: FloatArray, *, title: str, label: str) -> Any:
+    """Histogram over logarithmic bins of the positive, finite `values` (n,), with its median."""
+    values = values[np.isfinite(values) & (values > 0)]
+    figure, (ax,) = new_figure(4.3, 3.1)
+    low, high = np.log10(values.min()), np.log10(values.max())
+    bins = int(np.clip(round(2 * np.sqrt(len(values))), 5, 24))
+    middle, half = (low + high) / 2, max((high - low) / 2, 0.15)
+    edges = np.logspace(middle - half * 1.001, middle + half * 1.001, bins + 1)
+    counts, _, _ = ax.hist(values, edges, color=ACCENT, edgecolor="white", linewidth=0.8)
+    median = float(np.median(values))
+    ax.axvline(median, color=INK, linewidth=1.3, linestyle=(0, (4, 2)))
+    text = f"median {median:.3g}"
+    ax.annotate(text, (median, 1.0), (4, -2), xycoords=("data", "axes fraction"),
+                textcoords="offset points", va="top", fontsize=9)  # fmt: skip
+    ax.set_xscale("log")
+    _plain_log_ticks(ax, edges[0], edges[-1])
+    ax.set(title=title, xlabel=label, ylabel="regions", ylim=(0, max(counts) * 1.2))
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.grid(visible=False, axis="x")
+    return figure
+
+
+def _plain_log_ticks(ax: Any, low: float, high: float) -> None:
+    """Ticks 1, 2, 5, 10 ... written as plain numbers; fewer where the axis spans many decades."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+    steps = (1, 2, 5) if np.log10(high / low) < 2.5 else (1,)
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def reliability(
+    confidence: FloatArray, accuracy: FloatArray, low: FloatArray, high: FloatArray, *, title: str
+) -> Any:
+    """Share of right answers against the probability given to them, per bin (b,), 95 % bars."""
+    figure, (ax,) = new_figure(4.3, 3.9)
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1.0, linestyle=(0, (4, 2)))
+    around = np.maximum([accuracy - low, high - accuracy], 0.0)
+    ax.errorbar(confidence, accuracy, around, fmt="o", color=ACCENT, ecolor=ACCENT, capsize=2)
+    ax.set(title=title, xlabel="probability given", ylabel="share right")
+    ax.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
+    return figure

@@ -1,0 +1,298 @@
+"""What was found: the summary, the best flakes and the distributions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from layerscope.core.results import FloatArray
+from layerscope.core.run import ImageResult, RunResult
+from layerscope.report import figures
+from layerscope.report.columns import (
+    answer_order,
+    answer_text,
+    answers,
+    count_flakes,
+    figures_of,
+    flag_names,
+    interval,
+    layer_probabilities,
+    numbers,
+    of_image,
+    percent,
+    plain_flag,
+    words,
+)
+from layerscope.report.pictures import Pictures
+from layerscope.report.ranking import rank_flakes
+from layerscope.report.values import Banner, Card, Photo, Plot, Section, Skipped, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+N_CARDS = 12
+"""Flakes shown as cards: two screens, one page and a half of paper."""
+_Z95 = 1.96
+
+
+def summary(run: RunResult, pictures: Pictures | None) -> Section:
+    """How much was found, per layer number, and what must be known before using it."""
+    n, flakes = len(run.objects), count_flakes(run.objects)
+    tiles = [
+        (str(len(run.images)), "image" if len(run.images) == 1 else "images"),
+        (str(flakes), "flake" if flakes == 1 else "flakes"),
+        (str(n), "region of one thickness" if n == 1 else "regions of one thickness"),
+    ]
+    mono = sum(answer == "1" for answer in answers(run.objects))
+    if any(a.isdigit() for a in answers(run.objects)):
+        tiles.append((str(mono), "monolayer region" if mono == 1 else "monolayer regions"))
+    text = [] if n else ["Nothing was found on these images."]
+    return Section(
+        "Summary",
+        tuple(text),
+        banners=_banners(run),
+        tiles=tuple(tiles),
+        tables=(_layer_table(run.objects),) if n else (),
+    )
+
+
+def _banners(run: RunResult) -> tuple[Banner, ...]:
+    found = [_layers_banner(run), _scale_banner(run.images), _failure_banner(run)]
+    return tuple(banner for banner in found if banner is not None)
+
+
+def _layers_banner(run: RunResult) -> Banner:
+    calibration = run.calibration
+    if calibration is None:
+        text = "No thickness model was fitted, so flakes have no layer numbers."
+        if not run.parameters.get("material"):
+            text += " Name the material and the substrate to get them."
+        return Banner("warning", "No layer numbers", text)
+    bad = [(i, s) for i, s in enumerate(calibration.setups) if s.status != "ok"]
+    if not bad:
+        what = (
+            f"The model of {calibration.material} on {calibration.substrate} explains the colours"
+        )
+        return Banner(
+            "good", "Layer numbers are absolute", f"{what}: the calibration was accepted."
+        )
+    reasons = []
+    for i, setup in bad:
+        why = "; ".join(setup.reasons) or "no reason recorded"
+        order = " The order of thicknesses still holds." if setup.status == "relative" else ""
+        reasons.append(f"Setup {i + 1}: {why}.{order}")
+    part = "" if len(bad) == len(calibration.setups) else f" in {len(bad)} of the setups"
+    return Banner("warning", f"Layer numbers are withheld{part}", " ".join(reasons))
+
+
+def _scale_banner(images: tuple[ImageResult, ...]) -> Banner | None:
+    missing = sum(image.pixel_size is None for image in images)
+    if not missing:
+        return None
+    which = "all images" if missing == len(images) else f"{missing} of {len(images)} images"
+    how = "Give it, for example as 0.3844um per pixel, to get lengths and areas."
+    text = f"The pixel size of {which} is unknown: sizes are in px. {how}"
+    return Banner("warning", "Scale unknown", text)
+
+
+def _failure_banner(run: RunResult) -> Banner | None:
+    if not run.failures:
+        return None
+    n = len(run.failures)
+    text = "They are listed with the reason under “Failed inputs”; all others were analysed."
+    return Banner("warning", f"{n} input{'s' if n > 1 else ''} could not be analysed", text)
+
+
+def _layer_table(objects: pd.DataFrame) -> Table:
+    names = answers(objects)
+    area, unit = area_of(objects)
+    counts = expected_counts(objects)
+    rows = []
+    for answer in answer_order(names):
+        mask = np.array([a == answer for a in names], bool)
+        _, low, high = counts.get(answer, (np.nan, np.nan, np.nan))
+        total = _area_interval(objects, answer, area)
+        given = f"{figures_of(low, 2)}–{figures_of(high, 2)}" if np.isfinite(low) else "–"
+        flakes = count_flakes(objects[mask])
+        rows.append(
+            (answer_text(answer), str(int(mask.sum())), given, str(flakes),
+             figures_of(float(np.nansum(area[mask]))), total)
+        )  # fmt: skip
+    columns = ("thickness class", "regions", "95 % interval", "flakes", f"area, {unit}",
+               "95 % interval")  # fmt: skip
+    caption = (
+        "The intervals say how far the numbers may be wrong because layer numbers are uncertain: "
+        "each region counts with its probabilities, regions are taken as independent given the "
+        "calibration. They do not say what other images would show."
+    )
+    return Table(columns, tuple(rows), caption, numeric=(1, 2, 3, 4, 5))
+
+
+def area_of(objects: pd.DataFrame) -> tuple[FloatArray, str]:
+    """Areas (n,) and their unit: µm² where any region has a scale, else px."""
+    area_um2 = numbers(objects, "area_um2")
+    if np.isfinite(area_um2).any():
+        return area_um2, "µm²"
+    return numbers(objects, "area_px"), "px"
+
+
+def expected_counts(objects: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
+    """Expected number of regions per answer with its 95 % interval.
+
+    A region counts with its probability p: the mean is sum p, the interval that of the
+    Poisson-binomial distribution (exact convolution; normal above 2000 regions).
+    """
+    names, probability = layer_probabilities(objects)
+    return {name: _poisson_binomial(p) for name, p in zip(names, probability.T, strict=True)}
+
+
+def _poisson_binomial(p: FloatArray) -> tuple[float, float, float]:
+    mean, uncertain = float(p.sum()), p[(p > 1e-4) & (p < 1 - 1e-4)]
+    if len(uncertain) > 2000:
+        half = _Z95 * float(np.sqrt((uncertain * (1 - uncertain)).sum()))
+        return mean, max(mean - half, 0.0), min(mean + half, float(len(p)))
+    pmf = np.ones(1)
+    for value in uncertain:
+        pmf = np.convolve(pmf, [1 - value, value])
+    low, high = np.searchsorted(np.cumsum(pmf), [0.025, 0.975 - 1e-12])
+    sure = int((p >= 1 - 1e-4).sum())
+    return mean, float(sure + low), float(sure + min(high, len(pmf) - 1))
+
+
+def _area_interval(objects: pd.DataFrame, answer: str, area: FloatArray) -> str:
+    names, probability = layer_probabilities(objects)
+    if answer not in names:
+        return "–"
+    p, size = probability[:, names.index(answer)], np.nan_to_num(area)
+    mean, sd = float(p @ size), float(np.sqrt((p * (1 - p)) @ size**2))
+    return f"{figures_of(max(mean - _Z95 * sd, 0.0))}–{figures_of(mean + _Z95 * sd)}"
+
+
+def best_flakes(run: RunResult, pictures: Pictures) -> Section | Skipped:
+    """Show the flakes that promise most as cards, best first."""
+    title = "Best flakes"
+    if not len(run.objects):
+        return Skipped(title, "No flake was found.")
+    best = rank_flakes(run.objects).head(N_CARDS)
+    images = {image.name: image for image in run.images}
+    cards: list[Card | None] = [None] * len(best)
+    # Pictures are decoded image by image, whatever the order of merit.
+    for rank in sorted(range(len(best)), key=lambda i: words(best, "image")[i]):
+        row = best.iloc[[rank]]
+        image = images.get(words(row, "image")[0])
+        cards[rank] = _card(rank + 1, row, run, image, pictures)
+    text = (
+        "One card per flake: its most promising region. Ranked by thin × roomy × clean × certain "
+        "(1/layers, largest inscribed circle, score and flags, probability of the layer number). "
+        f"Shown: {len(best)} of {count_flakes(run.objects)} flakes; all are in the objects table."
+    )
+    return Section(title, (text,), cards=tuple(card for card in cards if card is not None))
+
+
+def _card(
+    rank: int, row: pd.DataFrame, run: RunResult, image: ImageResult | None, pictures: Pictures
+) -> Card:
+    answer = answers(row)[0]
+    headline = f"{rank} · {answer_text(answer)}"
+    if answer != "unknown":
+        headline += f" · {percent(float(numbers(row, 'layers_probability')[0]))}"
+    photo = _card_photo(row, run, image, pictures)
+    flags = tuple(plain_flag(f) for f in flag_names(row["flags"].iloc[0])) if "flags" in row else ()
+    missing = photo if isinstance(photo, str) else ""
+    picture = photo if isinstance(photo, Photo) else None
+    return Card(headline, figures.layer_color(answer), picture, _card_rows(row), flags, missing)
+
+
+def _card_rows(row: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    def value(*names: str) -> float:
+        return float(numbers(row, *names)[0])
+
+    um = bool(np.isfinite(value("area_um2")))
+    unit, square = ("um", "um2") if um else ("px", "px")
+    shown, shown_square = ("µm", "µm²") if um else ("px", "px")
+    thickness = interval(value("thickness_nm"), value("thickness_low_nm"),
+                         value("thickness_high_nm"), "nm")  # fmt: skip
+    long = value(f"inscribed_rectangle_length_{unit}")
+    wide = value(f"inscribed_rectangle_width_{unit}")
+    circle = figures_of(value(f"inscribed_circle_diameter_{unit}"))
+    place = (
+        f"x {figures_of(value('centroid_x_px'), 4)}, y {figures_of(value('centroid_y_px'), 4)} px"
+    )
+    rows = [
+        ("thickness", thickness),
+        ("area", f"{figures_of(value(f'area_{square}'))} {shown_square}"),
+        ("circle fits", f"⌀ {circle} {shown}" if circle != "–" else "–"),
+        ("rectangle fits", f"{figures_of(long)} × {figures_of(wide)} {shown}"),
+        ("image", words(row, "image")[0]),
+        ("position", place),
+        ("region", f"{words(row, 'region_id')[0]} of flake {words(row, 'flake_id')[0]}"),
+    ]
+    return tuple((name, text) for name, text in rows if not text.startswith("– ×") and text != "–")
+
+
+def region_index(objects: pd.DataFrame, row: pd.DataFrame, image: ImageResult) -> int | None:
+    """Row of `image.detections` that a row of the table describes, None if there is none.
+
+    A filtered run may keep the region numbers of the unfiltered one: then a table as long as the
+    detections is matched by order, any other by number.
+    """
+    mine = of_image(objects, image.name)
+    if len(mine) == len(image.detections):
+        return int(mine.index.get_indexer(row.index)[0])
+    number = numbers(row, "region_id")[0]
+    return int(number) - 1 if 1 <= number <= len(image.detections) else None
+
+
+def _card_photo(
+    row: pd.DataFrame, run: RunResult, image: ImageResult | None, pictures: Pictures
+) -> Photo | str:
+    from layerscope.draw import draw_card
+
+    index = region_index(run.objects, row, image) if image is not None else None
+    if image is None or index is None:
+        return "No outline of this region is kept."
+    rgb = pictures.get(image.name)
+    if isinstance(rgb, str):
+        return rgb
+    return Photo(draw_card(rgb, image.detections, index, pixel_size=image.pixel_size, size_px=420))
+
+
+def distributions(run: RunResult, pictures: Pictures) -> Section | Skipped:
+    """How layers, areas and lengths are spread, with units and counts."""
+    title = "Distributions"
+    if not len(run.objects):
+        return Skipped(title, "No flake was found.")
+    plots = [_layer_plot(run.objects)]
+    area, unit = area_of(run.objects)
+    scaled = unit == "µm²"
+    feret = numbers(run.objects, "feret_max_um" if scaled else "feret_max_px")
+    circle_name = f"inscribed_circle_diameter_{'um' if scaled else 'px'}"
+    for values, name, in_unit in (
+        (area, "area", unit),
+        (feret, "largest Feret diameter", "µm" if scaled else "px"),
+        (numbers(run.objects, circle_name), "largest inscribed circle", "µm" if scaled else "px"),
+    ):
+        if (usable := int((np.isfinite(values) & (values > 0)).sum())) > 0:
+            figure = figures.histogram(values, title=f"{name.capitalize()}, n = {usable}",
+                                       label=f"{name} ({in_unit})")  # fmt: skip
+            plots.append(
+                Plot(figure, f"Regions by {name} in {in_unit}, logarithmic; n = {usable}.")
+            )
+    left_out = int((~np.isfinite(area)).sum())
+    text = (f"{left_out} regions without a scale are left out of the sizes.",) if left_out else ()
+    return Section(title, text, plots=tuple(plots))
+
+
+def _layer_plot(objects: pd.DataFrame) -> Plot:
+    given = answers(objects)
+    names = answer_order(given)
+    count = np.array([given.count(name) for name in names], float)
+    bounds = expected_counts(objects)
+    ends = [bounds.get(n, (c, c, c))[1:] for n, c in zip(names, count, strict=True)]
+    low, high = np.array(ends, float).T
+    figure = figures.layer_bars(names, count, low, high, title=f"Layers, n = {len(given)}")
+    caption = (
+        f"Regions per layer number, n = {len(given)}; bars: 95 % interval from the probabilities."
+    )
+    return Plot(figure, caption)
