@@ -219,11 +219,11 @@ def _normal_equations(
     """Gauss-Newton Hessian and gradient of the expected log posterior."""
     rungs = problem.rungs(theta, noise)
     density = joint_log_density(problem.colours, rungs, occupancy)
-    responsibility = np.exp(density - log_sum(density)[:, None])[:, :-1, None]
+    responsibility = np.exp(density - log_sum(density)[:, None])[:, :-1]
     weight = responsibility * rungs.t_weight(problem.colours)
     temper = min(1.0, TEMPER / max(len(problem.colours), 1))
-    curvature = temper * weight.sum(axis=0).ravel()
-    pull = temper * (weight * rungs.residual(problem.colours)).sum(axis=0).ravel()
+    curvature = temper * weight.sum(axis=1).T.ravel()
+    pull = temper * (weight * rungs.residual(problem.colours)).sum(axis=1).T.ravel()
     jacobian = problem.jacobian(theta)
     precision = 1 / problem.prior.sd**2
     hessian = (jacobian.T * curvature) @ jacobian + np.diag(precision)

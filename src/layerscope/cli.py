@@ -1,0 +1,368 @@
+"""The command line: one command per question."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from layerscope import __version__
+from layerscope.errors import InputError, LayerscopeError, UnreadableFile
+
+if TYPE_CHECKING:
+    from layerscope.core.run import RunResult
+    from layerscope.ops.illumination import FlatField
+    from layerscope.pipeline import Progress, Scale
+
+app = typer.Typer(
+    help="From a micrograph of a 2D material to a calibrated table of what is on it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+synth_app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=True)
+train_app = typer.Typer(help="Learn from labelled flakes.", no_args_is_help=True)
+app.add_typer(synth_app, name="synth")
+app.add_typer(train_app, name="train")
+
+OK, FAILED, USAGE, SOME_FAILED, NOTHING_USABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+Images = Annotated[list[str], typer.Argument(help="Image files or folders; - reads names.")]
+Material = Annotated[str, typer.Option("--material", "-m", help="graphene, hBN, MoS2 ...")]
+Substrate = Annotated[
+    str, typer.Option("--substrate", "-s", help="Films from the top, e.g. SiO2(90nm)/Si.")
+]
+PixelSizeText = Annotated[str | None, typer.Option(help="Per pixel, e.g. 0.3844um.")]
+Tone = Annotated[
+    str | None,
+    typer.Option(help="Camera curve: linear, srgb, gamma:2.2. Found out if not given."),
+]
+Na = Annotated[float, typer.Option("--na", help="Numerical aperture of the objective.")]
+OxideSd = Annotated[float, typer.Option(help="How well the film thickness is known, nm.")]
+
+
+def main() -> None:
+    """Run the command line; turns errors of ours into one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        typer.echo(f"layerscope: {error}", err=True)
+        sys.exit(USAGE)
+    except LayerscopeError as error:
+        typer.echo(f"layerscope: {error}", err=True)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"layerscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show and stop.")
+    ] = False,
+) -> None:
+    """From a micrograph of a 2D material to a calibrated table of what is on it."""
+
+
+@app.command()
+def run(
+    images: Images,
+    material: Material,
+    substrate: Substrate,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("run"),
+    pixel_size: PixelSizeText = None,
+    objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
+    magnification_table: Annotated[Path | None, typer.Option(help="TOML: 20x = 0.3844um.")] = None,
+    scale_bar: Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")] = None,
+    tone: Tone = None,
+    na: Na = 0.45,
+    oxide_sd: OxideSd = 10.0,
+    flat_field: Annotated[
+        str | None, typer.Option(help="Reference image, or 'set': median of these images.")
+    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV image,x,y,layers or masks.")] = None,
+    head: Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")] = None,
+    min_area: Annotated[str | None, typer.Option(help="e.g. 100um2 or 400px.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Keep only, e.g. 1-3.")] = None,
+    max_layers: Annotated[int, typer.Option(help="Longest layer number told apart.")] = 10,
+    max_pixels: Annotated[int, typer.Option(help="Refuse larger images.")] = 200_000_000,
+    report: Annotated[bool, typer.Option(help="Write report.html and report.pdf.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Find the flakes of optical micrographs, count their layers and measure them."""
+    from layerscope import pipeline
+    from layerscope.io.calibration import read_calibration
+    from layerscope.io.labels import read_labels
+    from layerscope.models.heads import load_head
+    from layerscope.ops.tone import tone_curve
+    from layerscope.report.folder import write_run
+
+    names = _names(images)
+    scale = pipeline.Scale(
+        pixel_size, objective, str(magnification_table) if magnification_table else None, scale_bar
+    )
+    curve = tone_curve(tone) if tone else None
+    optics = pipeline.Optics(curve, na, oxide_sd, _flat_field(flat_field, names))
+    with _progress("analysing", quiet) as progress:
+        result = pipeline.run(
+            names,
+            material=material,
+            substrate=substrate,
+            scale=scale,
+            optics=optics,
+            wanted=_wanted(min_area, layers, scale),
+            calibration=read_calibration(calibration) if calibration else None,
+            labels=read_labels(labels) if labels else None,
+            head=load_head(head) if head else None,
+            max_layers=max_layers,
+            max_pixels=max_pixels,
+            progress=progress,
+        )
+    with _progress("writing", quiet) as progress:
+        write_run(result, out, report=report, progress=progress)
+    _tell(result, out, as_json=as_json)
+    raise typer.Exit(_exit_code(result))
+
+
+@app.command()
+def calibrate(
+    images: Images,
+    material: Material,
+    substrate: Substrate,
+    out: Annotated[Path, typer.Option("-o", "--out")] = Path("calibration.toml"),
+    tone: Tone = None,
+    na: Na = 0.45,
+    oxide_sd: OxideSd = 10.0,
+    labels: Annotated[Path | None, typer.Option(help="CSV image,x,y,layers or masks.")] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Find oxide, camera channels and tone from flakes, without labels, and save them."""
+    from layerscope import pipeline
+    from layerscope.io.calibration import write_calibration
+    from layerscope.io.labels import read_labels
+    from layerscope.ops.tone import tone_curve
+
+    optics = pipeline.Optics(tone_curve(tone) if tone else None, na, oxide_sd)
+    with _progress("analysing", quiet) as progress:
+        result = pipeline.run(
+            _names(images),
+            material=material,
+            substrate=substrate,
+            optics=optics,
+            labels=read_labels(labels) if labels else None,
+            progress=progress,
+        )
+    if result.calibration is None or not result.calibration.setups:
+        raise UnreadableFile("no usable image: " + "; ".join(f.reason for f in result.failures))
+    write_calibration(out, result.calibration)
+    for line in _setup_lines(result):
+        typer.echo(line)
+    typer.echo(f"written to {out}")
+    raise typer.Exit(_exit_code(result))
+
+
+@app.command()
+def contrast(
+    material: Annotated[str, typer.Argument(help="graphene, hBN, MoS2 ...")],
+    substrate: Substrate = "SiO2(90nm)/Si",
+    layers: Annotated[int, typer.Option(help="Longest step of the ladder.")] = 10,
+    na: Na = 0.45,
+    best_oxide: Annotated[bool, typer.Option(help="Which oxide shows one layer best.")] = False,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Plot, .png or .pdf.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Numbers as JSON.")] = False,
+) -> None:
+    """Print the colours of 1..N layers, and how they depend on the oxide."""
+    from layerscope.report.ladder import describe_ladder, plot_ladder
+
+    ladder = describe_ladder(material, substrate, layers, na)
+    typer.echo(ladder.as_json() if as_json else ladder.as_text(best_oxide=best_oxide))
+    path = out or (None if as_json else Path(f"contrast_{ladder.material}.png"))
+    if path is not None:
+        plot_ladder(ladder, path)
+        typer.echo(f"plot: {path}", err=as_json)
+
+
+@app.command()
+def materials() -> None:
+    """List the materials, their layer thickness and where their constants come from."""
+    from layerscope.physics.materials import load
+    from layerscope.physics.materials import materials as names
+
+    for name in names():
+        m = load(name)
+        layer = f"{m.layer_nm:.3f} nm/layer" if m.layer_nm else "medium"
+        typer.echo(f"{name:9s} {layer:15s} {m.doi or m.reference[:60]}")
+        if m.remark:
+            typer.echo(f"{'':25s} note: {m.remark}")
+
+
+@synth_app.command("flakes")
+def synth_flakes(
+    out: Annotated[Path, typer.Option("-o", "--out")],
+    number: Annotated[int, typer.Option("-n", help="How many images.")] = 20,
+    material: Material = "graphene",
+    substrate: Substrate = "SiO2(90nm)/Si",
+    camera: Annotated[str, typer.Option(help="Name, or 'list'.")] = "ccd_linear",
+    seed: Annotated[int, typer.Option()] = 0,
+    clutter: Annotated[float, typer.Option(help="Dirt: 0 none, 1 usual, 2 much.")] = 1.0,
+) -> None:
+    """Write synthetic micrographs of cleaved flakes with masks and truth.csv."""
+    from layerscope.synth import synth_set, write_set
+    from layerscope.synth.camera import CAMERAS
+
+    if camera == "list":
+        typer.echo("\n".join(CAMERAS))
+        return
+    written = write_set(
+        synth_set(
+            seed, number, material=material, substrate=substrate, cameras=(camera,), clutter=clutter
+        ),
+        out,
+    )
+    typer.echo(f"{len(written)} images, masks and truth.csv in {out}")
+
+
+@train_app.command("layers")
+def train_layers(
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/ (value = layers).")],
+    out: Annotated[Path, typer.Option("-o", "--out")] = Path("layers.json"),
+    head: Annotated[str, typer.Option(help="gmm or amm.")] = "gmm",
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Learn layer numbers from labelled masks; the file goes to 'run --head'."""
+    from layerscope.tasks.heads import train_head
+
+    trained = train_head(data, head=head, seed=seed)
+    trained.save(out)
+    card = trained.card
+    typer.echo(f"{head}: layers {', '.join(map(str, trained.classes))}; {dict(card.metrics)}")
+    typer.echo(f"written to {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out")] = Path("layerscope-demo"),
+    number: Annotated[int, typer.Option("-n", help="How many images.")] = 6,
+    seed: Annotated[int, typer.Option()] = 7,
+) -> None:
+    """Run the main job on synthetic micrographs and compare with the truth."""
+    from layerscope.demo import run_demo
+
+    with _progress("demo", quiet=False) as progress:
+        result, score = run_demo(out, number=number, seed=seed, progress=progress)
+    _tell(result, out, as_json=False)
+    typer.echo(score)
+
+
+def _names(images: list[str]) -> list[str]:
+    if images == ["-"]:
+        return [line.strip() for line in sys.stdin if line.strip()]
+    return images
+
+
+def _flat_field(text: str | None, names: list[str]) -> FlatField | None:
+    if text is None:
+        return None
+    from layerscope.io import read
+    from layerscope.io.sources import name_sources
+    from layerscope.ops.illumination import flat_field_from_reference, flat_field_from_set
+
+    if text != "set":
+        return flat_field_from_reference(read(text))
+    return flat_field_from_set(read(s.path) for s in name_sources(names)[:60])
+
+
+def _wanted(min_area: str | None, layers: str | None, scale: Scale) -> Any:
+    from layerscope.pipeline import Wanted
+
+    px, um2 = 200, 0.0
+    if min_area is not None:
+        number, unit = min_area.rstrip("muµpx2² "), min_area.lstrip("0123456789. ")
+        if not number.replace(".", "", 1).isdigit() or unit not in ("um2", "µm2", "um²", "px"):
+            raise InputError(f"--min-area {min_area!r}: expected e.g. 100um2 or 400px")
+        px, um2 = (int(float(number)), 0.0) if unit == "px" else (20, float(number))
+    kept = None
+    if layers is not None:
+        low, _, high = layers.partition("-")
+        if not low.isdigit() or not (high or low).isdigit() or int(low) > int(high or low):
+            raise InputError(f"--layers {layers!r}: expected e.g. 1 or 1-3")
+        kept = (int(low), int(high or low))
+    return Wanted(max(px, 1), um2, kept)
+
+
+class _progress:
+    """A progress bar on stderr, silent when that is no terminal."""
+
+    def __init__(self, what: str, quiet: bool):
+        self._what, self._quiet = what, quiet or not sys.stderr.isatty()
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress | None:
+        if self._quiet:
+            return None
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(console=Console(stderr=True), transient=True)
+        self._bar.start()
+        task = self._bar.add_task(self._what)
+        return lambda done, total, _: self._bar.update(task, completed=done, total=total)
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _setup_lines(result: RunResult) -> list[str]:
+    if result.calibration is None:
+        return []
+    lines = []
+    for i, s in enumerate(result.calibration.setups):
+        images = sum(r.setup == i for r in result.images)
+        lines.append(
+            f"setup {i}: {images} images, {s.n_regions} regions, calibration {s.status}"
+            + "".join(f"\n  - {reason}" for reason in s.reasons)
+        )
+    return lines
+
+
+def _tell(result: RunResult, out: Path, *, as_json: bool) -> None:
+    import json
+
+    counts = result.objects["n_layers"].value_counts()
+    order = sorted(counts.index, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
+    if as_json:
+        summary = {
+            "images": len(result.images),
+            "failed": [{"path": f.path, "reason": f.reason} for f in result.failures],
+            "regions": {n: int(counts[n]) for n in order},
+            "out": str(out),
+        }
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    for line in _setup_lines(result):
+        typer.echo(line)
+    numbers = ", ".join(f"{counts[n]} x {n}{'L' if n.isdigit() else ''}" for n in order)
+    typer.echo(f"{len(result.images)} images: {numbers or 'no flakes'}")
+    for failure in result.failures:
+        typer.echo(f"not analysed: {failure.reason}", err=True)
+    typer.echo(f"results in {out}/ (report.html, objects.csv)")
+
+
+def _exit_code(result: RunResult) -> int:
+    if not result.failures:
+        return OK if result.images else NOTHING_USABLE
+    return SOME_FAILED if result.images else NOTHING_USABLE
