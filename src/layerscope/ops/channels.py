@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+FloatImage = npt.NDArray[np.float32]
 
 
 def channel_max(values: Array) -> Array:

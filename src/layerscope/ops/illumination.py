@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
-
-FloatImage = npt.NDArray[np.float32]
+from layerscope.ops.channels import FloatImage
+from layerscope.ops.substrate import polynomial_surface
 
 LEVELS = 255.0
 """Working levels run from 0 to 255 whatever the bit depth; all thresholds are in them."""
@@ -92,9 +92,7 @@ def flat_field_from_reference(micrograph: Micrograph) -> FlatField:
             f"{micrograph.name} cannot be a flat field: levels {float(grid.min()):.3f} to "
             f"{float(grid.max()):.3f} of white, expected 0.01 to 0.98; take it unsaturated"
         )
-    # A few dust shadows must not enter: they are narrower than 5 cells.
-    smooth = cv2.GaussianBlur(cv2.medianBlur(grid, 5), (0, 0), 1.5)
-    return FlatField(_unit_mean(smooth), f"reference image {micrograph.name}")
+    return FlatField(_smoothed(grid, 1.5), f"reference image {micrograph.name}")
 
 
 def flat_field_from_set(micrographs: Iterable[Micrograph]) -> FlatField:
@@ -121,8 +119,7 @@ def flat_field_from_set(micrographs: Iterable[Micrograph]) -> FlatField:
             f"{len(shapes)} sizes; give a reference image instead"
         )
     field = np.nan_to_num(np.nanmedian(np.stack(stack), axis=0), nan=1.0).astype(np.float32)
-    smooth = cv2.GaussianBlur(cv2.medianBlur(field, 5), (0, 0), 3)
-    return FlatField(_unit_mean(smooth), f"median of {len(stack)} images")
+    return FlatField(_smoothed(field, 3.0), f"median of {len(stack)} images")
 
 
 def _grid(micrograph: Micrograph) -> FloatImage:
@@ -132,6 +129,13 @@ def _grid(micrograph: Micrograph) -> FloatImage:
     return camera_levels(micrograph.data, micrograph.white_level, (height, width)) / LEVELS
 
 
-def _unit_mean(field: FloatImage) -> FloatImage:
-    clipped = np.maximum(field, 1e-3)
-    return np.asarray(clipped / clipped.mean(axis=(0, 1)), np.float32)
+def _smoothed(field: FloatImage, sigma: float) -> FloatImage:
+    """Field of mean 1 without dust (narrower than 5 cells) and noise.
+
+    Blurred are the deviations from a polynomial: a blur of the field itself would flatten its
+    rise at the border, where vignetting is strongest.
+    """
+    clean = cv2.medianBlur(field, 5) if min(field.shape[:2]) >= 5 else field
+    trend = polynomial_surface(clean, np.ones(field.shape[:2], bool), 4)
+    smooth = np.maximum(trend + cv2.GaussianBlur(clean - trend, (0, 0), sigma), 1e-3)
+    return np.asarray(smooth / smooth.mean(axis=(0, 1)), np.float32)

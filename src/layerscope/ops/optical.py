@@ -17,11 +17,10 @@ import numpy.typing as npt
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, FloatArray, IntArray
 from layerscope.errors import InputError
-from layerscope.ops.channels import channel_max, colours_at, farthest
+from layerscope.ops.channels import FloatImage, channel_max, colours_at, farthest
 from layerscope.ops.illumination import (
     LEVELS,
     FlatField,
-    FloatImage,
     camera_levels,
     flat_field_from_reference,
     flat_field_from_set,

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 
 from layerscope.core.results import BoolArray, FloatArray, IntArray
-from layerscope.ops.channels import channel_sum, colours_at, farthest
-from layerscope.ops.illumination import FloatImage
+from layerscope.ops.channels import FloatImage, channel_sum, colours_at, farthest
 from layerscope.ops.labels import (
     Labels,
     border_pairs,

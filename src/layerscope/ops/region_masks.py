@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.results import CropMasks, IntArray
-from layerscope.ops.channels import channel_sum, colours_at
-from layerscope.ops.illumination import FloatImage
+from layerscope.ops.channels import FloatImage, channel_sum, colours_at
 from layerscope.ops.labels import Labels, full_index
 from layerscope.ops.regions import Terraces
 

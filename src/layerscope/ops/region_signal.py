@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.results import FloatArray, IntArray, RegionSignal
-from layerscope.ops.channels import channel_max, colours_at
-from layerscope.ops.illumination import LEVELS, FloatImage
+from layerscope.ops.channels import FloatImage, channel_max, colours_at
+from layerscope.ops.illumination import LEVELS
 from layerscope.ops.labels import Labels, full_index, group_means, sample_regions
 
 _SAMPLE_PX = 600

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.results import BoolArray, FloatArray
-from layerscope.ops.channels import colours_at, column_quantile, farthest, within
-from layerscope.ops.illumination import FloatImage
+from layerscope.ops.channels import FloatImage, colours_at, column_quantile, farthest, within
 
 SAME_COLOUR = 0.12
 """Two levels closer than this in log space are one colour: wider than 10 % vignetting."""
@@ -47,11 +46,11 @@ def fit_surface(
     """
     surface = np.full(cells.shape, start, np.float32)
     gate = np.maximum(SAME_COLOUR * (start + 4), 4.0)
-    for degree in (2, 2, 4, 4):
+    for degree in (2, 4, 4):
         bare = flat & (within(cells - surface, gate) > 0)
         if np.count_nonzero(bare) < 60:
             return surface, bare
-        surface = _polynomial(cells, bare, degree)
+        surface = polynomial_surface(cells, bare, degree)
         gate = np.clip(4 * _spread(cells - surface, bare), 1.5, 6.0)
     surface += _glare(cells - surface, valid, gate)
     return _follow(cells, surface, valid, gate)
@@ -93,13 +92,13 @@ def _spread(residual: FloatImage, bare: BoolArray) -> FloatArray:
     return 1.4826 * column_quantile(some, 0.5)
 
 
-def _polynomial(cells: FloatImage, fit: BoolArray, degree: int) -> FloatImage:
-    """Least-squares surface of Legendre polynomials through the cells `fit`, weakly ridged."""
+def polynomial_surface(cells: FloatImage, fit: BoolArray, degree: int) -> FloatImage:
+    """Fit Legendre polynomials up to `degree` through the cells `fit`, weakly ridged."""
     axes = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in fit.shape]
     y, x = (np.polynomial.legendre.legvander(axis, degree) for axis in axes)
     orders = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
     where = np.flatnonzero(fit)
-    where = where[:: max(1, len(where) // 3000)]
+    where = where[:: max(1, len(where) // 2000)]
     rows, columns = np.divmod(where, fit.shape[1])
     design = np.stack([y[rows, i] * x[columns, j] for i, j in orders], axis=1)
     ridge = np.array([1e-9 if i + j == 0 else 1e-3 * (i + j) ** 2 for i, j in orders])

@@ -105,10 +105,11 @@ def find_flakes(
     bare *= np.float32(LEVELS)
     provenance = _provenance(micrograph, background, b, min_area_px, flat_field, rules)
     nothing = Detections.empty(micrograph.shape, provenance)
-    if not anything_differs(levels, bare, usable):
+    noise = background.noise * LEVELS
+    if not anything_differs(levels, bare, noise, usable):
         return nothing, background
     small_area = max(4, min_area_px // (b * b))
-    found = find_terraces(levels, bare, background.noise * LEVELS, small_area, usable)
+    found = find_terraces(levels, bare, noise, small_area, usable)
     if len(found) == 0:
         return nothing, background
     features = describe(found)
