@@ -1,4 +1,4 @@
-"""Runs made by hand: discs of known layers on synthetic pictures, measured by the package itself."""
+"""Runs made by hand: flakes of known layers on synthetic pictures, measured by the package."""
 
 from collections.abc import Callable
 from dataclasses import replace

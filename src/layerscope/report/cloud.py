@@ -10,7 +10,7 @@ import numpy as np
 
 from layerscope.core.results import FloatArray
 from layerscope.report.columns import answer_order, answer_text
-from layerscope.report.figures import GREY, INK, layer_color, layer_marker, new_figure
+from layerscope.report.figures import GREY, INK, layer_color, layer_marker, new_figure, styled
 
 MAX_POINTS = 400
 """Regions drawn per cloud, spread evenly over the table; more only fatten the file."""
@@ -45,6 +45,7 @@ class Cloud:
         return Cloud(self.contrast[keep], self.error[keep], names, self.ladder, self.ladder_sd)
 
 
+@styled
 def contrast_cloud(cloud: Cloud, *, title: str) -> Any:
     """Panels red over green and blue over green; points by layer, ladder with numbered dots.
 
@@ -64,7 +65,7 @@ def contrast_cloud(cloud: Cloud, *, title: str) -> Any:
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold", color=INK)
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     return figure
 
 
@@ -115,12 +116,24 @@ def _draw_ladder(ax: Any, cloud: Cloud, channel: int) -> None:
         if not shown[layers]:
             ax.plot(*place, "o", color=INK, markersize=2.5, zorder=5)
             continue
-        ax.plot(*place, "o", color="white", markeredgecolor=INK, markersize=11, zorder=5)
-        ax.annotate(str(layers), place, ha="center", va="center_baseline", fontsize=8, zorder=6)
+        ax.plot(*place, "o", color="white", markeredgecolor=INK, markersize=4, zorder=5)
+        ax.annotate(
+            str(layers), place, _beside(ax, steps), textcoords="offset points", ha="center",
+            va="center_baseline", fontsize=9, fontweight="bold", zorder=6, annotation_clip=True,
+        )  # fmt: skip
+
+
+def _beside(ax: Any, steps: FloatArray) -> tuple[float, float]:
+    """Offset in points, across the ladder and upwards, so that numbers do not hide the points."""
+    size = np.array([np.diff(ax.get_xlim())[0], np.diff(ax.get_ylim())[0]])
+    along = (steps[-1] - steps[0]) / size
+    across = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9)
+    across = across if across[1] >= 0 else -across
+    return float(17 * across[0]), float(17 * across[1])
 
 
 def _apart(ax: Any, steps: FloatArray) -> list[bool]:
-    """Which numbered dots fit without covering one that is already there (3 % of a panel)."""
+    """Which numbered dots fit without touching one that is already there."""
     size = np.array([np.diff(ax.get_xlim())[0], np.diff(ax.get_ylim())[0]])
     kept: list[FloatArray] = []
     shown = []

@@ -74,7 +74,7 @@ def layer_probabilities(objects: pd.DataFrame) -> tuple[list[str], FloatArray]:
 
 
 def flag_names(value: Any) -> tuple[str, ...]:
-    """Names of the flags in one cell, which holds the bits or their names joined by ; | , or blanks."""
+    """Names of the flags in one cell: bits, or names joined by any of ``;|,`` and blanks."""
     if _is_missing(value):
         return ()
     if isinstance(value, (int, np.integer)):
@@ -100,7 +100,7 @@ def of_image(objects: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def figures_of(value: float, digits: int = 3) -> str:
-    """`value` with `digits` significant figures and thin groups of thousands; – where not finite."""
+    """`value` with `digits` significant figures, thousands apart; – where not finite."""
     if not np.isfinite(value):
         return "–"
     if value == 0:

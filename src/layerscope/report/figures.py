@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import io as streams
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from layerscope.core.classes import class_colour
 from layerscope.core.results import FloatArray
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 INK = "#22303c"
 PALE = "#d5dde3"
@@ -62,41 +66,50 @@ def layer_marker(answer: str) -> str:
     return _MARKERS[min(int(answer), len(_MARKERS)) - 1] if answer.isdigit() else "."
 
 
+def styled(draw: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Run `draw` in the report's style: matplotlib looks up defaults as each part is made."""
+
+    @functools.wraps(draw)
+    def inside(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        import matplotlib as mpl
+
+        with mpl.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+@styled
 def new_figure(width_in: float, height_in: float, columns: int = 1) -> tuple[Any, list[Any]]:
     """Figure and its axes in one row, in the report's style."""
-    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
-        FigureCanvasAgg(figure)
-        axes = list(figure.subplots(1, columns, squeeze=False)[0])
-        for ax in axes:
-            ax.grid(visible=True)
+    figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(1, columns, squeeze=False)[0])
+    for ax in axes:
+        ax.grid(visible=True)
     return figure, axes
 
 
+@styled
 def to_svg(figure: Any) -> bytes:
     """SVG bytes; letters are outlines, so that it looks alike everywhere."""
-    import matplotlib as mpl
-
     out = streams.BytesIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return out.getvalue()
 
 
+@styled
 def to_png(figure: Any, dpi: int = 160) -> bytes:
     """PNG bytes, without a date."""
-    import matplotlib as mpl
-
     out = streams.BytesIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
     return out.getvalue()
 
 
+@styled
 def layer_bars(
     names: Sequence[str], count: FloatArray, low: FloatArray, high: FloatArray, *, title: str
 ) -> Any:
@@ -116,6 +129,7 @@ def _short(name: str) -> str:
     return {"unknown": "?"}.get(name, name)
 
 
+@styled
 def histogram(values: FloatArray, *, title: str, label: str) -> Any:
     """Histogram over logarithmic bins of the positive, finite `values` (n,), with its median."""
     values = values[np.isfinite(values) & (values > 0)]
@@ -150,6 +164,7 @@ def _plain_log_ticks(ax: Any, low: float, high: float) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
+@styled
 def reliability(
     confidence: FloatArray, accuracy: FloatArray, low: FloatArray, high: FloatArray, *, title: str
 ) -> Any:

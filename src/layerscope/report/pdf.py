@@ -208,11 +208,14 @@ def _table(table: Table) -> list[Any]:
     ]  # fmt: skip
     shares = table.widths or (1.0,) * len(table.columns)
     widths = [WIDTH * share / sum(shares) for share in shares]
-    grid = _grid([head, *body], widths, ("LINEBELOW", (0, 0), (-1, -1), 0.4, PALE),
-                 ("BACKGROUND", (0, 0), (-1, 0), "#f5f7f9"),
-                 ("TOPPADDING", (0, 0), (-1, -1), 2.5), ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
-                 repeatRows=1)  # fmt: skip
-    caption = [_paragraph(table.caption, "soft")] if table.caption else []
+    caption = [_paragraph(table.caption, "soft"), *[""] * (len(head) - 1)]
+    # Caption, head and the first row stay together; only the head is repeated on each page.
+    grid = _grid(
+        [caption, head, *body], widths, ("SPAN", (0, 0), (-1, 0)), ("NOSPLIT", (0, 0), (-1, 2)),
+        ("LINEBELOW", (0, 1), (-1, -1), 0.4, PALE), ("BACKGROUND", (0, 1), (-1, 1), "#f5f7f9"),
+        ("TOPPADDING", (0, 0), (-1, -1), 2.5), ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
+        repeatRows=(1,),
+    )  # fmt: skip
     more = len(table.rows) - MAX_ROWS
     rest = [_paragraph(f"{more} more rows are in the HTML report.", "soft")] if more > 0 else []
-    return [*caption, grid, *rest]
+    return [grid, *rest]

@@ -40,9 +40,9 @@ def contrast_cloud(run: RunResult, pictures: Pictures) -> Section | Skipped:
     order = present[np.argsort(-counts, kind="stable")]
     plots = tuple(_cloud_plot(run, contrast, setups == k, int(k)) for k in order[:MAX_CLOUDS])
     text = [
-        "Each point is a region, its contrast I / I_substrate − 1 in linear light with the standard "
-        "error; 0 is the bare substrate. Numbered dots joined by the line are what the fitted model "
-        "expects for 1, 2, 3 ... layers; the shade is one standard deviation."
+        "Each point is a region, its contrast I / I_substrate − 1 in linear light with its "
+        "standard error; 0 is the bare substrate. The line joins what the fitted model expects "
+        "for 1, 2, 3 ... layers; the shade about each is one standard deviation."
     ]
     if len(order) > MAX_CLOUDS:
         text.append(f"Shown: the {MAX_CLOUDS} setups with most regions, of {len(order)}.")
@@ -60,9 +60,9 @@ def _cloud_plot(run: RunResult, contrast: FloatArray, rows: FloatArray, setup: i
     fitted = _fitted(run.calibration, setup)
     none = np.zeros((0, 3))
     ladder, sd = (none, none) if fitted is None else (fitted.ladder, fitted.ladder_sd)
-    status = {None: "no ladder fitted", "ok": "accepted"}.get(
-        fitted and fitted.status, "layer numbers withheld"
-    )
+    status = "no ladder fitted"
+    if fitted is not None:
+        status = "accepted" if fitted.status == "ok" else "layer numbers withheld"
     title = f"Setup {setup + 1}: {len(names)} regions, {status}"
     figure = draw_cloud(Cloud(contrast[rows], error[rows], names, ladder, sd), title=title)
     return Plot(figure, f"{title}. Red over green and blue over green contrast.", wide=True)
@@ -81,8 +81,8 @@ def calibration(run: RunResult, pictures: Pictures) -> Section | Skipped:
     if fit is None:
         return Skipped(title, "No thickness model was fitted in this run.")
     text = [
-        f"{fit.material} on {fit.substrate}; camera values read as {fit.tone}. Values are posterior "
-        "means with 95 % intervals over the posterior draws."
+        f"{fit.material} on {fit.substrate}; camera values read as {fit.tone}. Values are "
+        "posterior means with 95 % intervals over the posterior draws."
     ]
     tables = [_setup_table(fit), *(_parameter_table(fit, k) for k in range(len(fit.setups)))]
     return Section(title, (*text, _reliability_note(run)), tables=tuple(tables))
@@ -136,10 +136,11 @@ def _reliability_note(run: RunResult) -> str:
     p = p[np.isfinite(p)]
     if not len(p):
         return "Reliability: no region was given a layer number."
+    wrong = figures_of(float((1 - p).sum()), 2)
     return (
         f"Reliability: {len(p)} regions were given an answer, with a mean probability of "
-        f"{p.mean():.3f}. If the probabilities are right, about {figures_of(float((1 - p).sum()), 2)} "
-        "of them are wrong. Errors are shared: were the calibration wrong, they would be wrong together."
+        f"{p.mean():.3f}. If the probabilities are right, about {wrong} of them are "
+        "wrong. Errors are shared: were the calibration wrong, they would be wrong together."
     )
 
 

@@ -138,7 +138,7 @@ def area_of(objects: pd.DataFrame) -> tuple[FloatArray, str]:
 
 
 def expected_counts(objects: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
-    """Expected number of regions per answer with its 95 % interval.
+    """Count the regions expected per answer, each with its 95 % interval.
 
     A region counts with its probability p: the mean is sum p, the interval that of the
     Poisson-binomial distribution (exact convolution; normal above 2000 regions).
@@ -216,9 +216,7 @@ def _card_rows(row: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     long = value(f"inscribed_rectangle_length_{unit}")
     wide = value(f"inscribed_rectangle_width_{unit}")
     circle = figures_of(value(f"inscribed_circle_diameter_{unit}"))
-    place = (
-        f"x {figures_of(value('centroid_x_px'), 4)}, y {figures_of(value('centroid_y_px'), 4)} px"
-    )
+    place = f"x {value('centroid_x_px'):.0f}, y {value('centroid_y_px'):.0f} px"
     rows = [
         ("thickness", thickness),
         ("area", f"{figures_of(value(f'area_{square}'))} {shown_square}"),
@@ -274,7 +272,7 @@ def distributions(run: RunResult, pictures: Pictures) -> Section | Skipped:
         (numbers(run.objects, circle_name), "largest inscribed circle", "µm" if scaled else "px"),
     ):
         if (usable := int((np.isfinite(values) & (values > 0)).sum())) > 0:
-            figure = figures.histogram(values, title=f"{name.capitalize()}, n = {usable}",
+            figure = figures.histogram(values, title=f"{name[0].upper()}{name[1:]}, n = {usable}",
                                        label=f"{name} ({in_unit})")  # fmt: skip
             plots.append(
                 Plot(figure, f"Regions by {name} in {in_unit}, logarithmic; n = {usable}.")

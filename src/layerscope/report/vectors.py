@@ -61,7 +61,7 @@ class VectorFigure(Flowable):  # type: ignore[misc]
         self.canv.restoreState()
 
 
-class _CanvasRenderer(RendererBase):  # type: ignore[misc]
+class _CanvasRenderer(RendererBase):
     """Draw paths and text of matplotlib with the operators of a PDF page."""
 
     def __init__(self, canvas: Any, size: Any):
@@ -74,7 +74,7 @@ class _CanvasRenderer(RendererBase):  # type: ignore[misc]
     def flipy(self) -> bool:
         return False
 
-    def draw_path(self, gc: Any, path: Any, transform: Any, rgbFace: Any = None) -> None:  # noqa: N803
+    def draw_path(self, gc: Any, path: Any, transform: Any, rgbFace: Any = None) -> None:
         filled = rgbFace is not None
         stroked = gc.get_linewidth() > 0 and gc.get_rgb()[3] > 0
         if not (filled or stroked):
@@ -126,7 +126,7 @@ class _CanvasRenderer(RendererBase):  # type: ignore[misc]
         if outline is not None:
             self.canvas.clipPath(self._outline(outline, transform), stroke=0, fill=0)
 
-    def draw_text(  # noqa: D102
+    def draw_text(
         self, gc: Any, x: float, y: float, s: str, prop: Any, angle: float,
         ismath: Any = False, mtext: Any = None,
     ) -> None:  # fmt: skip
