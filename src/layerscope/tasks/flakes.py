@@ -43,6 +43,9 @@ class Rules:
         Smallest step at the border, as a fraction of the region's level: a threshold that cuts
         through a halo, a smear or a shadow leaves no step there. Up to 0.3 more is asked of weak
         regions, whose border noise alone makes a step.
+    min_compactness : float
+        Smallest 16 area / perimeter**2 (1 for a square) of a weak region: glue and solvent leave
+        long ragged stains, crystals of little contrast have straight sides.
     rim_radius_px : float
         A region narrower than this, along a stronger one with a colour mixed from it and the
         substrate, is that one's blurred rim.
@@ -53,6 +56,7 @@ class Rules:
     min_radius_px: float = 2.5
     min_uniformity: float = 0.6
     min_sharpness: float = 0.4
+    min_compactness: float = 0.2
     rim_radius_px: float = 4.0
     doubt: float = 1.4
 
@@ -156,27 +160,37 @@ def _judge(
     features: RegionFeatures, flat: FloatArray, rules: Rules, binning: int
 ) -> tuple[BoolArray, IntArray, FloatArray]:
     """Which regions to keep, with which flags and which score."""
-    radius = features.radius_px * binning
     strength = np.abs(features.level / flat).max(axis=1)
-    sharp = np.where(np.isnan(features.sharpness), 1.0, features.sharpness)
-    steep = features.spread.max(axis=1) > 0.12 * np.abs(features.level).max(axis=1)
-    rim = (features.rim_share > 0.3) & (steep | (features.radius_px <= 1.5))
-    margins = {
-        Flag.EDGE_STRIP: np.where(rim, radius / rules.rim_radius_px, np.inf),
-        Flag.RESIDUE: np.minimum(
-            radius / rules.min_radius_px, features.uniformity / rules.min_uniformity
-        ),
-        Flag.OUT_OF_FOCUS: sharp / (rules.min_sharpness + 0.3 * _ramp(strength, 4.0, 1.5)),
-    }
+    margins = _margins(features, strength, rules, binning)
     worst = np.min(list(margins.values()), axis=0)
-    flags = np.zeros(len(radius), np.int64)
+    flags = np.zeros(len(worst), np.int64)
     for flag, margin in margins.items():
         flags |= np.where(margin < rules.doubt, int(flag), 0)
     flags |= np.where(strength < 1.5, int(Flag.LOW_CONTRAST), 0)
+    flags |= np.where(features.uniformity < 0.75, int(Flag.MIXED_LAYERS), 0)
     flags |= np.where(features.cut, int(Flag.TOUCHES_BORDER), 0)
     score = _ramp(worst, 0.8, 1.6) * _ramp(features.uniformity, 0.2, 0.9) * _ramp(strength, 0, 2.5)
     score *= 1 - np.exp(-features.area_px * binning * binning / 150)
     return worst >= 1, flags, np.clip(score, 0, 0.99)
+
+
+def _margins(
+    features: RegionFeatures, strength: FloatArray, rules: Rules, binning: int
+) -> dict[Flag, FloatArray]:
+    """How far inside the rules each region is, per reason to reject it; below 1 breaks one."""
+    radius = features.radius_px * binning
+    sharp = np.where(np.isnan(features.sharpness), 1.0, features.sharpness)
+    steep = features.spread.max(axis=1) > 0.12 * np.abs(features.level).max(axis=1)
+    rim = (features.rim_share > 0.3) & (steep | (features.radius_px <= 1.5))
+    compactness = 16 * features.area_px / np.maximum(features.edge_px, 1) ** 2
+    residue = np.minimum(radius / rules.min_radius_px, features.uniformity / rules.min_uniformity)
+    weak = strength < 4
+    residue = np.where(weak, np.minimum(residue, compactness / rules.min_compactness), residue)
+    return {
+        Flag.EDGE_STRIP: np.where(rim, radius / rules.rim_radius_px, np.inf),
+        Flag.RESIDUE: residue,
+        Flag.OUT_OF_FOCUS: sharp / (rules.min_sharpness + 0.3 * _ramp(strength, 4.0, 1.5)),
+    }
 
 
 def _ramp(value: FloatArray, low: float, high: float) -> FloatArray:
