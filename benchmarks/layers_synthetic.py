@@ -54,7 +54,7 @@ def scale_of(answer, truth):
 
 def right_sets(seed, quick):
     tally = {m: Tally() for m in MATERIALS}
-    statuses, doubled, tones = [], 0, []
+    statuses, doubled = [], 0
     cameras = BENCHMARK_CAMERAS[:2] if quick else BENCHMARK_CAMERAS
     for material in MATERIALS:
         for oxide in OXIDES[:2] if quick else OXIDES:
@@ -99,9 +99,9 @@ def wrong_sets(seed, quick):
             for told in MATERIALS:
                 if told != material:
                     calibration, posterior = analyse(signal, told, oxide)
-                    refused = calibration.setups[0].status != "ok"
-                    material_refused.append(refused)
                     numbered = posterior.n_layers > 0
+                    refused = calibration.setups[0].status != "ok" or not numbered.any()
+                    material_refused.append(refused)
                     wrong = numbered & (posterior.n_layers != truth)
                     harm.append(wrong.sum() / max(len(truth), 1))
                     if not refused:
@@ -133,8 +133,9 @@ def main() -> None:
             f"  {material:9s} {t.right:4d} / {t.answered:4d} / {t.thin:4d}   {share:.3f} of answers"
         )
     total = [sum(getattr(t, f) for t in tally.values()) for f in ("right", "answered", "thin")]
-    print(f"  all       {total[0]} / {total[1]} / {total[2]}   {total[0] / total[1]:.3f} of answers, "
-          f"{total[0] / total[2]:.3f} of all")  # fmt: skip
+    print(
+        f"  all       {total[0]} / {total[1]} / {total[2]}   {total[0] / total[1]:.3f} of answers"
+    )
     print(f"ECE {expected_calibration_error(probability, truth):.3f}")
     print(f"doubled or halved ladders given as sure: {doubled} of {len(statuses)}")
     print("status", {s: statuses.count(s) for s in sorted(set(statuses))})

@@ -19,7 +19,7 @@ from layerscope.core.calibration import Calibration, SetupCalibration, Status
 from layerscope.core.results import FloatArray, IntArray, RegionSignal
 from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.physics import doubts
-from layerscope.physics.fitting import TEMPER, Fit, Hypothesis, explore
+from layerscope.physics.fitting import TEMPER, Fit, Hypothesis, Problem, explore, in_reach
 from layerscope.physics.ladder import NAMES, LadderModel, Prior
 from layerscope.physics.materials import Material
 from layerscope.physics.mixture import Colours
@@ -78,13 +78,18 @@ def calibrate(
     models = _models(material, stack, oxide_sd_nm, max_layers, na)
     known = labels if labels is not None else [None] * len(signals)
     chosen = [_choose(Colours.of(s, k)) for s, k in zip(signals, known, strict=True)]
+    everything = chosen
+    chosen = [
+        c.take(np.flatnonzero(in_reach(c, b, models, tones)))
+        for c, b in zip(chosen, backgrounds, strict=True)
+    ]
     data = list(zip(chosen, backgrounds, strict=True))
     found = [[explore(c, b, models, t) for t in tones] for c, b in data]
     found = _share_camera(found, data, models, tones)
     best, tone_doubts = _choose_tone(found, chosen, tones, max_layers)
     setups = tuple(
-        _conclude(per_tone[best], c, b, models, tones[best], tone_doubts)
-        for per_tone, (c, b) in zip(found, data, strict=True)
+        _conclude(per_tone[best], c, b, models, tones[best], tone_doubts, every)
+        for per_tone, (c, b), every in zip(found, data, everything, strict=True)
     )
     provenance = {
         "version": __version__,
@@ -172,7 +177,7 @@ def _choose_tone(
     reasons = doubts.undecided_tone([_occupied(f, max_layers) for f in leaders])
     for t, tone in enumerate(tones):
         rivals = [_leader(per_tone[t]) for per_tone in found]
-        close = totals[t] - totals[best] > np.log(doubts.RIVAL_SHARE)
+        close = totals[t] - totals[best] > np.log(doubts.RIVAL_TONE_SHARE)
         other = any(doubts.differ(a, b, max_layers) for a, b in zip(leaders, rivals, strict=True))
         if t != best and close and other and not reasons:
             reasons.append(
@@ -203,6 +208,7 @@ def _conclude(
     hypotheses: list[Hypothesis],
     tone: ToneCurve,
     tone_doubts: list[str],
+    everything: Colours,
 ) -> SetupCalibration:
     leader, told = _leader(fits), hypotheses[0]
     layers = told.model.max_layers
@@ -217,11 +223,13 @@ def _conclude(
     ladders = told.model.measured(draws, tone, background)[:, :layers]
     mean = np.tensordot(weights, ladders, axes=1)
     sd = np.sqrt(np.tensordot(weights, (ladders - mean) ** 2, axes=1))
+    problem = Problem(everything, background, told.model, told.prior, tone)
+    occupancy = problem.occupancy(leader.theta, leader.noise, leader.occupancy)
     diagnostics = {
         "log_evidence": leader.log_evidence,
         "log_prior": leader.log_prior,
         "noise_scale": leader.noise,
-        **{f"occupancy_{key}": value for key, value in asdict(leader.occupancy).items()},
+        **{f"occupancy_{key}": value for key, value in asdict(occupancy).items()},
     }
     return SetupCalibration(
         background,

@@ -24,8 +24,12 @@ WRONG_OXIDE_NATS = 5.0
 RIVAL_SHARE = 0.02
 """Posterior share from which a rival with other layer numbers counts."""
 
+RIVAL_TONE_SHARE = 0.001
+"""The same for another tone curve: on weak ladders (hBN) it is worth a factor of two in contrast,
+and scatter alone decided by 5 nats."""
+
 _ANCHORS = 2  # labelled flakes that fix a ladder
-_WRONG_MATERIAL_NATS = 8.0  # twice that where both materials give the same numbers
+_WRONG_MATERIAL_NATS = 8.0  # three times that where both materials give the same numbers
 _MIN_REGIONS_FOR_MATERIAL = 8
 _COMMON_MATERIALS = ("graphene", "hBN", "MoS2", "WS2", "MoSe2", "WSe2")
 _MIN_LOG_PRIOR = -10.0
@@ -83,7 +87,7 @@ def wrong_material(
     found = []
     for name, fit in fits.items():
         same = not differ(fits[own], fit, told.model.max_layers)
-        needed = _WRONG_MATERIAL_NATS * (2 if same else 1)
+        needed = _WRONG_MATERIAL_NATS * (3 if same else 1)
         if fit.log_evidence - fits[own].log_evidence > needed:
             found.append(f"the colours fit {name} better: check the material")
     return found

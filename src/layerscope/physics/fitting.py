@@ -6,15 +6,17 @@ because the posterior has several modes. One fit of 160 regions takes about 50 m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from layerscope.core.results import FloatArray, IntArray
+from layerscope.core.results import BoolArray, FloatArray, IntArray
 from layerscope.ops.tone import ToneCurve
 from layerscope.physics.ladder import LadderModel, Prior
 from layerscope.physics.mixture import (
     Colours,
+    Nodes,
     Occupancy,
     Rungs,
     joint_log_density,
@@ -25,10 +27,12 @@ TEMPER = 120
 """Regions beyond which more data does not shrink systematic error."""
 
 _COMPARE = 60  # regions that two hypotheses are compared on
-_NOISE = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8])
+_NOISE = np.array([0.5, 0.7, 1.0, 1.4, 2.0, 2.8])
 _STEP = np.array([1.0, 1.0, 1.0, 1.0, 0.02, 0.02, 0.005, 0.02, 0.005])
 _SCREENED = 256
 _STARTS = 4
+_REACH_DRAWS = 48
+_REACH_NATS = 1.0  # log density per unit contrast cubed, that of an outlier is 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +100,15 @@ class Problem:
         flat = node.reshape(len(batch), -1)
         return (flat[1:] - flat[0]).T / _STEP
 
+    def occupancy(self, theta: FloatArray, noise: float, start: Occupancy) -> Occupancy:
+        """How often each node occurs among the colours, for parameters that stay as they are."""
+        found = start
+        for _ in range(8):
+            density = joint_log_density(self.colours, self.rungs(theta, noise), found)
+            share = np.exp(density - log_sum(density)[:, None])
+            found = found.updated(share, self.model.nodes)
+        return found
+
     def objective(self, theta: FloatArray, noise: float, occupancy: Occupancy, cap: int) -> float:
         """Log posterior, the data tempered as if there were at most `cap` regions."""
         density = joint_log_density(self.colours, self.rungs(theta, noise), occupancy)
@@ -115,13 +128,41 @@ def explore(
     return _distinct(fits)
 
 
+def in_reach(
+    colours: Colours,
+    background: FloatArray,
+    hypotheses: Sequence[Hypothesis],
+    tones: Sequence[ToneCurve],
+) -> BoolArray:
+    """Which colours some plausible camera would see on 1..N layers, (n,).
+
+    Bulk crystals teach little of the camera, and their colours are known worst: graphite fitted
+    to a few per cent stretched the ladder of real flakes from 2 layers to 3. Transparent crystals
+    keep them: interference colours are the ruler there.
+    """
+    if hypotheses[0].model.is_transparent:
+        return np.ones(len(colours), bool)
+    near = colours.known > 0
+    for h in hypotheses:
+        theta = np.concatenate([h.prior.mean[None], _prior_draws(h.prior, _REACH_DRAWS)])
+        for tone in tones:
+            node = h.model.encoded(theta, tone, background)[:, h.model.nodes.kinds[0]]
+            rungs = Rungs(node.reshape(-1, 3), Nodes(node.shape[0] * node.shape[1], 0, 0), 1.0)
+            near |= rungs.log_likelihood(colours).max(axis=1, initial=-np.inf) > _REACH_NATS
+    return near
+
+
+def _prior_draws(prior: Prior, count: int) -> FloatArray:
+    z = np.random.default_rng(0).standard_normal((count, len(prior.mean)))
+    return np.clip(prior.mean + z * prior.sd, prior.low, prior.high)
+
+
 def _starts(problem: Problem) -> list[FloatArray]:
     """Pick the prior mean and the best of many prior draws: the posterior has several modes."""
     prior = problem.prior
     if len(problem.colours) == 0:
         return [prior.mean]
-    z = np.random.default_rng(0).standard_normal((_SCREENED, len(prior.mean)))
-    draws = np.clip(prior.mean + z * prior.sd, prior.low, prior.high)
+    draws = _prior_draws(prior, _SCREENED)
     every = max(1, len(problem.colours) // 40)
     few = problem.colours.take(np.arange(0, len(problem.colours), every))
     nodes = problem.model.encoded(draws, problem.tone, problem.background)

@@ -146,6 +146,11 @@ class LadderModel:
         self.nodes = Nodes(max_layers, len(thick), len(_RESIDUE_NM) if with_residue else 0)
         self.oxide_nm: FloatArray = np.arange(max(low, 1.0), high + 1.5)
 
+    @property
+    def is_transparent(self) -> bool:
+        """Whether thick flakes show interference colours rather than those of the bulk."""
+        return bool(self.material.index(550.0).imag < 0.2)
+
     def of_material(self, material: Material) -> LadderModel:
         """Return the same model, with residue, for another material."""
         span = (float(self.oxide_nm[0]), float(self.oxide_nm[-1]) - 1)

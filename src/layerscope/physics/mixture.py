@@ -27,7 +27,7 @@ _SYSTEMATIC = np.array([0.010, 0.010, 0.018])  # R, G, B; measured class scatter
 _RELATIVE = 0.05
 # Colours of thick flakes and of residue are known worse than those of layers; a tight curve there
 # bent the camera to fit graphite and glue at the cost of the layers.
-_CURVE_SD, _CURVE_RELATIVE = 0.02, 0.08
+_CURVE_SD, _CURVE_RELATIVE = 0.02, 0.12
 _OUTLIER_DENSITY = 1.0  # per unit contrast cubed
 _MAX_OUTLIERS = 0.3
 _LABEL_NATS = 30.0  # what contradicting a person costs

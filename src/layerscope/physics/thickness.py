@@ -25,6 +25,7 @@ ANSWER_FROM = 0.7
 
 _WRONG_REGION = 0.03  # a region that is no single terrace looks like a perfect one of other colour
 _CREDIBLE = 0.95
+_BULK_CONTRAST = 0.15
 
 
 def count_layers(
@@ -80,7 +81,23 @@ def _node_posterior(
     for node, weight in zip(nodes, fitted.weights, strict=True):
         rungs = Rungs(node, model.nodes, d["noise_scale"])
         total += weight * np.exp(joint_log_density(colours, rungs, occupancy))
-    return total / total.sum(axis=1, keepdims=True)
+    total /= total.sum(axis=1, keepdims=True)
+    return total if model.is_transparent else _bulk_is_thick(total, colours, model)
+
+
+def _bulk_is_thick(node: FloatArray, colours: Colours, model: LadderModel) -> FloatArray:
+    """Count outliers that are brighter than the substrate in every channel as thick.
+
+    Graphite and thick TMDs are mirrors, and how bright exactly depends on flare and saturation
+    beyond what the fit knows; nothing else on a chip shines like that.
+    """
+    bright = (colours.contrast > _BULK_CONTRAST).all(axis=1)
+    thick = model.nodes.kinds[1]
+    moved = np.where(bright, node[:, -1], 0.0)
+    out = node.copy()
+    out[:, -1] -= moved
+    out[:, thick] += moved[:, None] / model.nodes.thick
+    return out
 
 
 def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> LayerPosterior:
