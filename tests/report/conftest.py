@@ -67,7 +67,7 @@ def _calibration(status: str) -> Calibration:
         BACKGROUND, LADDER, 0.02 + 0.03 * np.abs(LADDER), draws, np.full(200, 1 / 200), status,
         reasons, 120, {"log_prior": -4.7, "median_z": 1.2},
     )  # fmt: skip
-    names = ("oxide_nm", "gamma", "flare")
+    names = ("oxide_nm", "tone_exponent", "flare")
     return Calibration("graphene", "SiO2(90nm)/Si", "linear", names, (setup,))
 
 

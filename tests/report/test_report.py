@@ -10,7 +10,7 @@ import pytest
 from layerscope.core.run import Failure, RunResult
 from layerscope.report import build_sections, html_repr, rank_flakes, render_html, render_pdf
 from layerscope.report.physics_sections import weighted_interval
-from layerscope.report.sections import expected_counts
+from layerscope.report.sections import expected_areas, expected_counts
 from layerscope.report.values import Section, Skipped
 
 EVIL = '<img src="x" onerror="alert(1)">'
@@ -69,7 +69,7 @@ def test_a_scientist_finds_the_key_sentences(make_run, tmp_path):
     for text in (
         "graphene on SiO2(90nm)/Si", "Layer numbers are absolute", "1 input could not be analysed",
         "truncated after 12 bytes", "0.3844 µm (user)", "ab" * 32, "touches border",
-        "effective oxide thickness", "Setup 1: 30 regions, accepted", "µm²",
+        "effective thickness of the tunable film", "Setup 1: 30 regions, accepted", "µm²",
     ):  # fmt: skip
         assert text in html, text
 
@@ -175,3 +175,10 @@ def test_an_empty_run_is_shown(tmp_path):
     run = RunResult((), pd.DataFrame(), None, (Failure("x.jpg", "missing"),))
     assert "missing" in _html(run, None, tmp_path)
     assert "No layer numbers" in html_repr(run)
+
+
+def test_large_unlikely_regions_do_not_widen_the_area():
+    """Ten sure regions of 1 and one of 1000 with p = 0.001: 10 in 97.5 % of the draws and more."""
+    table = pd.DataFrame({"p_1L": [1.0] * 10 + [0.001], "p_2L": [0.0] * 10 + [0.999]})
+    mean, low, high = expected_areas(table, np.array([1.0] * 10 + [1000.0]))["1"]
+    assert (mean, low, high) == pytest.approx((11, 10, 10))

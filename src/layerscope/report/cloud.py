@@ -95,7 +95,7 @@ def _set_limits(ax: Any, cloud: Cloud, channel: int) -> int:
         ends = np.concatenate([[0.0], cloud.ladder[:, column]])
         if len(core):
             ends = np.concatenate([ends, np.quantile(core[:, column], [0.01, 0.99])])
-        room = max(0.07 * (ends.max() - ends.min()), 0.01)
+        room = max(0.11 * (ends.max() - ends.min()), 0.01)
         low, high = ends.min() - room, ends.max() + room
         setter(low, high)
         inside &= (points[:, axis] >= low) & (points[:, axis] <= high)

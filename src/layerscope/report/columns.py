@@ -125,6 +125,8 @@ def interval(value: float, low: float, high: float, unit: str) -> str:
     text = f"{figures_of(value)} {unit}".strip()
     if not (np.isfinite(low) and np.isfinite(high)):
         return f"{text} (no interval)"
+    if low == high:
+        return f"{text} (95 % at this value)"
     return f"{text} ({figures_of(low)}–{figures_of(high)})"
 
 

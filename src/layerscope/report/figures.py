@@ -117,16 +117,12 @@ def layer_bars(
     figure, (ax,) = new_figure(4.3, 3.1)
     place = np.arange(len(names))
     ax.bar(place, count, 0.68, color=[layer_color(n) for n in names])
-    around = np.maximum([count - low, high - count], 0.0)
-    ax.errorbar(place, count, around, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
-    ax.set_xticks(place, [_short(n) for n in names])
-    ax.set(title=title, xlabel="layers", ylabel="regions", ylim=(0, max(1.0, *high) * 1.12))
+    middle, half = (low + high) / 2, (high - low) / 2
+    ax.errorbar(place, middle, half, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+    ax.set_xticks(place, list(names))
+    ax.set(title=title, xlabel="layers", ylabel="regions", ylim=(0, max(1.0, *high, *count) * 1.12))
     ax.grid(visible=False, axis="x")
     return figure
-
-
-def _short(name: str) -> str:
-    return {"unknown": "?"}.get(name, name)
 
 
 @styled

@@ -47,13 +47,24 @@ def summary(run: RunResult, pictures: Pictures | None) -> Section:
     mono = sum(answer == "1" for answer in answers(run.objects))
     if any(a.isdigit() for a in answers(run.objects)):
         tiles.append((str(mono), "monolayer region" if mono == 1 else "monolayer regions"))
-    text = [] if n else ["Nothing was found on these images."]
+    text = [_answered(run) if n else "Nothing was found on these images."]
     return Section(
         "Summary",
         tuple(text),
         banners=_banners(run),
         tiles=tuple(tiles),
         tables=(_layer_table(run.objects),) if n else (),
+    )
+
+
+def _answered(run: RunResult) -> str:
+    given = answers(run.objects)
+    unknown, n = given.count("unknown"), len(given)
+    if not unknown:
+        return "Every region was given a layer number or is thick."
+    return (
+        f"{n - unknown} of {n} regions were given a layer number or are thick; the other {unknown} "
+        "have no answer: their colour fits none, fits several, or numbers are withheld."
     )
 
 
@@ -107,26 +118,26 @@ def _failure_banner(run: RunResult) -> Banner | None:
 def _layer_table(objects: pd.DataFrame) -> Table:
     names = answers(objects)
     area, unit = area_of(objects)
-    counts = expected_counts(objects)
+    counts, areas = expected_counts(objects), expected_areas(objects, area)
     rows = []
     for answer in answer_order(names):
         mask = np.array([a == answer for a in names], bool)
-        _, low, high = counts.get(answer, (np.nan, np.nan, np.nan))
-        total = _area_interval(objects, answer, area)
-        given = f"{figures_of(low, 2)}–{figures_of(high, 2)}" if np.isfinite(low) else "–"
-        flakes = count_flakes(objects[mask])
-        rows.append(
-            (answer_text(answer), str(int(mask.sum())), given, str(flakes),
-             figures_of(float(np.nansum(area[mask]))), total)
-        )  # fmt: skip
-    columns = ("thickness class", "regions", "95 % interval", "flakes", f"area, {unit}",
-               "95 % interval")  # fmt: skip
+        mean, low, high = counts.get(answer, (np.nan, np.nan, np.nan))
+        given = f"{mean:.1f} ({low:.0f}–{high:.0f})" if np.isfinite(mean) else "–"
+        total = interval(*areas.get(answer, (np.nan, np.nan, np.nan)), "")
+        answered = (str(int(mask.sum())), str(count_flakes(objects[mask])))
+        covered = figures_of(float(np.nansum(area[mask])))
+        rows.append((answer_text(answer), *answered, covered, given, total))
+    columns = ("answer", "regions", "flakes", f"area, {unit}", "regions expected (95 %)",
+               f"area expected, {unit} (95 %)")  # fmt: skip
     caption = (
-        "The intervals say how far the numbers may be wrong because layer numbers are uncertain: "
-        "each region counts with its probabilities, regions are taken as independent given the "
-        "calibration. They do not say what other images would show."
+        "Left: regions by their answer. Right: what the probabilities of all regions add up to, "
+        "with the interval that uncertain layer numbers leave; a region that was answered "
+        "“unknown” may still count for a layer number there. Regions are taken as independent "
+        "given the calibration. What other images would show is not in the interval."
     )
-    return Table(columns, tuple(rows), caption, numeric=(1, 2, 3, 4, 5))
+    return Table(columns, tuple(rows), caption, numeric=(1, 2, 3, 4, 5),
+                 widths=(2, 1.2, 1.1, 1.6, 2.6, 3.2))  # fmt: skip
 
 
 def area_of(objects: pd.DataFrame) -> tuple[FloatArray, str]:
@@ -160,13 +171,25 @@ def _poisson_binomial(p: FloatArray) -> tuple[float, float, float]:
     return mean, float(sure + low), float(sure + min(high, len(pmf) - 1))
 
 
-def _area_interval(objects: pd.DataFrame, answer: str, area: FloatArray) -> str:
+def expected_areas(
+    objects: pd.DataFrame, area: FloatArray
+) -> dict[str, tuple[float, float, float]]:
+    """Sum the area expected per answer, each with its 95 % interval.
+
+    The interval is that of 1000 draws of every region's answer (fixed seed): with a few large
+    regions of small probability the distribution is far from normal.
+    """
     names, probability = layer_probabilities(objects)
-    if answer not in names:
-        return "–"
-    p, size = probability[:, names.index(answer)], np.nan_to_num(area)
-    mean, sd = float(p @ size), float(np.sqrt((p * (1 - p)) @ size**2))
-    return f"{figures_of(max(mean - _Z95 * sd, 0.0))}–{figures_of(mean + _Z95 * sd)}"
+    size = np.nan_to_num(area)
+    draw = np.random.default_rng(0).random((1000, len(size)), np.float32)
+    ends = np.cumsum(probability, axis=1)
+    found = {}
+    for k, name in enumerate(names):
+        low, high = np.quantile(
+            ((draw < ends[:, k]) & (draw >= ends[:, k] - probability[:, k])) @ size, [0.025, 0.975]
+        )
+        found[name] = (float(probability[:, k] @ size), float(low), float(high))
+    return found
 
 
 def best_flakes(run: RunResult, pictures: Pictures) -> Section | Skipped:
@@ -261,7 +284,7 @@ def distributions(run: RunResult, pictures: Pictures) -> Section | Skipped:
     title = "Distributions"
     if not len(run.objects):
         return Skipped(title, "No flake was found.")
-    plots = [_layer_plot(run.objects)]
+    plots = [_layer_plot(run.objects)] if set(answers(run.objects)) != {"unknown"} else []
     area, unit = area_of(run.objects)
     scaled = unit == "µm²"
     feret = numbers(run.objects, "feret_max_um" if scaled else "feret_max_px")
@@ -284,13 +307,16 @@ def distributions(run: RunResult, pictures: Pictures) -> Section | Skipped:
 
 def _layer_plot(objects: pd.DataFrame) -> Plot:
     given = answers(objects)
-    names = answer_order(given)
+    names = [name for name in answer_order(given) if name != "unknown"]
+    unknown = given.count("unknown")
+    title = f"Layers, n = {len(given) - unknown}"
     count = np.array([given.count(name) for name in names], float)
     bounds = expected_counts(objects)
     ends = [bounds.get(n, (c, c, c))[1:] for n, c in zip(names, count, strict=True)]
-    low, high = np.array(ends, float).T
-    figure = figures.layer_bars(names, count, low, high, title=f"Layers, n = {len(given)}")
+    low, high = np.array(ends, float).reshape(-1, 2).T
+    figure = figures.layer_bars(names, count, low, high, title=title)
     caption = (
-        f"Regions per layer number, n = {len(given)}; bars: 95 % interval from the probabilities."
+        f"Regions per answer, {unknown} of unknown layers not drawn; black: 95 % interval of the "
+        "number expected from the probabilities."
     )
     return Plot(figure, caption)
