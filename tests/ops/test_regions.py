@@ -30,7 +30,7 @@ def scene(shape=(160, 200), noise=0.8, seed=0):
 
 def terraces_of(levels, min_area_px=30, usable=None):
     bare = np.broadcast_to(BARE, levels.shape).copy()
-    return find_terraces(levels, bare, NOISE, min_area_px, usable)
+    return find_terraces(levels, bare, NOISE, 0.2 * NOISE, min_area_px, usable)
 
 
 def blurred(levels, sigma=1.0):

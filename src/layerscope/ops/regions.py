@@ -123,6 +123,7 @@ def find_terraces(
     levels: FloatImage,
     substrate: FloatImage,
     noise: FloatArray,
+    drift: FloatArray,
     min_area_px: int,
     usable: Mask | None,
 ) -> Terraces:
@@ -136,12 +137,14 @@ def find_terraces(
         Bare substrate at the same pixels.
     noise : ndarray, (3,)
         Robust sd of bare pixels.
+    drift : ndarray, (3,)
+        Robust sd of bare cells about `substrate`: what averaging does not remove.
     min_area_px : int
         Smallest region, at this resolution.
     usable : ndarray of uint8 or None
         0 where no region may be.
     """
-    limits = _thresholds(levels, substrate, noise, min_area_px)
+    limits = _thresholds(levels, substrate, noise, drift, min_area_px)
     deviation, steepness, bare = _maps(levels, substrate, limits)
     if usable is not None:
         bare |= cv2.bitwise_not(usable)
@@ -214,7 +217,11 @@ def _band(
 
 
 def _thresholds(
-    levels: FloatImage, substrate: FloatImage, noise: FloatArray, min_area_px: int
+    levels: FloatImage,
+    substrate: FloatImage,
+    noise: FloatArray,
+    drift: FloatArray,
+    min_area_px: int,
 ) -> Thresholds:
     """Thresholds from the noise that bare substrate shows on ten bands of 8 rows."""
     every = max(8, len(levels) // 10)
@@ -232,7 +239,8 @@ def _thresholds(
         sigma = 1.4826 * column_quantile(np.abs(some[bare]), 0.5)
         flat = _FLAT * column_quantile(ranges[bare], 0.75)
     # 8-bit steps: a third of a level of rounding survives the averaging of 2x2 and 3x3 pixels.
-    differs = np.clip(4 * np.maximum(sigma, 0.35), 1.4, 8.0)
+    # Strong compression leaves colour blocks: little noise between pixels, much between cells.
+    differs = np.clip(np.maximum(4 * np.maximum(sigma, 0.35), 5 * drift), 1.4, 8.0)
     return Thresholds(differs, np.clip(flat, 0.8, 14.0), max(4, min_area_px // 8), min_area_px)
 
 
@@ -294,12 +302,15 @@ def _grow(
     reach = _reach(level, limits)
     fresh = labels
     for _ in range(rounds):
-        high, low = _neighbours(fresh, where)
-        front = np.flatnonzero((high > 0) & (flat[where] == UNKNOWN))
-        high, low, seen = high[front], low[front], colour[front]
-        far = farthest(seen - level[high])
+        high = np.take(cv2.dilate(fresh, _BOX), where)
+        front = np.flatnonzero(high)
+        front = front[np.take(flat, where[front]) == UNKNOWN]
+        high, seen = high[front], colour[front]
+        # Unknown is 0 and wraps to the largest value, so that the minimum skips it.
+        low = np.take(cv2.erode(fresh - np.uint16(1), _BOX), where[front]) + np.uint16(1)
+        far = farthest(seen - np.take(level, high, axis=0))
         torn = np.flatnonzero(high != low)
-        far_low = farthest(seen[torn] - level[low[torn]])
+        far_low = farthest(seen[torn] - np.take(level, low[torn], axis=0))
         closer = far_low < far[torn]
         high[torn[closer]], far[torn[closer]] = low[torn[closer]], far_low[closer]
         joins = far <= reach[high]
@@ -309,14 +320,6 @@ def _grow(
         flat[changed] = high[joins]
         fresh = np.zeros_like(labels)
         fresh.ravel()[changed] = high[joins]
-
-
-def _neighbours(labels: Labels, where: IntArray) -> tuple[Labels, Labels]:
-    """Largest and smallest label, unknown aside, in the 3x3 pixels around; 0 if there is none."""
-    high = np.take(cv2.dilate(labels, _BOX), where)
-    # Unknown is 0 and wraps to the largest value, so that the minimum skips it.
-    low = cv2.erode(labels - np.uint16(1), _BOX).ravel()[where] + np.uint16(1)
-    return high, low
 
 
 def _reach(level: FloatImage, limits: Thresholds | None) -> npt.NDArray[np.float32]:

@@ -65,10 +65,9 @@ def pixel_noise(levels: FloatImage, surface: FloatImage) -> FloatArray:
     surface : ndarray of float32, (h', w', 3)
         Substrate on its coarse grid.
     """
-    rows = slice(None, None, 1 if levels.shape[0] < 300 else 8)
-    size = (levels.shape[1], levels.shape[0])
-    model = cv2.resize(surface, size, interpolation=cv2.INTER_LINEAR)[rows]
-    some = levels[rows]
+    some = levels[:: 1 if levels.shape[0] < 300 else 8]
+    size = (some.shape[1], some.shape[0])
+    model = cv2.resize(surface, size, interpolation=cv2.INTER_LINEAR)
     near = farthest(some - model) < 8
     pair = near[:, 2:] & near[:, :-2]
     if np.count_nonzero(pair) < 50:

@@ -38,7 +38,8 @@ class Rules:
     min_radius_px : float
         Narrower regions are scratches, cracks or rims: below the resolution of the optics.
     min_uniformity : float
-        Smallest share of the region that has its core's colour.
+        Smallest share of the region that has its core's colour; half of it where outline and
+        contrast are a crystal's, which is then flagged as mixed.
     min_sharpness : float
         Smallest step at the border, as a fraction of the region's level: a threshold that cuts
         through a halo, a smear or a shadow leaves no step there. Up to 0.3 more is asked of weak
@@ -109,15 +110,15 @@ def find_flakes(
     bare *= np.float32(LEVELS)
     provenance = _provenance(micrograph, background, b, min_area_px, flat_field, rules)
     nothing = Detections.empty(micrograph.shape, provenance)
-    noise = background.noise * LEVELS
+    noise, drift = background.noise * LEVELS, background.surface_se * LEVELS
     if not anything_differs(levels, bare, noise, usable):
         return nothing, background
     small_area = max(4, min_area_px // (b * b))
-    found = find_terraces(levels, bare, noise, small_area, usable)
+    found = find_terraces(levels, bare, noise, drift, small_area, usable)
     if len(found) == 0:
         return nothing, background
     features = describe(found)
-    keep, flags, score = _judge(features, found.flat, rules, b)
+    keep, flags, score = _judge(features, found.flat, drift, rules, b)
     if not keep.any():
         return nothing, background
     found = keep_labels(found, keep)
@@ -157,7 +158,7 @@ def _provenance(
 
 
 def _judge(
-    features: RegionFeatures, flat: FloatArray, rules: Rules, binning: int
+    features: RegionFeatures, flat: FloatArray, drift: FloatArray, rules: Rules, binning: int
 ) -> tuple[BoolArray, IntArray, FloatArray]:
     """Which regions to keep, with which flags and which score."""
     strength = np.abs(features.level / flat).max(axis=1)
@@ -166,10 +167,12 @@ def _judge(
     flags = np.zeros(len(worst), np.int64)
     for flag, margin in margins.items():
         flags |= np.where(margin < rules.doubt, int(flag), 0)
-    flags |= np.where(strength < 1.5, int(Flag.LOW_CONTRAST), 0)
+    # A region's level cannot be surer than the substrate around it is even.
+    sure = np.abs(features.level / np.maximum(drift, 0.25)).max(axis=1)
+    flags |= np.where(sure < 6, int(Flag.LOW_CONTRAST), 0)
     flags |= np.where(features.uniformity < 0.75, int(Flag.MIXED_LAYERS), 0)
     flags |= np.where(features.cut, int(Flag.TOUCHES_BORDER), 0)
-    score = _ramp(worst, 0.8, 1.6) * _ramp(features.uniformity, 0.2, 0.9) * _ramp(strength, 0, 2.5)
+    score = _ramp(worst, 0.8, 1.6) * _ramp(features.uniformity, 0.2, 0.9) * _ramp(sure, 3, 9)
     score *= 1 - np.exp(-features.area_px * binning * binning / 150)
     return worst >= 1, flags, np.clip(score, 0, 0.99)
 
@@ -183,7 +186,10 @@ def _margins(
     steep = features.spread.max(axis=1) > 0.12 * np.abs(features.level).max(axis=1)
     rim = (features.rim_share > 0.3) & (steep | (features.radius_px <= 1.5))
     compactness = 16 * features.area_px / np.maximum(features.edge_px, 1) ** 2
-    residue = np.minimum(radius / rules.min_radius_px, features.uniformity / rules.min_uniformity)
+    # Many colours inside a strong and sharp outline are terraces too small to part.
+    crystal = (strength > 12) & (sharp > 0.6) & (radius > 2 * rules.min_radius_px)
+    even = np.where(crystal, 0.5, 1.0) * rules.min_uniformity
+    residue = np.minimum(radius / rules.min_radius_px, features.uniformity / even)
     weak = strength < 4
     residue = np.where(weak, np.minimum(residue, compactness / rules.min_compactness), residue)
     return {
