@@ -14,7 +14,7 @@ from layerscope.errors import InputError, LayerscopeError, UnreadableFile
 if TYPE_CHECKING:
     from layerscope.core.run import RunResult
     from layerscope.ops.illumination import FlatField
-    from layerscope.pipeline import Progress, Scale
+    from layerscope.pipeline import Progress, Wanted
 
 app = typer.Typer(
     help="From a micrograph of a 2D material to a calibrated table of what is on it.",
@@ -98,6 +98,9 @@ def run(
     layers: Annotated[str | None, typer.Option(help="Keep only, e.g. 1-3.")] = None,
     max_layers: Annotated[int, typer.Option(help="Longest layer number told apart.")] = 10,
     max_pixels: Annotated[int, typer.Option(help="Refuse larger images.")] = 200_000_000,
+    keep_residue: Annotated[
+        bool, typer.Option("--keep-residue", help="Also list residue, rims and blur.")
+    ] = False,
     report: Annotated[bool, typer.Option(help="Write report.html and report.pdf.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
@@ -123,7 +126,7 @@ def run(
             substrate=substrate,
             scale=scale,
             optics=optics,
-            wanted=_wanted(min_area, layers, scale),
+            wanted=_wanted(min_area, layers, keep_residue),
             calibration=read_calibration(calibration) if calibration else None,
             labels=read_labels(labels) if labels else None,
             head=load_head(head) if head else None,
@@ -285,8 +288,8 @@ def _flat_field(text: str | None, names: list[str]) -> FlatField | None:
     return flat_field_from_set(read(s.path) for s in name_sources(names)[:60])
 
 
-def _wanted(min_area: str | None, layers: str | None, scale: Scale) -> Any:
-    from layerscope.pipeline import Wanted
+def _wanted(min_area: str | None, layers: str | None, residue: bool) -> Wanted:
+    from layerscope import pipeline
 
     px, um2 = 200, 0.0
     if min_area is not None:
@@ -300,7 +303,7 @@ def _wanted(min_area: str | None, layers: str | None, scale: Scale) -> Any:
         if not low.isdigit() or not (high or low).isdigit() or int(low) > int(high or low):
             raise InputError(f"--layers {layers!r}: expected e.g. 1 or 1-3")
         kept = (int(low), int(high or low))
-    return Wanted(max(px, 1), um2, kept)
+    return pipeline.Wanted(max(px, 1), um2, kept, residue)
 
 
 class _progress:

@@ -213,6 +213,8 @@ class LayerPosterior:
         Every thickness range that the colour allows, most probable first.
     withheld : tuple of str
         Per region: why there is no absolute number, or "".
+    residue : ndarray, (n,), or None
+        Probability that the region is polymer residue; part of the last column of `probability`.
     """
 
     probability: FloatArray
@@ -222,6 +224,7 @@ class LayerPosterior:
     thickness_high_nm: FloatArray
     branches_nm: tuple[tuple[tuple[float, float, float], ...], ...]
     withheld: tuple[str, ...]
+    residue: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.n_layers)
@@ -251,6 +254,7 @@ class LayerPosterior:
             self.thickness_high_nm[index],
             tuple(self.branches_nm[i] for i in index),
             tuple(self.withheld[i] for i in index),
+            None if self.residue is None else self.residue[index],
         )
 
 

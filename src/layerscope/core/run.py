@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from layerscope.core.calibration import Calibration
@@ -80,3 +81,8 @@ class RunResult:
     failures: tuple[Failure, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """Show the result in a notebook; by name, because values import nothing above them."""
+        html: str = import_module("layerscope.report").html_repr(self)
+        return html

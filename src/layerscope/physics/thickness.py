@@ -102,7 +102,7 @@ def _bulk_is_thick(node: FloatArray, colours: Colours, model: LadderModel) -> Fl
 
 def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> LayerPosterior:
     n, layers = len(node), model.max_layers
-    thin, thick, _ = model.nodes.kinds
+    thin, thick, residue = model.nodes.kinds
     crystal = node[:, : thick.stop]
     thick_share, other = node[:, thick].sum(axis=1), node[:, thick.stop :].sum(axis=1)
     probability = np.column_stack([node[:, thin], thick_share, other])
@@ -124,7 +124,14 @@ def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> L
         ]
     )
     return LayerPosterior(
-        probability, answer, thickness, low, high, branches, tuple([withheld] * n)
+        probability,
+        answer,
+        thickness,
+        low,
+        high,
+        branches,
+        tuple([withheld] * n),
+        node[:, residue].sum(axis=1),
     )
 
 

@@ -73,10 +73,11 @@ def write_run(
         if progress is not None:
             progress(i + 1, len(run.images), image.name)
     if report:
-        from layerscope.report import render_html, render_pdf
+        from layerscope.report import build_sections, render_html, render_pdf
 
-        render_html(run, target / "report.html")
-        render_pdf(run, target / "report.pdf")
+        sections = build_sections(run, images)
+        render_html(run, target / "report.html", sections=sections)
+        render_pdf(run, target / "report.pdf", sections=sections)
     return target
 
 
@@ -105,7 +106,9 @@ def _write_image(image: ImageResult, target: Path, rows: Any, pixels: Micrograph
     )
     micrograph = pixels or read(image.path)
     picture = draw_flakes(
-        to_rgb8(micrograph.data, micrograph.white_level), image.detections, pixel_size=image.pixel_size
+        to_rgb8(micrograph.data, micrograph.white_level),
+        image.detections,
+        pixel_size=image.pixel_size,
     )
     write_bytes(target / "overlays" / f"{image.name}.jpg", _jpeg(picture))
 

@@ -13,6 +13,7 @@ import layerscope
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, CropMasks, Detections, Flag, FloatArray, IntArray
 from layerscope.errors import InputError
+from layerscope.ops.channels import FloatImage
 from layerscope.ops.labels import Labels, core_labels, group_touching
 from layerscope.ops.optical import (
     LEVELS,
@@ -36,7 +37,8 @@ class Rules:
     Attributes
     ----------
     min_radius_px : float
-        Narrower regions are scratches, cracks or rims: below the resolution of the optics.
+        Narrower regions are scratches, cracks or rims: below the resolution of the optics. Weak
+        ones must be 1.4 times wider: glue leaves faint lines 5 to 7 px wide.
     min_uniformity : float
         Smallest share of the region that has its core's colour; half of it where outline and
         contrast are a crystal's, which is then flagged as mixed.
@@ -106,31 +108,42 @@ def find_flakes(
     usable = usable_pixels(micrograph, b)
     levels = analysis_levels(micrograph, binning=b, flat_field=flat_field)
     background = background_of(levels, usable, substrate_level)
-    bare = background.at(levels.shape[:2])
-    bare *= np.float32(LEVELS)
     provenance = _provenance(micrograph, background, b, min_area_px, flat_field, rules)
     nothing = Detections.empty(micrograph.shape, provenance)
-    noise, drift = background.noise * LEVELS, background.surface_se * LEVELS
-    if not anything_differs(levels, bare, noise, usable):
-        return nothing, background
-    small_area = max(4, min_area_px // (b * b))
-    found = find_terraces(levels, bare, noise, drift, small_area, usable)
-    if len(found) == 0:
+    bare = background.at(levels.shape[:2])
+    bare *= np.float32(LEVELS)
+    found = _search(levels, bare, background, max(4, min_area_px // (b * b)), usable)
+    if found is None:
         return nothing, background
     features = describe(found)
-    keep, flags, score = _judge(features, found.flat, drift, rules, b)
+    keep, flags, score = _judge(features, found.flat, background.surface_se * LEVELS, rules, b)
     if not keep.any():
         return nothing, background
-    found = keep_labels(found, keep)
     gain = None if flat_field is None else flat_field.at(levels.shape[:2])
     light = Light(micrograph.white_level, gain, bare, background.surface_se)
-    chosen = _Chosen(features, flags[keep], score[keep], features.uniformity[keep])
-    return _assemble(micrograph, found, chosen, light, min_area_px, nothing), background
+    chosen = _Chosen(flags[keep], score[keep], features.uniformity[keep])
+    kept = keep_labels(found, keep)
+    return _assemble(micrograph, kept, chosen, light, min_area_px, nothing), background
+
+
+def _search(
+    levels: FloatImage,
+    bare: FloatImage,
+    background: Background,
+    min_area_px: int,
+    usable: npt.NDArray[np.uint8] | None,
+) -> Terraces | None:
+    noise, drift = background.noise * LEVELS, background.surface_se * LEVELS
+    if not anything_differs(levels, bare, noise, usable):
+        return None
+    found = find_terraces(levels, bare, noise, drift, min_area_px, usable)
+    return found if len(found) else None
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    features: RegionFeatures
+    """What was judged of the regions kept."""
+
     flags: IntArray
     score: FloatArray
     uniformity: FloatArray
@@ -189,7 +202,8 @@ def _margins(
     # Many colours inside a strong and sharp outline are terraces too small to part.
     crystal = (strength > 12) & (sharp > 0.6) & (radius > 2 * rules.min_radius_px)
     even = np.where(crystal, 0.5, 1.0) * rules.min_uniformity
-    residue = np.minimum(radius / rules.min_radius_px, features.uniformity / even)
+    narrow = rules.min_radius_px * (1 + 0.4 * _ramp(strength, 10, 5))
+    residue = np.minimum(radius / narrow, features.uniformity / even)
     weak = strength < 4
     residue = np.where(weak, np.minimum(residue, compactness / rules.min_compactness), residue)
     return {
