@@ -11,6 +11,7 @@ import pytest
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import Flag
 from layerscope.errors import InputError
+from layerscope.ops.optical import flat_field_from_reference
 from layerscope.tasks.flakes import find_flakes
 
 BARE = np.array([0.51, 0.44, 0.61])
@@ -196,6 +197,17 @@ def test_large_image_is_refined_at_full_resolution():
     assert iou(found.masks.dense(0), truth) > 0.97
     assert found.provenance["binning"] == 2
     assert found.masks.shape == (1201, 1923)
+
+
+def test_flat_field_gives_the_contrast_under_a_strong_vignette(monolayer):
+    contrast, truth = monolayer
+    flat = flat_field_from_reference(eight_bit(photograph(empty(), vignette=0.5, seed=1)))
+    image = eight_bit(photograph(contrast, vignette=0.5))
+    found, _ = find_flakes(image, flat_field=flat)
+    assert len(found) == 1
+    assert iou(found.masks.dense(0), truth) > 0.93
+    measured = found.signal.level / found.signal.background - 1
+    assert measured[0] == pytest.approx([-0.07, -0.14, -0.10], abs=0.006)
 
 
 def test_film_over_most_of_the_field():
