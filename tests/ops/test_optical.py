@@ -145,6 +145,15 @@ def test_exposures_are_setups_of_their_own():
     assert all(r is None for r in revised)
 
 
+def test_a_drifting_exposure_is_cut_into_setups():
+    images = [background(BARE * s) for s in np.geomspace(0.7, 1.3, 24)]
+    setup, _ = group_setups(images)
+    for k in range(setup.max() + 1):
+        levels = np.log([b.level for b, s in zip(images, setup, strict=True) if s == k])
+        assert np.ptp(levels, axis=0).max() < 0.4
+    assert 2 <= setup.max() + 1 <= 5
+
+
 def test_no_images_no_setups():
     setup, revised = group_setups([])
     assert len(setup) == 0

@@ -323,7 +323,7 @@ def group_setups(
         level = _credible(background, own[i], modes, support - weight[i] * _is_near(own[i], modes))
         if level is not None:
             chosen[i], revised[i] = _log(level), level
-    return _numbered(chosen, _modes(chosen, np.ones(len(chosen)))[0]), tuple(revised)
+    return _numbered(chosen, _setup_levels(chosen)), tuple(revised)
 
 
 def _is_near(log_level: FloatArray, modes: FloatArray) -> BoolArray:
@@ -351,6 +351,25 @@ def _modes(points: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArr
 
 def _is_near_points(points: FloatArray, mode: FloatArray) -> BoolArray:
     return np.asarray(farthest(points - mode) <= 2 * _SETUP_BANDWIDTH)
+
+
+def _setup_levels(points: FloatArray) -> FloatArray:
+    """Modes (m, 3) such that every point is within three bandwidths of one.
+
+    A drifting exposure makes one long chain of points, which mean shift alone gathers in a single
+    mode however far apart its ends are.
+    """
+    modes = np.zeros((0, 3))
+    left = points
+    while len(left):
+        modes = np.concatenate([modes, _modes(left, np.ones(len(left)))[0]])
+        nearest = farthest(points[:, None] - modes[None]).min(axis=1)
+        rest = points[nearest > 3 * _SETUP_BANDWIDTH]
+        # A mode between two far groups serves neither: then the points are modes themselves.
+        left, modes = (
+            (rest, modes) if len(rest) < len(left) else (rest[:0], np.vstack([modes, rest]))
+        )
+    return modes
 
 
 def _credible(
