@@ -10,18 +10,18 @@ oxide that is off by 195 or 210 nm.
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from layerscope.measure.reliability import expected_calibration_error
+from layerscope.ops.tone import tone_curve
 from layerscope.physics.calibration import calibrate
 from layerscope.physics.materials import load
 from layerscope.physics.thickness import count_layers
 from layerscope.physics.thin_film import Stack
 from layerscope.synth import synth_signals
-from layerscope.synth.camera import BENCHMARK_CAMERAS
+from layerscope.synth.camera import BENCHMARK_CAMERAS, CAMERAS
 
 MATERIALS = ("graphene", "hBN", "MoS2", "WS2", "MoSe2", "WSe2")
 OXIDES = (90, 285, 300)
@@ -52,19 +52,20 @@ def scale_of(answer, truth):
     return float(np.mean((a == 2 * t) | ((2 * a == t) & (t % 2 == 0))))
 
 
-def right_sets(seed, quick):
-    tally = {m: Tally() for m in MATERIALS}
+def right_sets(seed, quick, materials=MATERIALS, *, tone_told=False):
+    tally = {m: Tally() for m in materials}
     statuses, doubled = [], 0
     cameras = BENCHMARK_CAMERAS[:2] if quick else BENCHMARK_CAMERAS
-    for material in MATERIALS:
+    for material in materials:
         for oxide in OXIDES[:2] if quick else OXIDES:
             for camera in cameras:
                 seed += 1
+                tone = tone_curve(CAMERAS[camera].tone) if tone_told else None
                 signal, truth = synth_signals(
                     seed, material=material, substrate=f"SiO2({oxide}nm)/Si", camera=camera,
                     n_regions=30, oxide_error_nm=float(np.random.default_rng(seed).normal(0, 4)),
                 )  # fmt: skip
-                calibration, posterior = analyse(signal, material, oxide)
+                calibration, posterior = analyse(signal, material, oxide, tone)
                 status = calibration.setups[0].status
                 statuses.append(status)
                 thin = truth <= 4
@@ -116,30 +117,32 @@ def wrong_sets(seed, quick):
     return material_refused, oxide_refused, harm
 
 
+def show(tally, statuses, doubled):
+    probability = [p for t in tally.values() for p in t.probability]
+    truth = [x for t in tally.values() for x in t.truth]
+    print("layers 1-4  right / answered / all")
+    for material, t in tally.items():
+        share = t.right / max(t.answered, 1)
+        print(f"  {material:9s} {t.right:4d} / {t.answered:4d} / {t.thin:4d}   {share:.3f}")
+    total = [sum(getattr(t, f) for t in tally.values()) for f in ("right", "answered", "thin")]
+    print(f"  all       {total[0]} / {total[1]} / {total[2]}   {total[0] / max(total[1], 1):.3f}")
+    if probability:
+        error = expected_calibration_error(np.concatenate(probability), np.concatenate(truth))
+        print(f"ECE {error:.3f}")
+    print(f"doubled or halved ladders given as sure: {doubled} of {len(statuses)}")
+    print("status", {s: statuses.count(s) for s in sorted(set(statuses))}, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--no-wrong", action="store_true")
     args = parser.parse_args()
-    start = time.process_time()
-    tally, statuses, doubled = right_sets(args.seed, args.quick)
-    probability = np.concatenate([p for t in tally.values() for p in t.probability])
-    truth = np.concatenate([x for t in tally.values() for x in t.truth])
-    print("layers 1-4        right / answered / all")
-    for material, t in tally.items():
-        share = t.right / max(t.answered, 1)
-        print(
-            f"  {material:9s} {t.right:4d} / {t.answered:4d} / {t.thin:4d}   {share:.3f} of answers"
-        )
-    total = [sum(getattr(t, f) for t in tally.values()) for f in ("right", "answered", "thin")]
-    print(
-        f"  all       {total[0]} / {total[1]} / {total[2]}   {total[0] / total[1]:.3f} of answers"
-    )
-    print(f"ECE {expected_calibration_error(probability, truth):.3f}")
-    print(f"doubled or halved ladders given as sure: {doubled} of {len(statuses)}")
-    print("status", {s: statuses.count(s) for s in sorted(set(statuses))})
-    print(f"CPU {time.process_time() - start:.0f} s for {len(statuses)} sets")
+    print("the tone curve is not told")
+    show(*right_sets(args.seed, args.quick))
+    print("hBN, the tone curve is told")
+    show(*right_sets(args.seed + 300, args.quick, ("hBN",), tone_told=True))
     if not args.no_wrong:
         material, oxide, harm = wrong_sets(args.seed + 500, args.quick)
         print(f"wrong material refused {np.mean(material):.3f} of {len(material)}; "

@@ -34,7 +34,7 @@ class ToneCurve:
     decode: Callable[[npt.ArrayLike], FloatArray]
 
     def slope(self, level: FloatArray) -> FloatArray:
-        """Derivative of light with respect to level, by central differences."""
+        """Differentiate light with respect to level, by central differences."""
         step = 1e-4
         low, high = np.clip(level - step, 0, 1), np.clip(level + step, 0, 1)
         return (self.decode(high) - self.decode(low)) / np.maximum(high - low, 1e-9)

@@ -86,7 +86,7 @@ def calibrate(
     data = list(zip(chosen, backgrounds, strict=True))
     found = [[explore(c, b, models, t) for t in tones] for c, b in data]
     found = _share_camera(found, data, models, tones)
-    best, tone_doubts = _choose_tone(found, chosen, tones, max_layers)
+    best, tone_doubts = _choose_tone(found, chosen, tones, models[0].model)
     setups = tuple(
         _conclude(per_tone[best], c, b, models, tones[best], tone_doubts, every)
         for per_tone, (c, b), every in zip(found, data, everything, strict=True)
@@ -166,7 +166,7 @@ def _share_camera(
 
 
 def _choose_tone(
-    found: list[list[list[Fit]]], chosen: list[Colours], tones: list[ToneCurve], max_layers: int
+    found: list[list[list[Fit]]], chosen: list[Colours], tones: list[ToneCurve], model: LadderModel
 ) -> tuple[int, list[str]]:
     """Pick the tone curve that all setups together prefer: they share one camera."""
     totals = [sum(_evidence(per_tone[t]) for per_tone in found) for t in range(len(tones))]
@@ -174,7 +174,9 @@ def _choose_tone(
     if len(tones) == 1 or any(doubts.is_anchored(c) for c in chosen):
         return best, []
     leaders = [_leader(per_tone[best]) for per_tone in found]
-    reasons = doubts.undecided_tone([_occupied(f, max_layers) for f in leaders])
+    max_layers = model.max_layers
+    counts = [_occupied(f, max_layers) for f in leaders]
+    reasons = doubts.undecided_tone(counts, transparent=model.is_transparent)
     for t, tone in enumerate(tones):
         rivals = [_leader(per_tone[t]) for per_tone in found]
         close = totals[t] - totals[best] > np.log(doubts.RIVAL_TONE_SHARE)

@@ -101,16 +101,23 @@ def doubled(count: IntArray) -> list[str]:
     return []
 
 
-def undecided_tone(counts: Sequence[IntArray]) -> list[str]:
-    """Refuse where the tone curve is unknown and no setup shows enough layers to tell it.
+def undecided_tone(counts: Sequence[IntArray], *, transparent: bool) -> list[str]:
+    """Refuse where the tone curve is unknown and the colours cannot tell it.
 
     Even layers alone on a gamma-encoded image look like half their number on a linear one, and
-    win by 10 to 21 nats.
+    win by 10 to 21 nats. The contrast of a few transparent layers (hBN) is proportional to their
+    number: there the factor two between linear and sRGB is nothing but another number.
     """
-    if not any(c.sum() for c in counts) or any(_tells_tone(c) for c in counts):
+    if not any(c.sum() for c in counts):
+        return []
+    if transparent:
+        why = "the contrast of a transparent crystal grows in proportion to its thickness"
+    elif not any(_tells_tone(c) for c in counts):
+        why = "too few layer numbers are seen"
+    else:
         return []
     return [
-        "the camera's tone curve is unknown and too few layer numbers are seen to tell it: "
+        f"the camera's tone curve is unknown and {why}, so the colours cannot tell it: "
         "give --tone linear or --tone srgb"
     ]
 

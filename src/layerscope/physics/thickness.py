@@ -86,17 +86,17 @@ def _node_posterior(
 
 
 def _bulk_is_thick(node: FloatArray, colours: Colours, model: LadderModel) -> FloatArray:
-    """Count outliers that are brighter than the substrate in every channel as thick.
+    """Count residue and outliers that are brighter than the substrate everywhere as thick.
 
     Graphite and thick TMDs are mirrors, and how bright exactly depends on flare and saturation
-    beyond what the fit knows; nothing else on a chip shines like that.
+    beyond what the fit knows. Residue that bright exists, but on a chip a hundred times rarer.
     """
-    bright = (colours.contrast > _BULK_CONTRAST).all(axis=1)
-    thick = model.nodes.kinds[1]
-    moved = np.where(bright, node[:, -1], 0.0)
+    bright = np.all(colours.contrast > _BULK_CONTRAST, axis=1, keepdims=True)
+    _, thick, residue = model.nodes.kinds
+    other = np.where(bright, node[:, residue.start :], 0.0)
     out = node.copy()
-    out[:, -1] -= moved
-    out[:, thick] += moved[:, None] / model.nodes.thick
+    out[:, residue.start :] -= other
+    out[:, thick] += other.sum(axis=1, keepdims=True) / model.nodes.thick
     return out
 
 
