@@ -1,4 +1,10 @@
-"""What many tests need: detections with made-up colours around given masks."""
+"""What many tests need: one thread, real micrographs if there are any, made-up detections."""
+
+import os
+from pathlib import Path
+
+for _library in ("OMP", "OPENBLAS", "MKL"):  # read once, when numpy or torch is imported
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 import cv2
 import numpy as np
@@ -7,6 +13,15 @@ import pytest
 from layerscope.core.results import CropMasks, Detections, LayerPosterior, RegionSignal
 
 cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real micrographs and published tables; skips where it is absent."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real micrographs and tables (../shared/data) are not here")
+    return folder
 
 
 def _posterior(numbers, max_layers=10):

@@ -135,6 +135,8 @@ def _parse(path: Path) -> Material:
         k = np.array(fields["index"].get("k", np.zeros_like(n)), float)
         wave = grid["start"] + grid["step"] * np.arange(len(n)) if isinstance(grid, dict) else grid
         crystal = fields["kind"] == "crystal"
+        if not crystal and fields["kind"] != "medium":
+            raise ValueError(f"kind {fields['kind']!r}: expected crystal or medium")
         material = Material(
             name=fields["name"],
             layer_nm=float(fields["layer_nm"]) if crystal else None,
@@ -155,8 +157,13 @@ def _parse(path: Path) -> Material:
 def _check(material: Material, path: Path) -> None:
     grid_ok = material.wavelength_nm.shape == material.n.shape == material.k.shape
     covers = grid_ok and material.wavelength_nm[0] <= 420 and material.wavelength_nm[-1] >= 700
-    if not covers or np.any(np.diff(material.wavelength_nm) <= 0) or np.any(material.k < 0):
-        raise InputError(f"{path}: n and k must cover 420 to 700 nm, wavelengths rising, k >= 0")
+    physical = np.all(material.n > 0) and np.all(material.k >= 0)  # false for nan, too
+    if not covers or not np.all(np.diff(material.wavelength_nm) > 0) or not physical:
+        raise InputError(
+            f"{path}: n and k must cover 420 to 700 nm, wavelengths rising, n > 0, k >= 0"
+        )
+    if material.layer_nm is not None and not 0 < material.layer_nm < np.inf:
+        raise InputError(f"{path}: layer_nm = {material.layer_nm}: expected a positive thickness")
     if material.name == "graphene":
         ratio = material.sheet_absorption(np.arange(450, 651, 10.0)) / (np.pi * _FINE_STRUCTURE)
         # Tables within 0.021..0.034 gave right ladders, those outside doubled them.
