@@ -26,6 +26,7 @@ Points = npt.NDArray[Any]
 _OUTLINE_TOLERANCE_PX = 0.9
 _FIELD_PX = 1 << 18
 # Diagonals first: the first pixel of the field's flat top is often held by two edges at once.
+_SQUARE = np.ones((3, 3), np.uint8)
 _COMPASS = ((1, 1), (-1, -1), (1, -1), (-1, 1), (1, 0), (0, 1), (-1, 0), (0, -1))
 
 
@@ -109,12 +110,14 @@ class Region:
 
     @cached_property
     def outline_px(self) -> npt.NDArray[np.float64]:
-        """Centres (n, 2) of the outermost pixels, x, y in the image, in pixels."""
-        outer = self.rings[0]
-        if not outer:
-            return np.zeros((0, 2))
-        points = outer[0] if len(outer) == 1 else np.concatenate(outer)
-        return np.asarray(points.reshape(-1, 2) + self.origin[::-1], float)
+        """Centres (n, 2) of the pixels that touch the outside, x, y in the image, in pixels.
+
+        Also those that touch it by a corner only: contour chains leave them out, and a flake that
+        sits in a notch came out half a pixel too far away.
+        """
+        inner = cv2.erode(self.crop, _SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        y, x = np.nonzero(self.crop > inner)
+        return np.column_stack([x, y]) + self.origin[::-1]
 
     @cached_property
     def area(self) -> float:
