@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-for _library in ("OMP", "OPENBLAS", "MKL"):  # read once, when numpy or torch is imported
-    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+# Read once, when numpy or torch is imported; pytest-xdist already fills the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import cv2
 import numpy as np

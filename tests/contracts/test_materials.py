@@ -14,10 +14,10 @@ from layerscope.physics.thin_film import Stack, contrast_ladder, flake_reflectan
 GOLDEN = Path(__file__).parents[1] / "golden" / "contrast.csv"
 OXIDES = (90, 285)
 CRYSTALS = [n for n in materials() if load(n).layer_nm is not None]
-NEEDED = (
-    "graphene hBN MoS2 WS2 MoSe2 WSe2 WTe2 MoTe2 NbSe2 TaS2 PtSe2 ReS2 SnS2 Bi2Te3 Bi2Se3 GaSe "
-    "In2Se3 SiO2 Si Al2O3 PDMS"
-).split()
+NEEDED = [
+    "graphene", "hBN", "MoS2", "WS2", "MoSe2", "WSe2", "WTe2", "MoTe2", "NbSe2", "TaS2", "PtSe2",
+    "ReS2", "SnS2", "Bi2Te3", "Bi2Se3", "GaSe", "In2Se3", "SiO2", "Si", "Al2O3", "PDMS",
+]  # fmt: skip
 
 
 def shipped_toml(name):
