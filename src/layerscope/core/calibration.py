@@ -13,7 +13,7 @@ from layerscope.core.results import FloatArray
 Status = Literal["ok", "relative", "refused"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SetupCalibration:
     """One setup: images that share exposure, lamp and substrate, known by their background.
 
@@ -50,7 +50,7 @@ class SetupCalibration:
     diagnostics: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Calibration:
     """The setups of one run, and the camera they share.
 

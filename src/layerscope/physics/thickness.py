@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,14 +54,15 @@ def count_layers(
         least `ANSWER_FROM` and the setup's status is ``ok``, else unknown.
     """
     fitted = calibration.setups[setup]
-    model = _model(calibration, fitted)
+    model = _model(calibration, setup)
     curve = tone or tone_curve(calibration.tone)
     node = _node_posterior(Colours.of(signal), fitted, model, curve)
     return _answer(node, model, fitted)
 
 
-def _model(calibration: Calibration, fitted: SetupCalibration) -> LadderModel:
-    oxide = fitted.draws[:, 0]
+@lru_cache(maxsize=16)  # the thin-film table costs 10 ms, as much as finding the flakes' layers
+def _model(calibration: Calibration, setup: int) -> LadderModel:
+    oxide = calibration.setups[setup].draws[:, 0]
     return LadderModel(
         load(calibration.material),
         Stack.parse(calibration.substrate),
