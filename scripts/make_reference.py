@@ -1,0 +1,322 @@
+"""Write docs/reference/*.md from what the package itself says: registries, docstrings, options.
+
+    python scripts/make_reference.py            writes the pages
+    python scripts/make_reference.py --check    exit 1 if a committed page differs
+
+Never edit those pages by hand: change the docstring or the table that they come from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+_MADE = "<!-- Made by scripts/make_reference.py; edit the source that it reads, not this page. -->"
+_EXIT_CODES = {
+    "OK": "All images were analysed. Withheld layer numbers are no failure.",
+    "FAILED": "Something that layerscope names went wrong; the last line says what.",
+    "USAGE": "A name, a number, an option or a settings file cannot be used; the line says which.",
+    "SOME_FAILED": "Some images could not be read and are listed; the others were analysed.",
+    "NOTHING_USABLE": "No image could be analysed.",
+    "INTERRUPTED": "Stopped with Ctrl-C.",
+}
+
+
+def materials() -> str:
+    """Crystals and media."""
+    from layerscope.physics.materials import load
+    from layerscope.physics.materials import materials as names
+
+    known = [load(name) for name in names()]
+    crystals, media = [], []
+    for m in known:
+        source = f"[{m.doi}](https://doi.org/{m.doi})" if m.doi else m.reference
+        aliases = ", ".join(m.aliases)
+        if m.layer_nm is None:
+            media.append((m.name, aliases, _index(m), source, m.remark))
+        else:
+            crystals.append((m.name, aliases, f"{m.layer_nm:g}", _index(m), source, m.remark))
+    return "\n".join(
+        [
+            "Names and aliases are understood in any case. n + i k is the refractive index at "
+            "550 nm; the files hold 380 to 780 nm.",
+            "",
+            "## Layered crystals: for `--material`",
+            "",
+            *_table(
+                ("name", "also", "nm per layer", "n + i k, 550 nm", "source of n and k", "remark"),
+                crystals,
+            ),
+            "",
+            "## Media: for `--substrate`",
+            "",
+            "Crystals can stand in a substrate too, e.g. `hBN(20nm)/SiO2(285nm)/Si`.",
+            "",
+            *_table(("name", "also", "n + i k, 550 nm", "source of n and k", "remark"), media),
+        ]
+    )
+
+
+def formats() -> str:
+    """Image files."""
+    from layerscope.io import FORMATS, MAX_PIXELS
+
+    rows = [(f.name, f.description, ", ".join(f.extensions)) for f in FORMATS]
+    return "\n".join(
+        [
+            "What a file is, is decided by its first bytes; the extension only decides which files "
+            "of a folder are taken. Images over "
+            f"{MAX_PIXELS // 1_000_000} million pixels are refused unless `--max-pixels` is "
+            "raised.",
+            "",
+            *_table(("name", "what", "extensions"), rows),
+        ]
+    )
+
+
+def columns() -> str:
+    """Columns of objects.csv and objects.parquet."""
+    from layerscope.measure import table_columns
+
+    rows = [(f"`{c.name}`", c.unit or "–", c.dtype, c.meaning) for c in table_columns()]
+    return "\n".join(
+        [
+            "One row per region, in this order. Lengths and areas come twice, in px and in µm; "
+            "without a pixel size the µm columns are empty. The number of `p_…L` columns follows "
+            "`--max-layers` (here 10).",
+            "",
+            *_table(("column", "unit", "type", "meaning"), rows),
+        ]
+    )
+
+
+def measurements() -> str:
+    """Measurements: what makes most of those columns."""
+    from layerscope.measure import MEASUREMENTS
+
+    rows = []
+    for name, m in MEASUREMENTS.items():
+        made = ", ".join(f"`{c}`" for c in m.columns)
+        turns = "no" if m.rotation_invariant else "yes"
+        rows.append((name, made, ", ".join(sorted(m.needs)), turns, m.description))
+    return "\n".join(
+        [
+            "`looks at`: the mask of the region, or the camera's signal in it.",
+            "",
+            *_table(
+                ("name", "columns", "looks at", "changes when the image is turned", "meaning"), rows
+            ),
+        ]
+    )
+
+
+def flags() -> str:
+    """Quality flags."""
+    from layerscope.core.results import FLAG_MEANING
+    from layerscope.report.ranking import PENALTY
+    from layerscope.tasks.layers import NO_CRYSTAL
+
+    rows = []
+    for flag, meaning in FLAG_MEANING.items():
+        name = flag.names[0]
+        left_out = "yes" if flag in NO_CRYSTAL else ""
+        rows.append((f"`{name}`", flag.value, meaning, left_out, f"{PENALTY.get(name, 1.0):g}"))
+    return "\n".join(
+        [
+            "In the column `flags`, joined by `|`. `left out`: a region with this flag and without "
+            "a layer number is dropped unless `--keep-residue` is given. `rank`: factor on a "
+            "flake's merit in the report's list of best flakes.",
+            "",
+            *_table(("flag", "bit", "meaning", "left out", "rank"), rows),
+        ]
+    )
+
+
+def heads() -> str:
+    """Layer heads that are trained from labels."""
+    from layerscope.models import HEADS
+
+    return _of_registry(
+        "For `layerscope train layers --head NAME`; the trained file goes to "
+        "`layerscope run --head FILE`.",
+        HEADS,
+    )
+
+
+def report_sections() -> str:
+    """Sections of report.html and report.pdf."""
+    from layerscope.report import SECTIONS
+
+    return _of_registry(
+        "In this order. A section that has nothing to show says so in one line.", SECTIONS
+    )
+
+
+def cameras() -> str:
+    """Synthetic cameras."""
+    from layerscope.synth.camera import BENCHMARK_CAMERAS, CAMERAS
+
+    rows = [
+        (f"`{name}`", c.lamp, c.tone, c.bit_depth, f"{c.exposure:g}", f"{c.saturation:g}",
+         f"{c.flare:g}", "yes" if name in BENCHMARK_CAMERAS else "")
+        for name, c in CAMERAS.items()
+    ]  # fmt: skip
+    return "\n".join(
+        [
+            "For `layerscope synth flakes --camera NAME`. They differ on purpose from the camera "
+            "that the analysis assumes. `exposure`: level of light of the bare substrate, fraction "
+            "of white. `matrix`: strength of the colour matrix. `flare`: stray light over the "
+            "substrate's.",
+            "",
+            *_table(
+                ("name", "lamp", "tone", "bits", "exposure", "matrix", "flare", "benchmark"), rows
+            ),
+        ]
+    )
+
+
+def calibration_parameters() -> str:
+    """Parameters that calibration finds out about microscope and wafer."""
+    from layerscope.physics.ladder import PARAMETERS
+
+    rows = [
+        (f"`{p.name}`", p.meaning, f"{p.mean:g}", f"{p.sd:g}", f"{p.low:g} to {p.high:g}")
+        for p in PARAMETERS
+    ]
+    return "\n".join(
+        [
+            "The columns of `draws` in calibration.toml. Mean and sd are those of the Gaussian "
+            "prior. For `oxide_nm` they are replaced by the thickness in `--substrate` and by "
+            "`--oxide-sd`, its limits by four times that.",
+            "",
+            *_table(("name", "meaning", "mean", "sd", "limits"), rows),
+        ]
+    )
+
+
+def commands() -> str:
+    """Every command and option."""
+    from typer.main import get_command
+
+    from layerscope.cli import app
+
+    lines = ["`layerscope COMMAND --help` prints the same in the terminal."]
+    for name, command in _leaves(get_command(app), "layerscope"):
+        given = [p for p in command.params if p.name != "help"]
+        arguments = [p for p in given if p.param_type_name == "argument"]
+        options = [p for p in given if p.param_type_name == "option"]
+        usage = [name, *(_argument(p) for p in arguments), *["[OPTIONS]"] * bool(options)]
+        lines += ["", f"## {name}", "", command.help or "", "", "```text", " ".join(usage), "```"]
+        rows = [(f"`{_argument(p)}`", p.help or "", _default(p)) for p in arguments]
+        rows += [(_spelling(p), p.help or "", _default(p)) for p in options]
+        if rows:
+            lines += ["", *_table(("option", "meaning", "default"), rows)]
+    return "\n".join(lines)
+
+
+def exit_codes() -> str:
+    """Numbers that a script sees when a command ends."""
+    from layerscope import cli
+
+    rows = [(getattr(cli, name), meaning) for name, meaning in _EXIT_CODES.items()]
+    return "\n".join(_table(("code", "meaning"), rows))
+
+
+PAGES: dict[str, tuple[str, Callable[[], str]]] = {
+    "materials": ("Materials", materials),
+    "formats": ("File formats", formats),
+    "columns": ("Columns of the objects table", columns),
+    "measurements": ("Measurements", measurements),
+    "flags": ("Quality flags", flags),
+    "heads": ("Layer heads", heads),
+    "report_sections": ("Report sections", report_sections),
+    "cameras": ("Synthetic cameras", cameras),
+    "calibration_parameters": ("Calibration parameters", calibration_parameters),
+    "commands": ("Commands and options", commands),
+    "exit_codes": ("Exit codes", exit_codes),
+}
+
+
+def make_page(name: str) -> str:
+    """Whole text of one page."""
+    title, body = PAGES[name]
+    return f"# {title}\n\n{_MADE}\n\n{body().rstrip()}\n"
+
+
+def _of_registry(text: str, registry: Any) -> str:
+    rows = [(f"`{name}`", _first_line(registry[name])) for name in registry]
+    return "\n".join([text, "", *_table(("name", "what"), rows)])
+
+
+def _first_line(thing: Any) -> str:
+    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _index(material: Any) -> str:
+    value = complex(material.index(550.0))
+    return f"{value.real:.3f} + {value.imag:.3f}i"
+
+
+def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield name, command
+        return
+    for key, child in inner.items():
+        yield from _leaves(child, f"{name} {key}")
+
+
+def _argument(parameter: Any) -> str:
+    name = str(parameter.name).upper()
+    return f"{name}..." if parameter.nargs == -1 else name
+
+
+def _spelling(parameter: Any) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    value = "" if parameter.is_flag else " …"
+    return ", ".join(f"`{name}{value}`" for name in names)
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    if parameter.is_flag and parameter.secondary_opts:
+        return "`" + (parameter.opts if parameter.default else parameter.secondary_opts)[0] + "`"
+    value = parameter.default
+    return "" if parameter.is_flag or value is None or callable(value) else f"`{value}`"
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    cells = [[str(c).replace("|", "\\|").replace("\n", " ") for c in row] for row in rows]
+    return [
+        "| " + " | ".join(heading) + " |",
+        "|" + " --- |" * len(heading),
+        *("| " + " | ".join(row) + " |" for row in cells),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check all pages."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    check = parser.parse_args(arguments).check
+    stale = []
+    for name in PAGES:
+        path, text = FOLDER / f"{name}.md", make_page(name)
+        if check and (not path.is_file() or path.read_text(encoding="utf-8") != text):
+            stale.append(path.name)
+        elif not check:
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+    if stale:
+        sys.stderr.write(f"out of date: {', '.join(stale)}; run scripts/make_reference.py\n")
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
