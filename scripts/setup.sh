@@ -33,7 +33,7 @@ setup_venv() { # setup_venv [EXTRA]: installs layerscope, or layerscope[EXTRA]
         fi
     fi
     echo "layerscope: installing (once, a minute or two)" >&2
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary \
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary --no-compile \
         -e "$root${extra:+[$extra]}" >&2
     echo "$want" >"$stamp"
 }

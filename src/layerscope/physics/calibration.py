@@ -30,6 +30,8 @@ OXIDE_SD_NM = 10.0
 wafers sold as 90 nm."""
 
 _MAX_REGIONS = 160
+_CELL = 0.04  # contrast; several times the scatter of one layer number
+_PER_CELL = 12
 _RIVAL_OXIDES_NM = (90.0, 285.0)
 _CAMERA_COLUMNS = (1, 2, 3, 4, 5, 7)
 _DRAWS = 12
@@ -123,13 +125,30 @@ def _models(
 
 
 def _choose(colours: Colours) -> Colours:
-    """At most `_MAX_REGIONS` rows, the same whatever the order of the input."""
+    """At most `_MAX_REGIONS` rows and `_PER_CELL` of a colour, whatever the order of the input.
+
+    Sixty pieces of one bulk crystal are one observation, not sixty: unthinned, they bent the
+    film thickness until some layer number had their colour.
+    """
     usable = np.flatnonzero(~colours.saturated.all(axis=1))
     order = usable[np.lexsort(colours.contrast[usable].T)]
-    labelled, free = (order[colours.known[order] > 0], order[colours.known[order] == 0])
+    labelled, free = order[colours.known[order] > 0], order[colours.known[order] == 0]
+    cell = np.floor(colours.contrast[free] / _CELL).astype(np.int64)
+    _, number = np.unique(cell, axis=0, return_inverse=True)
+    rank = _rank_within(number.reshape(-1))
+    free = free[rank < _PER_CELL]
     if len(free) > _MAX_REGIONS:
         free = free[np.linspace(0, len(free) - 1, _MAX_REGIONS).round().astype(int)]
     return colours.take(np.concatenate([labelled, free]))
+
+
+def _rank_within(group: IntArray) -> IntArray:
+    """Count, for each entry, the earlier entries of the same group."""
+    order = np.argsort(group, kind="stable")
+    start = np.searchsorted(group[order], group[order])
+    rank = np.empty(len(group), np.int64)
+    rank[order] = np.arange(len(group)) - start
+    return rank
 
 
 def _share_camera(

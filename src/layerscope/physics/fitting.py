@@ -19,6 +19,7 @@ from layerscope.physics.mixture import (
     Nodes,
     Occupancy,
     Rungs,
+    is_bulk,
     joint_log_density,
     log_sum,
 )
@@ -137,19 +138,20 @@ def in_reach(
     """Which colours some plausible camera would see on 1..N layers, (n,).
 
     Bulk crystals teach little of the camera, and their colours are known worst: graphite fitted
-    to a few per cent stretched the ladder of real flakes from 2 layers to 3. Transparent crystals
-    keep them: interference colours are the ruler there.
+    to a few per cent stretched the ladder of real flakes from 2 layers to 3, and bulk WS2 was read
+    as 5 layers. Whatever is brighter than the substrate in every channel counts as bulk here.
+    Transparent crystals keep it: interference colours are the ruler there.
     """
     if hypotheses[0].model.is_transparent:
         return np.ones(len(colours), bool)
-    near = colours.known > 0
+    near = np.zeros(len(colours), bool)
     for h in hypotheses:
         theta = np.concatenate([h.prior.mean[None], _prior_draws(h.prior, _REACH_DRAWS)])
         for tone in tones:
             node = h.model.encoded(theta, tone, background)[:, h.model.nodes.kinds[0]]
             rungs = Rungs(node.reshape(-1, 3), Nodes(node.shape[0] * node.shape[1], 0, 0), 1.0)
             near |= rungs.log_likelihood(colours).max(axis=1, initial=-np.inf) > _REACH_NATS
-    return near
+    return (near & ~is_bulk(colours)) | (colours.known > 0)
 
 
 def _prior_draws(prior: Prior, count: int) -> FloatArray:

@@ -30,6 +30,7 @@ _RELATIVE = 0.05
 _CURVE_SD, _CURVE_RELATIVE = 0.02, 0.12
 _OUTLIER_DENSITY = 1.0  # per unit contrast cubed
 _MAX_OUTLIERS = 0.3
+_BULK_CONTRAST = 0.15
 _LABEL_NATS = 30.0  # what contradicting a person costs
 
 
@@ -71,6 +72,11 @@ class Colours:
     @property
     def _columns(self) -> tuple[Any, ...]:
         return self.contrast, self.variance, self.saturated, self.known
+
+
+def is_bulk(colours: Colours) -> BoolArray:
+    """Brighter than the substrate in every channel, (n,): on a chip, a thick mirror."""
+    return np.asarray((colours.contrast > _BULK_CONTRAST).all(axis=1))
 
 
 @dataclass(frozen=True)

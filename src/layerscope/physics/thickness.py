@@ -18,7 +18,7 @@ from layerscope.core.results import (
 from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.physics.ladder import MAX_THICKNESS_NM, LadderModel
 from layerscope.physics.materials import load
-from layerscope.physics.mixture import Colours, Occupancy, Rungs, joint_log_density
+from layerscope.physics.mixture import Colours, Occupancy, Rungs, is_bulk, joint_log_density
 from layerscope.physics.thin_film import Stack
 
 ANSWER_FROM = 0.7
@@ -26,7 +26,6 @@ ANSWER_FROM = 0.7
 
 _WRONG_REGION = 0.03  # a region that is no single terrace looks like a perfect one of other colour
 _CREDIBLE = 0.95
-_BULK_CONTRAST = 0.15
 
 
 def count_layers(
@@ -93,7 +92,7 @@ def _bulk_is_thick(node: FloatArray, colours: Colours, model: LadderModel) -> Fl
     Graphite and thick TMDs are mirrors, and how bright exactly depends on flare and saturation
     beyond what the fit knows. Residue that bright exists, but on a chip a hundred times rarer.
     """
-    bright = np.all(colours.contrast > _BULK_CONTRAST, axis=1, keepdims=True)
+    bright = is_bulk(colours)[:, None]
     _, thick, residue = model.nodes.kinds
     other = np.where(bright, node[:, residue.start :], 0.0)
     out = node.copy()
