@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from layerscope import __version__
 from layerscope.core.calibration import Calibration
-from layerscope.core.micrograph import Micrograph, PixelSize
+from layerscope.core.micrograph import Micrograph, PixelSize, parse_length_nm
 from layerscope.core.results import Detections, Flag, FloatArray, IntArray
 from layerscope.core.run import Failure, ImageResult, RunResult
 from layerscope.errors import InputError, LayerscopeError
@@ -61,6 +61,15 @@ class Scale:
     magnification_table: str | os.PathLike[str] | Mapping[str, str] | None = None
     scale_bar_length: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no image could make right, before any image is read."""
+        if isinstance(self.pixel_size, str):
+            PixelSize.parse(self.pixel_size)
+        if self.scale_bar_length is not None:
+            parse_length_nm(self.scale_bar_length)
+        if self.objective is not None and self.magnification_table is None:
+            raise InputError(f"objective {self.objective!r} needs a magnification table")
+
 
 @dataclass(frozen=True)
 class Optics:
@@ -93,6 +102,10 @@ class Found:
     detections: Detections
     background: Background
     notes: tuple[str, ...]
+
+
+_SMALLEST_SIDE_PX = 32
+_DARKEST_SUBSTRATE = 0.012  # three of 255 levels: quantisation alone is then 10 % of the contrast
 
 
 def run(
@@ -201,6 +214,11 @@ def find_in(
 ) -> Found:
     """Read one image, give it its scale, and find its flakes; no layer numbers yet."""
     image = source.micrograph or read(source.path, max_pixels=max_pixels)
+    if min(image.shape) < _SMALLEST_SIDE_PX:
+        height, width = image.shape
+        raise InputError(
+            f"{image.name}: {width} x {height} px; expected {_SMALLEST_SIDE_PX} px or more a side"
+        )
     image = resolve_pixel_size(
         image,
         pixel_size=scale.pixel_size,
@@ -221,6 +239,8 @@ def find_in(
         flat_field=optics.flat_field,
         min_area_px=min_area_px,
     )
+    if background.level.max() < _DARKEST_SUBSTRATE:
+        raise InputError(f"{image.name}: the substrate is black; expose longer, or crop the image")
     return Found(source, image.sha256, image.shape, size, detections, background, tuple(notes))
 
 

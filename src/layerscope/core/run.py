@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from layerscope.core.calibration import Calibration
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import Detections, FloatArray
+from layerscope.registry import Registry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_VIEWS = Registry("view", {"notebook": "layerscope.report:html_repr"})
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,6 @@ class RunResult:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
-        """Show the result in a notebook; by name, because values import nothing above them."""
-        html: str = import_module("layerscope.report").html_repr(self)
+        """Show the result in a notebook."""
+        html: str = _VIEWS["notebook"](self)
         return html

@@ -114,9 +114,12 @@ def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> L
     answer = np.where(probability.max(axis=1) < ANSWER_FROM, UNKNOWN, answer)
     withheld = "" if fitted.status == "ok" else "; ".join(fitted.reasons)
     if fitted.status != "ok":
-        answer = np.full(n, UNKNOWN)
+        # What outshines the substrate is thick whatever the tone curve; no number goes with it.
+        bulk = (answer == THICK) & (fitted.status == "relative")
+        answer = np.where(bulk, THICK, UNKNOWN)
     branches = tuple(_branches(row, model) for row in crystal)
-    known = [b if a != UNKNOWN else () for a, b in zip(answer, branches, strict=True)]
+    numbered = (answer != UNKNOWN) & (fitted.status == "ok")
+    known = [b if a else () for a, b in zip(numbered, branches, strict=True)]
     low, high = (np.array([b[0][i] if b else np.nan for b in known]) for i in (0, 1))
     thickness = np.array(
         [

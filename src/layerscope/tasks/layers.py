@@ -35,6 +35,7 @@ NO_CRYSTAL = Flag.RESIDUE | Flag.EDGE_STRIP | Flag.OUT_OF_FOCUS
 _SMALLEST_CORE_PX = 60
 _RESIDUE_FROM = 0.5
 _SAME_SETUP = 0.2
+_DARKEST_LEVEL = 1e-3
 
 
 def calibrate_setups(
@@ -73,7 +74,8 @@ def calibrate_setups(
         rows = {i: np.flatnonzero(is_clean(found[i]) | (known[i] > 0)) for i in members}
         signals.append(RegionSignal.concatenate([found[i].signal.take(rows[i]) for i in members]))
         labels.append(np.concatenate([known[i][rows[i]] for i in members]))
-        backgrounds.append(np.median([levels[i] for i in members], axis=0))
+        level = np.median([levels[i] for i in members], axis=0)
+        backgrounds.append(np.maximum(level, _DARKEST_LEVEL))  # a dark channel is no information
     return calibrate(
         signals,
         backgrounds,
