@@ -14,6 +14,7 @@ from layerscope.errors import InputError, LayerscopeError, UnreadableFile
 if TYPE_CHECKING:
     from layerscope.core.run import RunResult
     from layerscope.ops.illumination import FlatField
+    from layerscope.ops.tone import ToneCurve
     from layerscope.pipeline import Progress, Wanted
 
 app = typer.Typer(
@@ -38,7 +39,7 @@ Substrate = Annotated[
 PixelSizeText = Annotated[str | None, typer.Option(help="Per pixel, e.g. 0.3844um.")]
 Tone = Annotated[
     str | None,
-    typer.Option(help="Camera curve: linear, srgb, gamma:2.2. Found out if not given."),
+    typer.Option(help="linear, srgb, gamma:2.2, or a CSV of level,light. Found out if not given."),
 ]
 Na = Annotated[float, typer.Option("--na", help="Numerical aperture of the objective.")]
 OxideSd = Annotated[float, typer.Option(help="How well the film thickness is known, nm.")]
@@ -110,14 +111,13 @@ def run(
     from layerscope.io.calibration import read_calibration
     from layerscope.io.labels import read_labels
     from layerscope.models.heads import load_head
-    from layerscope.ops.tone import tone_curve
     from layerscope.report.folder import write_run
 
     names = _names(images)
     scale = pipeline.Scale(
         pixel_size, objective, str(magnification_table) if magnification_table else None, scale_bar
     )
-    curve = tone_curve(tone) if tone else None
+    curve = _tone(tone)
     optics = pipeline.Optics(curve, na, oxide_sd, _flat_field(flat_field, names))
     with _progress("analysing", quiet) as progress:
         result = pipeline.run(
@@ -156,9 +156,8 @@ def calibrate(
     from layerscope import pipeline
     from layerscope.io.calibration import write_calibration
     from layerscope.io.labels import read_labels
-    from layerscope.ops.tone import tone_curve
 
-    optics = pipeline.Optics(tone_curve(tone) if tone else None, na, oxide_sd)
+    optics = pipeline.Optics(_tone(tone), na, oxide_sd)
     with _progress("analysing", quiet) as progress:
         result = pipeline.run(
             _names(images),
@@ -274,6 +273,21 @@ def _names(images: list[str]) -> list[str]:
     if images == ["-"]:
         return [line.strip() for line in sys.stdin if line.strip()]
     return images
+
+
+def _tone(text: str | None) -> ToneCurve | None:
+    from layerscope.ops.tone import tone_curve
+
+    if text is None or not text.casefold().endswith(".csv"):
+        return tone_curve(text) if text else None
+    try:
+        rows = [line.split(",") for line in Path(text).read_text(encoding="utf-8").splitlines()]
+        numbers = [(float(r[0]), float(r[1])) for r in rows if r and r[0].strip()[:1].isdigit()]
+    except OSError as error:
+        raise UnreadableFile(f"{text}: {error.strerror}") from None
+    except (ValueError, IndexError):
+        raise InputError(f"{text}: expected two columns, level and light, both 0 to 1") from None
+    return tone_curve("table", numbers)
 
 
 def _flat_field(text: str | None, names: list[str]) -> FlatField | None:

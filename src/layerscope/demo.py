@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from layerscope import pipeline
-from layerscope.core.results import THICK, UNKNOWN
+from layerscope.core.results import THICK, UNKNOWN, IntArray
 from layerscope.core.run import RunResult
 from layerscope.report.folder import write_run
 from layerscope.synth import SynthImage, match_truth, synth_set, write_set
@@ -55,8 +56,21 @@ def run_demo(
         scale=pipeline.Scale(f"{size_um:.4f}um"),
         progress=progress,
     )
+    result = replace(result, objects=pipeline.with_truth(result.objects, _truth(result, truth)))
     write_run(result, out)
     return result, score(result, truth)
+
+
+def _truth(result: RunResult, truth: Sequence[SynthImage]) -> dict[str, IntArray]:
+    """Look up the true layer number per image and region; 0 where it is no true terrace."""
+    scenes = {scene.micrograph.name: scene for scene in truth}
+    known = {}
+    for image in result.images:
+        scene = scenes[image.name]
+        match = match_truth(image.detections, scene)
+        known[image.name] = np.zeros(len(image.detections), np.int64)
+        known[image.name][match[match >= 0]] = scene.n_layers[match >= 0]
+    return known
 
 
 def score(result: RunResult, truth: Sequence[SynthImage], max_layers: int = 10) -> str:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from layerscope import __version__
 from layerscope.core.calibration import Calibration
 from layerscope.core.micrograph import Micrograph, PixelSize, parse_length_nm
@@ -199,7 +201,9 @@ def run(
         "residue": "kept" if wanted.residue else "left out",
     }
     provenance = {"version": __version__, "schema": 1}
-    objects = _table(results, tone, max_layers)
+    objects = _table(results, tone)
+    if labels is not None:
+        objects = with_truth(objects, _labelled(results, labels))
     return RunResult(results, objects, calibration, tuple(failures), parameters, provenance)
 
 
@@ -311,7 +315,7 @@ def _finish(found: Found, detections: Detections, setup: int, wanted: Wanted) ->
     )
 
 
-def _table(results: Sequence[ImageResult], tone: ToneCurve, max_layers: int) -> pd.DataFrame:
+def _table(results: Sequence[ImageResult], tone: ToneCurve) -> pd.DataFrame:
     import pandas as pd
 
     tables = [
@@ -322,3 +326,26 @@ def _table(results: Sequence[ImageResult], tone: ToneCurve, max_layers: int) -> 
     if not tables:
         return measure(Detections.empty((1, 1)), pixel_size=None)
     return pd.concat(tables, ignore_index=True)
+
+
+def _labelled(results: Sequence[ImageResult], labels: Labels) -> dict[str, IntArray]:
+    return {r.name: assign_labels(labels, r.name, r.detections).layers for r in results}
+
+
+def with_truth(objects: pd.DataFrame, layers: Mapping[str, IntArray]) -> pd.DataFrame:
+    """Add the column ``layers_true``, which the report's reliability section compares with.
+
+    Parameters
+    ----------
+    objects : pandas.DataFrame
+        Rows of one image together, in the order of its regions.
+    layers : mapping of str to ndarray of int
+        True layer numbers per image and region; 0 where unknown.
+    """
+    import pandas as pd
+
+    names = objects["image"].unique()
+    known = np.concatenate([np.zeros(0, np.int64), *(layers[name] for name in names)])
+    named = [str(n) if f"p_{n}L" in objects else "thick" for n in known]
+    text = [t if n > 0 else None for t, n in zip(named, known, strict=True)]
+    return objects.assign(layers_true=pd.Series(text, dtype="str"))

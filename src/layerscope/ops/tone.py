@@ -69,7 +69,9 @@ def tone_curve(name: str, table: Sequence[tuple[float, float]] | None = None) ->
         return ToneCurve(name, _srgb)
     if name.startswith("gamma:"):
         return _gamma_curve(name)
-    if name == "table" and table is not None:
+    if name == "table":
+        if table is None:
+            raise InputError("tone curve 'table' needs its points: give --tone curve.csv again")
         return _table_curve(table)
     raise UnknownName.of("tone curve", name, ["linear", "srgb", "gamma:2.2", "table"])
 

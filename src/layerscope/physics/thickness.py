@@ -107,8 +107,7 @@ def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> L
     crystal = node[:, : thick.stop]
     thick_share, other = node[:, thick].sum(axis=1), node[:, thick.stop :].sum(axis=1)
     probability = np.column_stack([node[:, thin], thick_share, other])
-    probability *= 1 - _WRONG_REGION
-    probability += _WRONG_REGION / probability.shape[1]
+    probability = (1 - _WRONG_REGION) * probability + _WRONG_REGION * _wrong_region(probability)
     best = probability.argmax(axis=1)
     answer = np.where(best < layers, best + 1, np.where(best == layers, THICK, UNKNOWN))
     answer = np.where(probability.max(axis=1) < ANSWER_FROM, UNKNOWN, answer)
@@ -137,6 +136,19 @@ def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> L
         tuple([withheld] * n),
         node[:, residue].sum(axis=1),
     )
+
+
+def _wrong_region(probability: FloatArray) -> FloatArray:
+    """Spread the chance that a region is no single terrace, (n, N + 2).
+
+    Next to a thin terrace another thin one may have been measured; a mirror is no monolayer.
+    """
+    layers = probability.shape[1] - 2
+    thin = probability[:, :layers].sum(axis=1) > 0.5
+    out = np.zeros_like(probability)
+    out[:, -1] = np.where(thin, 0.5, 1.0)
+    out[:, :layers] = np.where(thin, 0.5 / layers, 0.0)[:, None]
+    return out
 
 
 def _branches(node: FloatArray, model: LadderModel) -> tuple[tuple[float, float, float], ...]:
