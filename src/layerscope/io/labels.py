@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.classes import THICK_VALUE, UNKNOWN_VALUE
 from layerscope.core.results import BoolArray, Detections, FloatArray, IntArray
 from layerscope.errors import InputError, UnreadableFile
 
@@ -27,7 +28,7 @@ _HEADINGS = {
 }
 _IMAGE_SUFFIXES = (".ome.tiff", ".ome.tif", ".jpeg", ".jpg", ".png", ".tiff", ".tif", ".bmp")
 _MASK_SUFFIXES = (".png", ".tif", ".tiff")
-_MOST_LAYERS = 200  # 255 is a binary mask, not a layer number
+_MOST_LAYERS = 200
 _MOST_BYTES = 50_000_000
 _MOST_PIXELS = 500_000_000
 _REACH_PX = 5.0  # a click beside a narrow flake still means that flake
@@ -258,10 +259,14 @@ def _read_mask(path: Path) -> npt.NDArray[np.uint8]:
         raise UnreadableFile(f"{path}: not a readable label image") from None
     if values.ndim != 2 or mode == "F":
         raise UnreadableFile(f"{path}: {mode} image, expected one channel with value = layers")
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > _MOST_LAYERS:
+    used = np.unique(values)
+    named = used[(used > 0) & (used != UNKNOWN_VALUE)]  # 0 and 255 alone are a binary mask
+    odd = used[(used < 0) | (used > _MOST_LAYERS)]
+    odd = odd[(odd != THICK_VALUE) & ((odd != UNKNOWN_VALUE) | (len(named) == 0))]
+    if len(odd):
         raise UnreadableFile(
-            f"{path}: value {low if low < 0 else high}, expected layer numbers up to {_MOST_LAYERS}"
+            f"{path}: value {int(odd[0])}, expected layer numbers up to {_MOST_LAYERS}, "
+            f"{THICK_VALUE} for thick or {UNKNOWN_VALUE} for unknown"
         )
     return values.astype(np.uint8)
 
@@ -313,6 +318,7 @@ def _from_mask(
         expected = "{} x {}".format(*detections.masks.shape)
         return assigned, [f"{image}: label image is {size} px, image {expected}: labels not used"]
     notes = []
+    mask = np.where(mask == UNKNOWN_VALUE, 0, mask)
     for i, (where, crop) in enumerate(detections.masks):
         share = np.bincount(mask[where][crop], minlength=2) / np.count_nonzero(crop)
         winner = int(share[1:].argmax()) + 1

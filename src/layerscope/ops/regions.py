@@ -332,14 +332,16 @@ def _reach(level: FloatImage, limits: Thresholds | None) -> npt.NDArray[np.float
     return reach
 
 
-def _merge(terraces: Terraces, limits: Thresholds) -> Terraces:
+def _merge(terraces: Terraces, limits: Thresholds, weak=None) -> Terraces:
     """Join neighbours of one colour that have no crack between them; drop what stays small."""
     labels, level = terraces.labels, terraces.level
     count = len(level)
-    parent = _join(terraces)
     where = np.flatnonzero(labels > 0)
     value = np.take(labels, where)
     area = np.bincount(value, minlength=count)
+    pairs = _touching(labels)
+    parent = _join(terraces, pairs)
+    parent = _absorb(parent, pairs, level, area, limits.min_area_px, weak)
     whole = np.bincount(parent, area, count)
     kept = np.flatnonzero(whole >= limits.min_area_px)
     number = np.zeros(count, np.uint16)
@@ -354,13 +356,51 @@ def _merge(terraces: Terraces, limits: Thresholds) -> Terraces:
     return Terraces(out, mean, terraces.deviation, terraces.flat)
 
 
-def _join(terraces: Terraces) -> IntArray:
-    """Root of each label after union of neighbours of one colour without a crack between."""
-    level, labels, pixels = terraces.level, terraces.labels, terraces.deviation
+_ABSORB = 0.5
+_ROUNDS = 3
+
+
+def _touching(labels: Labels) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Pixels on both sides of borders between regions, and the regions."""
     first, second = border_pairs(labels, 1)
     a, b = (np.take(labels, side).astype(np.int64) for side in (first, second))
     both = (a > 0) & (b > 0)
-    first, second, a, b = first[both], second[both], a[both], b[both]
+    return first[both], second[both], a[both], b[both]
+
+
+def _absorb(parent, pairs, level, area, min_area_px, weak):
+    """Give what stays too small to the neighbour of nearest colour."""
+    count = len(level)
+    a, b = pairs[2:]
+    pair = np.unique(np.minimum(a, b) * count + np.maximum(a, b))
+    a, b = np.divmod(pair, count)
+    for _ in range(int(_ROUNDS)):
+        size = np.bincount(parent, area, count)
+        mean = np.stack([np.bincount(parent, area * level[:, c], count) for c in range(3)], 1)
+        mean /= np.maximum(size, 1)[:, None]
+        small = size < min_area_px
+        if weak is not None:
+            small |= weak[parent] if False else False
+        x, y = parent[a], parent[b]
+        x, y = np.concatenate([x, y]), np.concatenate([y, x])
+        ok = (x != y) & small[x]
+        x, y = x[ok], y[ok]
+        apart = farthest(mean[x] - mean[y])
+        near = apart < _ABSORB * np.maximum(farthest(mean[x]), farthest(mean[y]))
+        x, y, apart = x[near], y[near], apart[near]
+        if len(x) == 0:
+            break
+        order = np.lexsort((y, apart, x))
+        x, y = x[order], y[order]
+        head = np.flatnonzero(np.concatenate([[True], x[1:] != x[:-1]]))
+        parent = union(np.minimum(x[head], y[head]), np.maximum(x[head], y[head]), count)[parent]
+    return parent
+
+
+def _join(terraces: Terraces, pairs) -> IntArray:
+    """Root of each label after union of neighbours of one colour without a crack between."""
+    level, pixels = terraces.level, terraces.deviation
+    first, second, a, b = pairs
     low, high = np.minimum(a, b), np.maximum(a, b)
     pair, group = np.unique(low * len(level) + high, return_inverse=True)
     low, high = np.divmod(pair, len(level))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from layerscope.core.classes import THICK_VALUE
 from layerscope.errors import InputError
 from layerscope.io import read
 from layerscope.io.labels import read_labels
@@ -24,7 +28,8 @@ def train_head(data: str | Path, *, head: str = "gmm", seed: int = 0) -> LayerHe
     Parameters
     ----------
     data : path
-        Folder with ``images/`` and ``masks/``: label images of equal name, value = layer number.
+        Folder with ``images/`` and ``masks/``: label images of equal name, value = layer number, 254
+        thick, 255 unknown: the ``layers/`` of a run, corrected, will do.
     head : str
         Name in `models.HEADS`.
     seed : int
@@ -55,7 +60,14 @@ def train_head(data: str | Path, *, head: str = "gmm", seed: int = 0) -> LayerHe
         micrograph = read(source.path)
         # The same background estimator as in `find_flakes`: the published heads used another.
         bare = fit_background(micrograph).at(micrograph.shape)
-        samples.append(samples_from_masks(micrograph, masks[source.name], bare, seed=seed))
+        mask = masks[source.name]
+        if mask.shape != micrograph.shape:
+            raise InputError(f"{source.name}: image {micrograph.shape}, mask {mask.shape}")
+        unnumbered = mask >= THICK_VALUE  # neither a layer number nor substrate
+        excluded = unnumbered if micrograph.excluded is None else micrograph.excluded | unnumbered
+        layers = np.where(unnumbered, 0, mask)
+        seen = replace(micrograph, excluded=excluded)
+        samples.append(samples_from_masks(seen, layers, bare, seed=seed))
     pixels = clean_samples(Samples.concatenate(samples), seed=seed)
     description = {"images": str(len(marked)), "source": folder.name}
     trained: LayerHead = kind.fit(pixels, description=description)
