@@ -249,8 +249,13 @@ def train_layers(
 
     trained = train_head(data, head=head, seed=seed)
     trained.save(out)
-    card = trained.card
-    typer.echo(f"{head}: layers {', '.join(map(str, trained.classes))}; {dict(card.metrics)}")
+    metrics = trained.card.metrics
+    typer.echo(f"{head}: layers {', '.join(map(str, trained.classes))}")
+    if "accuracy" in metrics:
+        typer.echo(
+            f"{metrics['accuracy']:.1%} of {metrics['held_out_regions']} regions right, each on "
+            f"images held out in turn; expected calibration error {metrics['ece']:.3f}"
+        )
     typer.echo(f"written to {out}")
 
 

@@ -28,8 +28,8 @@ def train_head(data: str | Path, *, head: str = "gmm", seed: int = 0) -> LayerHe
     Parameters
     ----------
     data : path
-        Folder with ``images/`` and ``masks/``: label images of equal name, value = layer number, 254
-        thick, 255 unknown: the ``layers/`` of a run, corrected, will do.
+        Folder with ``images/`` and ``masks/``: label images of equal name, value = layer number,
+        254 thick, 255 unknown: the ``layers/`` of a run, corrected, will do.
     head : str
         Name in `models.HEADS`.
     seed : int
