@@ -1,4 +1,4 @@
-"""What many tests need: one thread, real micrographs if there are any, made-up detections."""
+"""What many tests need: one thread, real micrographs, a synthetic set, made-up detections."""
 
 import os
 from pathlib import Path
@@ -23,6 +23,38 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("the real micrographs and tables (../shared/data) are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    """Three small micrographs of graphene on 90 nm oxide, with their truth."""
+    from layerscope.synth import synth_set
+
+    return tuple(synth_set(3, 3, shape=(480, 640), n_flakes=9, clutter=0.3, thick_share=0.2))
+
+
+@pytest.fixture(scope="session")
+def synthetic_folder(synthetic, tmp_path_factory):
+    """Return the folder that holds the micrographs of `synthetic` as JPEG files."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    for image in synthetic:
+        (folder / f"{image.micrograph.name}.jpg").write_bytes(image.encoded)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_run(synthetic_folder):
+    """Return the pipeline's result on `synthetic_folder`; the tone curve is told."""
+    from layerscope import pipeline
+    from layerscope.ops.tone import tone_curve
+
+    return pipeline.run(
+        [synthetic_folder],
+        material="graphene",
+        substrate="SiO2(90nm)/Si",
+        scale=pipeline.Scale("0.3844um"),
+        optics=pipeline.Optics(tone=tone_curve("linear")),
+    )
 
 
 def _posterior(numbers, max_layers=10):

@@ -30,7 +30,7 @@ _EXPORTS = {
     "contrast_ladder": "physics.thin_film",
     "draw_flakes": "draw",
     "find_flakes": "tasks.flakes",
-    "measure": "measure",
+    "measure_flakes": "measure:measure",  # layerscope.measure is the subpackage
     "load_material": "physics.materials:load",
     "read": "io",
     "read_calibration": "io.calibration",

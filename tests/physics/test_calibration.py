@@ -180,7 +180,7 @@ class TestRefusal:
         [("graphene", "MoS2"), ("graphene", "hBN"), ("MoS2", "graphene"), ("hBN", "graphene")],
     )
     def test_wrong_material(self, true, told):
-        signal, layers, background = colours(7, n_regions=24, material=true, wrong_share=0)
+        signal, _, background = colours(7, n_regions=24, material=true, wrong_share=0)
         found, posterior = analyse(signal, background, told, tone=LINEAR)
         numbered = np.mean(posterior.n_layers > 0)
         assert found.setups[0].status != "ok" or numbered == 0

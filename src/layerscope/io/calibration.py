@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from layerscope.core.calibration import Calibration, SetupCalibration
+from layerscope.core.results import FloatArray
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.atomic import write_bytes
 
@@ -79,6 +80,7 @@ def read_calibration(path: str | Path) -> Calibration:
 
 def _setup(table: Mapping[str, Any]) -> SetupCalibration:
     arrays = {name: np.array(table[name], float) for name in _ARRAYS}
+    _check_shapes(**arrays)
     if table["status"] not in ("ok", "relative", "refused"):
         raise ValueError(f"status {table['status']!r}")
     return SetupCalibration(
@@ -88,3 +90,16 @@ def _setup(table: Mapping[str, Any]) -> SetupCalibration:
         n_regions=int(table["n_regions"]),
         diagnostics={k: float(v) for k, v in table["diagnostics"].items()},
     )
+
+
+def _check_shapes(
+    background: FloatArray,
+    ladder: FloatArray,
+    ladder_sd: FloatArray,
+    draws: FloatArray,
+    weights: FloatArray,
+) -> None:
+    if background.shape != (3,) or ladder.shape[1:] != (3,) or ladder.shape != ladder_sd.shape:
+        raise ValueError("background, ladder and ladder_sd must have three channels")
+    if draws.ndim != 2 or weights.shape != (len(draws),) or len(draws) == 0:
+        raise ValueError(f"{len(draws)} draws but weights {weights.shape}")

@@ -54,7 +54,7 @@ def _expand(path: Path) -> list[Path]:
         suffixes = {s for f in known_formats() for s in f.extensions}
         return [p for p in path.iterdir() if p.suffix.casefold() in suffixes and p.name[0] != "."]
     if not path.exists() and any(c in path.name for c in "*?["):
-        return list(path.parent.glob(path.name)) or [path]
+        return [p for p in path.parent.glob(path.name) if p.name[0] != "."] or [path]
     return [path]
 
 
