@@ -17,6 +17,7 @@ from layerscope.ops.labels import (
 )
 from layerscope.ops.region_features import describe
 from layerscope.ops.region_masks import crop_masks, full_resolution
+from layerscope.ops.region_merge import merge_regions
 from layerscope.ops.regions import anything_differs, find_terraces, keep_labels
 
 BARE = np.array([130, 113, 155], np.float32)
@@ -170,3 +171,32 @@ def test_union_and_touching_groups():
     labels[5:15, 11:20] = 2
     labels[5:15, 30:38] = 3
     assert group_touching(labels, 3, 2).tolist() == [1, 1, 3]
+
+
+def merged(colours, min_area_px=40):
+    """Regions that `merge_regions` leaves of a square in a ring in nothing; (labels, levels)."""
+    labels = np.zeros((20, 20), np.uint16)
+    labels[4:14, 4:14], labels[5:13, 5:13] = 1, 2
+    level = np.array([[0, 0, 0], *colours], float)
+    deviation = level[labels].astype(np.float32)
+    return merge_regions(labels, level, deviation, 1.0, min_area_px)
+
+
+def test_a_small_ring_goes_to_the_terrace_that_it_rims():
+    labels, level = merged([[-20, -24, 3], [-30, -40, 5]])
+    assert np.count_nonzero(labels == 1) == 100
+    assert level[1] == pytest.approx(
+        (64 * np.array([-30, -40, 5]) + 36 * np.array([-20, -24, 3])) / 100
+    )
+
+
+@pytest.mark.parametrize("ring", [[-5, -6, 0], [30, 40, 5]])
+def test_a_small_ring_of_another_colour_is_no_part_of_it(ring):
+    labels, level = merged([ring, [-30, -40, 5]])
+    assert np.count_nonzero(labels) == 64
+    assert level[1] == pytest.approx([-30, -40, 5])
+
+
+def test_two_terraces_large_enough_stay_apart():
+    labels, _ = merged([[-20, -24, 3], [-30, -40, 5]], min_area_px=30)
+    assert sorted(np.bincount(labels.ravel())[1:]) == [36, 64]

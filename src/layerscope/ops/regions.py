@@ -23,7 +23,8 @@ from layerscope.ops.channels import (
     farthest,
     within,
 )
-from layerscope.ops.labels import Labels, border_pairs, group_means, union
+from layerscope.ops.labels import Labels, group_means
+from layerscope.ops.region_merge import merge_regions
 
 Mask = npt.NDArray[np.uint8]
 Levels = npt.NDArray[np.float32]
@@ -45,13 +46,6 @@ _LOOSE = 3.0
 _PLATEAU = 0.2
 """In the second pass a range below this share of the deviation is flat too: small flakes of strong
 contrast have no pixel at noise level, while across a blurred edge the range is above a third."""
-
-_ONE_COLOUR = 3.5
-"""Neighbours closer than this, in working levels, have one colour: JPEG stores colour in blocks of
-16 px, which shifts the halves of one terrace by 2 to 3 levels. Recall is the same from 0 to 4."""
-
-_MERGE = 1.5
-"""So do neighbours closer than this times the flat threshold, in noisy images."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +161,9 @@ def find_terraces(
     np.maximum(labels, SUBSTRATE, out=labels)
     labels -= SUBSTRATE
     level = level[SUBSTRATE:]
-    return _merge(Terraces(labels, level.astype(float), deviation, limits.flat), limits)
+    even = float(limits.flat.max())
+    labels, whole = merge_regions(labels, level.astype(float), deviation, even, min_area_px)
+    return Terraces(labels, whole, deviation, limits.flat)
 
 
 def _maps(
@@ -330,88 +326,6 @@ def _reach(level: FloatImage, limits: Thresholds | None) -> npt.NDArray[np.float
     reach = np.clip(0.3 * farthest(level), noise, 3.8 * noise).astype(np.float32)
     reach[SUBSTRATE] = 1.5 * limits.differs.max()
     return reach
-
-
-def _merge(terraces: Terraces, limits: Thresholds, weak=None) -> Terraces:
-    """Join neighbours of one colour that have no crack between them; drop what stays small."""
-    labels, level = terraces.labels, terraces.level
-    count = len(level)
-    where = np.flatnonzero(labels > 0)
-    value = np.take(labels, where)
-    area = np.bincount(value, minlength=count)
-    pairs = _touching(labels)
-    parent = _join(terraces, pairs)
-    parent = _absorb(parent, pairs, level, area, limits.min_area_px, weak)
-    whole = np.bincount(parent, area, count)
-    kept = np.flatnonzero(whole >= limits.min_area_px)
-    number = np.zeros(count, np.uint16)
-    number[kept] = np.arange(1, len(kept) + 1)
-    number = number[parent]
-    out = np.zeros_like(labels)
-    out.ravel()[where] = number[value]
-    total = np.zeros((len(kept) + 1, 3))
-    np.add.at(total, number, level * area[:, None])
-    mean = total / np.maximum(np.bincount(number, area, len(kept) + 1), 1)[:, None]
-    mean[0] = 0
-    return Terraces(out, mean, terraces.deviation, terraces.flat)
-
-
-_ABSORB = 0.5
-_ROUNDS = 3
-
-
-def _touching(labels: Labels) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-    """Pixels on both sides of borders between regions, and the regions."""
-    first, second = border_pairs(labels, 1)
-    a, b = (np.take(labels, side).astype(np.int64) for side in (first, second))
-    both = (a > 0) & (b > 0)
-    return first[both], second[both], a[both], b[both]
-
-
-def _absorb(parent, pairs, level, area, min_area_px, weak):
-    """Give what stays too small to the neighbour of nearest colour."""
-    count = len(level)
-    a, b = pairs[2:]
-    pair = np.unique(np.minimum(a, b) * count + np.maximum(a, b))
-    a, b = np.divmod(pair, count)
-    for _ in range(int(_ROUNDS)):
-        size = np.bincount(parent, area, count)
-        mean = np.stack([np.bincount(parent, area * level[:, c], count) for c in range(3)], 1)
-        mean /= np.maximum(size, 1)[:, None]
-        small = size < min_area_px
-        if weak is not None:
-            small |= weak[parent] if False else False
-        x, y = parent[a], parent[b]
-        x, y = np.concatenate([x, y]), np.concatenate([y, x])
-        ok = (x != y) & small[x]
-        x, y = x[ok], y[ok]
-        apart = farthest(mean[x] - mean[y])
-        near = apart < _ABSORB * np.maximum(farthest(mean[x]), farthest(mean[y]))
-        x, y, apart = x[near], y[near], apart[near]
-        if len(x) == 0:
-            break
-        order = np.lexsort((y, apart, x))
-        x, y = x[order], y[order]
-        head = np.flatnonzero(np.concatenate([[True], x[1:] != x[:-1]]))
-        parent = union(np.minimum(x[head], y[head]), np.maximum(x[head], y[head]), count)[parent]
-    return parent
-
-
-def _join(terraces: Terraces, pairs) -> IntArray:
-    """Root of each label after union of neighbours of one colour without a crack between."""
-    level, pixels = terraces.level, terraces.deviation
-    first, second, a, b = pairs
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    pair, group = np.unique(low * len(level) + high, return_inverse=True)
-    low, high = np.divmod(pair, len(level))
-    middle = (level[low] + level[high]).astype(np.float32) / 2
-    off = farthest(colours_at(pixels, first) - np.take(middle, group, axis=0))
-    off += farthest(colours_at(pixels, second) - np.take(middle, group, axis=0))
-    crack = np.bincount(group, off, len(pair)) / np.bincount(group, minlength=len(pair)) / 2
-    tolerance = max(_MERGE * float(terraces.flat.max()), _ONE_COLOUR)
-    apart = farthest(level[low] - level[high])
-    alike = (apart < tolerance) & (crack < 1.3 * tolerance)
-    return union(low[alike], high[alike], len(level))
 
 
 def keep_labels(terraces: Terraces, keep: BoolArray) -> Terraces:
