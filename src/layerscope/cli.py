@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,10 @@ from layerscope import __version__
 from layerscope.errors import InputError, LayerscopeError, UnreadableFile
 
 if TYPE_CHECKING:
+    from layerscope.core.micrograph import Micrograph
     from layerscope.core.run import RunResult
+    from layerscope.io.labels import Labels
+    from layerscope.io.sources import Source
     from layerscope.ops.illumination import FlatField
     from layerscope.ops.tone import ToneCurve
     from layerscope.pipeline import Progress, Wanted
@@ -84,7 +89,9 @@ def run(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("run"),
     pixel_size: PixelSizeText = None,
     objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
-    magnification_table: Annotated[Path | None, typer.Option(help="TOML: 20x = 0.3844um.")] = None,
+    magnification_table: Annotated[
+        Path | None, typer.Option(help="TOML with [objectives].")
+    ] = None,
     scale_bar: Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")] = None,
     tone: Tone = None,
     na: Na = 0.45,
@@ -114,6 +121,7 @@ def run(
     from layerscope.report.folder import write_run
 
     names = _names(images)
+    known = read_labels(labels) if labels else None
     scale = pipeline.Scale(
         pixel_size, objective, str(magnification_table) if magnification_table else None, scale_bar
     )
@@ -128,7 +136,7 @@ def run(
             optics=optics,
             wanted=_wanted(min_area, layers, keep_residue),
             calibration=read_calibration(calibration) if calibration else None,
-            labels=read_labels(labels) if labels else None,
+            labels=known,
             head=load_head(head) if head else None,
             max_layers=max_layers,
             max_pixels=max_pixels,
@@ -137,6 +145,8 @@ def run(
     with _progress("writing", quiet) as progress:
         write_run(result, out, report=report, progress=progress)
     _tell(result, out, as_json=as_json)
+    for note in _label_notes(known, result):
+        typer.echo(note, err=True)
     raise typer.Exit(_exit_code(result))
 
 
@@ -167,8 +177,10 @@ def calibrate(
             labels=read_labels(labels) if labels else None,
             progress=progress,
         )
+    for failure in result.failures:
+        typer.echo(f"not analysed: {failure.reason}", err=True)
     if result.calibration is None or not result.calibration.setups:
-        raise UnreadableFile("no usable image: " + "; ".join(f.reason for f in result.failures))
+        raise typer.Exit(NOTHING_USABLE)
     write_calibration(out, result.calibration)
     for line in _setup_lines(result):
         typer.echo(line)
@@ -304,7 +316,16 @@ def _flat_field(text: str | None, names: list[str]) -> FlatField | None:
 
     if text != "set":
         return flat_field_from_reference(read(text))
-    return flat_field_from_set(read(s.path) for s in name_sources(names)[:60])
+    return flat_field_from_set(_readable(name_sources(names)[:60]))
+
+
+def _readable(sources: list[Source]) -> Iterator[Micrograph]:
+    """Read what can be read; the run itself lists the rest."""
+    from layerscope.io import read
+
+    for source in sources:
+        with suppress(UnreadableFile):
+            yield read(source.path)
 
 
 def _wanted(min_area: str | None, layers: str | None, residue: bool) -> Wanted:
@@ -315,7 +336,7 @@ def _wanted(min_area: str | None, layers: str | None, residue: bool) -> Wanted:
         number, unit = min_area.rstrip("muµpx2² "), min_area.lstrip("0123456789. ")
         if not number.replace(".", "", 1).isdigit() or unit not in ("um2", "µm2", "um²", "px"):
             raise InputError(f"--min-area {min_area!r}: expected e.g. 100um2 or 400px")
-        px, um2 = (int(float(number)), 0.0) if unit == "px" else (20, float(number))
+        px, um2 = (int(float(number)), 0.0) if unit == "px" else (200, float(number))
     kept = None
     if layers is not None:
         low, _, high = layers.partition("-")
@@ -381,7 +402,19 @@ def _tell(result: RunResult, out: Path, *, as_json: bool) -> None:
     typer.echo(f"{len(result.images)} images: {numbers or 'no flakes'}")
     for failure in result.failures:
         typer.echo(f"not analysed: {failure.reason}", err=True)
-    typer.echo(f"results in {out}/ (report.html, objects.csv)")
+    typer.echo(f"results in {out}/")
+
+
+def _label_notes(labels: Labels | None, result: RunResult) -> list[str]:
+    """Say which labels could not be used."""
+    if labels is None:
+        return []
+    from layerscope.io.labels import same_image
+
+    named = {*labels.image, *labels.masks}
+    images = [r.name for r in result.images]
+    lost = sorted(n for n in named if not any(same_image(n, i) for i in images))
+    return [*labels.notes, *(f"labels of {n}: no such image in this run" for n in lost)]
 
 
 def _exit_code(result: RunResult) -> int:

@@ -39,6 +39,7 @@ from layerscope.physics.thin_film import Stack
 from layerscope.tasks.flakes import find_flakes
 from layerscope.tasks.layers import (
     calibrate_setups,
+    check_calibration,
     count_by_head,
     count_by_physics,
     drop_no_crystals,
@@ -69,8 +70,22 @@ class Scale:
             PixelSize.parse(self.pixel_size)
         if self.scale_bar_length is not None:
             parse_length_nm(self.scale_bar_length)
-        if self.objective is not None and self.magnification_table is None:
-            raise InputError(f"objective {self.objective!r} needs a magnification table")
+
+    def looked_up(self) -> Scale:
+        """Return the same scale with the objective already looked up in its table.
+
+        Raises
+        ------
+        InputError
+            If one of the two is missing; `UnknownName` if the table has no such objective.
+        """
+        if self.pixel_size is not None or (self.objective or self.magnification_table) is None:
+            return self
+        blank = Micrograph(np.zeros((1, 1), np.uint8))
+        found = resolve_pixel_size(
+            blank, objective=self.objective, magnification_table=self.magnification_table
+        )
+        return Scale(found.pixel_size, scale_bar_length=self.scale_bar_length)
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,11 @@ class Wanted:
     min_area_um2: float = 0.0
     layers: tuple[int, int] | None = None
     residue: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an empty or impossible selection."""
+        if self.layers is not None and not 1 <= self.layers[0] <= self.layers[1]:
+            raise InputError("layers {}-{}: expected e.g. 1-3".format(*self.layers))
 
 
 @dataclass(frozen=True)
@@ -163,7 +183,9 @@ def run(
     crystal.require_layer_nm()
     if not 1 <= max_layers <= 30:
         raise InputError(f"max_layers {max_layers}: expected 1 to 30")
-    scale, optics, wanted = scale or Scale(), optics or Optics(), wanted or Wanted()
+    scale, optics, wanted = (scale or Scale()).looked_up(), optics or Optics(), wanted or Wanted()
+    if calibration is not None:
+        check_calibration(calibration, crystal, stack, max_layers, optics.tone)
 
     find = partial(find_in, scale=scale, optics=optics, wanted=wanted, max_pixels=max_pixels)
     found, failures = _find_all(name_sources(images), find, progress)
@@ -235,8 +257,10 @@ def find_in(
     if size is None:
         notes.append("no pixel size: lengths and areas in px only")
     min_area_px = wanted.min_area_px
-    if size is not None and wanted.min_area_um2 > 0:
-        min_area_px = max(min_area_px, int(wanted.min_area_um2 / size.um**2))
+    if wanted.min_area_um2 > 0 and size is None:
+        notes.append(f"no pixel size: the smallest area is {min_area_px} px, not in um2")
+    elif size is not None and wanted.min_area_um2 > 0:
+        min_area_px = max(1, round(wanted.min_area_um2 / size.um**2))
     detections, background = find_flakes(
         image,
         substrate_level=substrate_level,

@@ -69,7 +69,7 @@ def test_a_scientist_finds_the_key_sentences(make_run, tmp_path):
     for text in (
         "graphene on SiO2(90nm)/Si", "Layer numbers are absolute", "1 input could not be analysed",
         "truncated after 12 bytes", "0.3844 µm (user)", "ab" * 32, "touches border",
-        "effective thickness of the tunable film", "Setup 1: 30 regions, accepted", "µm²",
+        "effective thickness of the tunable film", "Setup 0: 30 regions, accepted", "µm²",
     ):  # fmt: skip
         assert text in html, text
 

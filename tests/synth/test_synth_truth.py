@@ -85,7 +85,7 @@ class TestWrite:
         for name in ("a", "b"):
             write_set(synth_set(2, 1, shape=SHAPE), tmp_path / name)
         files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
-        assert len(files) == 3
+        assert len(files) == 4
         for file in files:
             assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 

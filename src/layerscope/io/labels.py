@@ -65,11 +65,13 @@ class Labels:
 
     def points_on(self, image: str) -> IntArray:
         """Positions in the table of the points on micrograph `image`."""
-        return np.array([i for i, name in enumerate(self.image) if _same(name, image)], np.int64)
+        return np.array(
+            [i for i, name in enumerate(self.image) if same_image(name, image)], np.int64
+        )
 
     def mask_of(self, image: str) -> npt.NDArray[np.uint8] | None:
         """Label image of micrograph `image`, or None."""
-        found = [mask for name, mask in self.masks.items() if _same(name, image)]
+        found = [mask for name, mask in self.masks.items() if same_image(name, image)]
         return found[0] if found else None
 
 
@@ -165,7 +167,8 @@ def _key(name: str) -> str:
     return bare
 
 
-def _same(one: str, other: str) -> bool:
+def same_image(one: str, other: str) -> bool:
+    """Whether two names mean one micrograph: folder, image suffix and case do not matter."""
     return _key(one).casefold() == _key(other).casefold()
 
 

@@ -22,6 +22,11 @@ from layerscope.ops.regions import Terraces
 
 _SAMPLE_PX = 600
 
+_FRINGE = 3.0
+"""Beside a neighbour this many times as contrasted a strip may be the rim whatever its colour: the
+lens shifts the edges of the three channels by up to a pixel. Takes 24 of 581 detections on ten
+fields with bright thick flakes, and none of the marked flakes."""
+
 
 @dataclass(frozen=True)
 class RegionFeatures:
@@ -45,7 +50,8 @@ class RegionFeatures:
         Length of the whole border in pixel sides.
     rim_share : ndarray, (n,)
         Share of the border along a region of which this one could be the blurred rim: more
-        contrasted, and with this region's colour on the line from it to the substrate.
+        contrasted, and with this region's colour on the line from it to the substrate, or so much
+        more contrasted that the colour does not matter.
     cut : ndarray of bool, (n,)
         Touches the image border.
     """
@@ -111,7 +117,9 @@ def _rims(
     )
     off = farthest(level[inner] - weight[:, None] * level[outer])
     near = off < np.maximum(2 * flat.max(), 0.25 * farthest(level[inner]))
-    rim = np.bincount(inner, length * (strong & near & (weight > 0)), count)
+    mixed = strong & near & (weight > 0)
+    fringe = farthest(level[outer]) > _FRINGE * farthest(level[inner])
+    rim = np.bincount(inner, length * (mixed | fringe), count)
     return edge.astype(np.int64), rim / np.maximum(edge, 1)
 
 

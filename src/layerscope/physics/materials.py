@@ -37,6 +37,8 @@ class Material:
         Where n and k come from.
     remark : str
         What to know before trusting them; empty when there is nothing.
+    layer_source : str
+        Where the layer thickness comes from.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Material:
     reference: str
     remark: str
     aliases: tuple[str, ...] = ()
+    layer_source: str = ""
 
     def index(self, wavelength_nm: npt.ArrayLike) -> npt.NDArray[np.complex128]:
         """Complex refractive index n + i k at `wavelength_nm` (any shape)."""
@@ -147,6 +150,7 @@ def _parse(path: Path) -> Material:
             reference=fields["reference"],
             remark=fields.get("remark", ""),
             aliases=tuple(fields.get("aliases", ())),
+            layer_source=fields.get("layer_source", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a material file ({error}); see graphene.toml") from error

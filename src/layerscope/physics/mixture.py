@@ -28,7 +28,7 @@ _RELATIVE = 0.05
 # Colours of thick flakes and of residue are known worse than those of layers; a tight curve there
 # bent the camera to fit graphite and glue at the cost of the layers.
 _CURVE_SD, _CURVE_RELATIVE = 0.02, 0.12
-_OUTLIER_DENSITY = 1.0  # per unit contrast cubed
+_OUTLIER_SCALE = 0.5  # contrast above the substrate over which outliers thin out
 _MAX_OUTLIERS = 0.3
 _BULK_CONTRAST = 0.15
 _LABEL_NATS = 30.0  # what contradicting a person costs
@@ -216,8 +216,9 @@ def joint_log_density(colours: Colours, rungs: Rungs, occupancy: Occupancy) -> F
     """Log of prior weight times density, (n, K + 1); the last column is the outlier class."""
     nodes = rungs.nodes
     log_weight = occupancy.log_weights(nodes)
-    out = np.full((len(colours), nodes.count + 1), np.log(_OUTLIER_DENSITY))
+    out = np.empty((len(colours), nodes.count + 1))
     out[:, :-1] = rungs.log_likelihood(colours)
+    out[:, -1] = _outlier_log_density(colours)
     labelled = np.flatnonzero(colours.known > 0)
     if len(labelled):
         step = np.minimum(colours.known[labelled], nodes.layers + 1)[:, None] - 1
@@ -226,6 +227,16 @@ def joint_log_density(colours: Colours, rungs: Rungs, occupancy: Occupancy) -> F
         own = number == step
         out[labelled, :-1] = np.where(own, out[labelled, :-1], -_LABEL_NATS)
     return out + log_weight
+
+
+def _outlier_log_density(colours: Colours) -> FloatArray:
+    """Log density (n,) of colours that nothing explains, per unit contrast cubed.
+
+    Even from black to the substrate (0 there, as in the published recipe), and falling beyond:
+    without that, the vivid colours of thick hBN were all outliers.
+    """
+    above = np.maximum(colours.contrast, 0) / _OUTLIER_SCALE
+    return -2 * np.log1p(above).sum(axis=1)
 
 
 def log_sum(log_density: FloatArray) -> FloatArray:

@@ -12,6 +12,7 @@ from layerscope.core.results import (
     THICK,
     UNKNOWN,
     FloatArray,
+    IntArray,
     LayerPosterior,
     RegionSignal,
 )
@@ -26,6 +27,7 @@ ANSWER_FROM = 0.7
 
 _WRONG_REGION = 0.03  # a region that is no single terrace looks like a perfect one of other colour
 _CREDIBLE = 0.95
+_NO_LIMITS = (np.nan, np.nan)
 
 
 def count_layers(
@@ -102,30 +104,22 @@ def _bulk_is_thick(node: FloatArray, colours: Colours, model: LadderModel) -> Fl
 
 
 def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> LayerPosterior:
-    n, layers = len(node), model.max_layers
     thin, thick, residue = model.nodes.kinds
-    crystal = node[:, : thick.stop]
     thick_share, other = node[:, thick].sum(axis=1), node[:, thick.stop :].sum(axis=1)
     probability = np.column_stack([node[:, thin], thick_share, other])
     probability = (1 - _WRONG_REGION) * probability + _WRONG_REGION * _wrong_region(probability)
-    best = probability.argmax(axis=1)
-    answer = np.where(best < layers, best + 1, np.where(best == layers, THICK, UNKNOWN))
-    answer = np.where(probability.max(axis=1) < ANSWER_FROM, UNKNOWN, answer)
-    withheld = "" if fitted.status == "ok" else "; ".join(fitted.reasons)
     if fitted.status != "ok":
-        # What outshines the substrate is thick whatever the tone curve; no number goes with it.
-        bulk = (answer == THICK) & (fitted.status == "relative")
-        answer = np.where(bulk, THICK, UNKNOWN)
-    branches = tuple(_branches(row, model) for row in crystal)
-    numbered = (answer != UNKNOWN) & (fitted.status == "ok")
-    known = [b if a else () for a, b in zip(numbered, branches, strict=True)]
-    low, high = (np.array([b[0][i] if b else np.nan for b in known]) for i in (0, 1))
+        probability = _withheld(probability, keep_thick=fitted.status == "relative")
+    answer = most_probable(probability)
+    certain = fitted.status == "ok"
+    branches = tuple(_branches(row[: thick.stop], model) if certain else () for row in node)
+    known = [b if a != UNKNOWN else () for a, b in zip(answer, branches, strict=True)]
+    limits = [(min(r[0] for r in b), max(r[1] for r in b)) if b else _NO_LIMITS for b in known]
+    low, high = np.array(limits, float).reshape(-1, 2).T
     thickness = np.array(
-        [
-            _most_probable_nm(row, model, b) if b else np.nan
-            for row, b in zip(crystal, known, strict=True)
-        ]
+        [_most_probable_nm(row, model, b) for row, b in zip(node, known, strict=True)]
     )
+    reason = "" if certain else "; ".join(fitted.reasons)
     return LayerPosterior(
         probability,
         answer,
@@ -133,9 +127,29 @@ def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> L
         low,
         high,
         branches,
-        tuple([withheld] * n),
+        (reason,) * len(node),
         node[:, residue].sum(axis=1),
     )
+
+
+def most_probable(probability: FloatArray) -> IntArray:
+    """Answer per row of `probability` (n, N + 2): a number, `THICK`, or `UNKNOWN` if unsure."""
+    layers = probability.shape[1] - 2
+    best = probability.argmax(axis=1)
+    answer = np.where(best < layers, best + 1, np.where(best == layers, THICK, UNKNOWN))
+    return np.where(probability.max(axis=1, initial=0) < ANSWER_FROM, UNKNOWN, answer)
+
+
+def _withheld(probability: FloatArray, *, keep_thick: bool) -> FloatArray:
+    """Move to unknown what a calibration in doubt cannot say, (n, N + 2).
+
+    What outshines the substrate is thick whatever the tone curve is.
+    """
+    out = np.zeros_like(probability)
+    if keep_thick:
+        out[:, -2] = probability[:, -2]
+    out[:, -1] = 1 - out[:, -2]
+    return out
 
 
 def _wrong_region(probability: FloatArray) -> FloatArray:
@@ -183,8 +197,10 @@ def _node_limits(model: LadderModel) -> tuple[FloatArray, FloatArray]:
 def _most_probable_nm(
     node: FloatArray, model: LadderModel, branches: tuple[tuple[float, float, float], ...]
 ) -> float:
-    """Mean thickness within the most probable branch."""
+    """Mean thickness within the most probable branch; NaN without branches."""
+    if not branches:
+        return float("nan")
     low, high, _ = branches[0]
-    inside = (model.thickness_nm >= low - 1e-9) & (model.thickness_nm <= high + 1e-9)
-    weight = node * inside
-    return float(weight @ model.thickness_nm / weight.sum()) if weight.sum() > 0 else float(low)
+    d = model.thickness_nm
+    weight = node[: len(d)] * ((d >= low - 1e-9) & (d <= high + 1e-9))
+    return float(weight @ d / weight.sum()) if weight.sum() > 0 else float(low)

@@ -52,7 +52,7 @@ def _cloud_plot(run: RunResult, contrast: FloatArray, rows: FloatArray, setup: i
     status = "no ladder fitted"
     if fitted is not None:
         status = "accepted" if fitted.status == "ok" else "layer numbers withheld"
-    title = f"Setup {setup + 1}: {len(names)} regions, {status}"
+    title = f"Setup {setup}: {len(names)} regions, {status}"
     figure = draw_cloud(Cloud(contrast[rows], error[rows], names, ladder, sd), title=title)
     return Plot(figure, f"{title}. Red over green and blue over green contrast.", wide=True)
 
@@ -101,7 +101,7 @@ def _parameter_table(fit: Calibration, setup: int) -> Table:
         rows.append(
             (name, figures_of(mean), f"{figures_of(low)} to {figures_of(high)}", _meaning(name))
         )
-    caption = f"Parameters of setup {setup + 1}."
+    caption = f"Parameters of setup {setup}."
     columns = ("parameter", "mean", "95 % interval", "meaning")
     return Table(columns, tuple(rows), caption, numeric=(1, 2), widths=(2.4, 1.5, 2.6, 6))
 

@@ -39,7 +39,7 @@ def _image_row(image: ImageResult, run: RunResult) -> tuple[str, ...]:
     size = f"{image.shape[1]} × {image.shape[0]}"
     notes = "; ".join(image.notes) or "–"
     flakes = str(count_flakes(mine))
-    return image.name, str(image.setup + 1), size, scale, flakes, str(len(mine)), notes
+    return image.name, str(image.setup), size, scale, flakes, str(len(mine)), notes
 
 
 def _interesting(run: RunResult) -> list[ImageResult]:

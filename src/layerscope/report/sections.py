@@ -75,6 +75,10 @@ def _banners(run: RunResult) -> tuple[Banner, ...]:
 
 def _layers_banner(run: RunResult) -> Banner:
     calibration = run.calibration
+    if calibration is None and run.parameters.get("layers_from", "physics") != "physics":
+        head = run.parameters["layers_from"]
+        text = f"They come from the head {head}, trained on labelled flakes, not from physics."
+        return Banner("good", "Layer numbers are absolute", text)
     if calibration is None:
         text = "No thickness model was fitted, so flakes have no layer numbers."
         if not run.parameters.get("material"):
@@ -92,7 +96,7 @@ def _layers_banner(run: RunResult) -> Banner:
     for i, setup in bad:
         why = "; ".join(setup.reasons) or "no reason recorded"
         order = " The order of thicknesses still holds." if setup.status == "relative" else ""
-        reasons.append(f"Setup {i + 1}: {why}.{order}")
+        reasons.append(f"Setup {i}: {why}.{order}")
     part = "" if len(bad) == len(calibration.setups) else f" in {len(bad)} of the setups"
     return Banner("warning", f"Layer numbers are withheld{part}", " ".join(reasons))
 

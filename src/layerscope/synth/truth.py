@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.classes import THICK_VALUE
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import CropMasks, Detections, FloatArray, IntArray
 from layerscope.errors import InputError
@@ -124,8 +125,9 @@ def _iou(a: CropMasks, i: int, b: CropMasks, j: int) -> float:
 def write_set(images: Iterable[SynthImage], directory: str | os.PathLike[str]) -> list[Path]:
     """Write images, masks and one table of truth.
 
-    ``NAME.jpg`` or ``NAME.png`` in `directory`, ``masks/NAME.png`` (16 bit, value = region_id)
-    and ``truth.csv``, which is written last. A file is either whole or absent.
+    ``NAME.jpg`` or ``NAME.png`` in `directory`, ``masks/NAME.png`` (16 bit, value = region_id),
+    ``layers/NAME.png`` (8 bit, value = layers, 254 from there on) and ``truth.csv``, which is
+    written last. A file is either whole or absent.
 
     Returns
     -------
@@ -133,13 +135,16 @@ def write_set(images: Iterable[SynthImage], directory: str | os.PathLike[str]) -
         The image files, in order.
     """
     root = Path(directory)
-    (root / "masks").mkdir(parents=True, exist_ok=True)
+    for folder in ("masks", "layers"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     paths, rows = [], []
     for image in images:
         name = image.micrograph.name
         path = root / f"{name}{'.jpg' if image.encoded else '.png'}"
         _write(path, image.encoded or _png(image.micrograph.data))
         _write(root / "masks" / f"{name}.png", _png(image.labels.astype(np.uint16)))
+        layers = np.minimum(image.layer_labels, THICK_VALUE).astype(np.uint8)
+        _write(root / "layers" / f"{name}.png", _png(layers))
         paths.append(path)
         rows.extend(_rows(path.name, image))
     table = io.StringIO(newline="")

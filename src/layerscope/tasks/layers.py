@@ -20,10 +20,11 @@ from layerscope.core.results import (
     LayerPosterior,
     RegionSignal,
 )
+from layerscope.errors import InputError
 from layerscope.ops.tone import ToneCurve, contrast, tone_curve
 from layerscope.physics.calibration import OXIDE_SD_NM, calibrate
 from layerscope.physics.materials import Material
-from layerscope.physics.thickness import count_layers
+from layerscope.physics.thickness import count_layers, most_probable
 from layerscope.physics.thin_film import Stack
 
 if TYPE_CHECKING:
@@ -89,6 +90,33 @@ def calibrate_setups(
     )
 
 
+def check_calibration(
+    calibration: Calibration,
+    material: Material,
+    stack: Stack,
+    max_layers: int,
+    tone: ToneCurve | None,
+) -> None:
+    """Refuse a calibration that was made for something else.
+
+    Raises
+    ------
+    InputError
+        If material, substrate, number of layers or tone curve differ: the numbers would come out
+        sure and wrong.
+    """
+    own = calibration.provenance.get("max_layers")
+    pairs = [
+        ("material", calibration.material, material.name),
+        ("substrate", calibration.substrate, str(stack)),
+        ("max_layers", own, max_layers),
+        ("tone curve", calibration.tone, tone.name if tone else calibration.tone),
+    ]
+    for what, made_for, asked in pairs:
+        if made_for != asked:
+            raise InputError(f"the calibration is for {what} {made_for}, not {asked}")
+
+
 def is_clean(detections: Detections) -> BoolArray:
     """Regions (n,) whose colour is that of one terrace, fit to calibrate with."""
     suspect = (detections.flags & int(NO_CRYSTAL | Flag.MIXED_LAYERS)) != 0
@@ -124,7 +152,31 @@ def count_by_head(
     return _with_layers(detections, layers)
 
 
+def _doubted(layers: LayerPosterior, detections: Detections) -> LayerPosterior:
+    """Believe a number only as far as the region is believed to be a crystal.
+
+    Glue and shadows have the colours of layers now and then; where the finder saw one, its score
+    is the chance that the colour means anything.
+    """
+    suspect = (detections.flags & int(NO_CRYSTAL)) != 0
+    trust = np.where(suspect, np.minimum(detections.score, 1.0), 1.0)[:, None]
+    probability = trust * layers.probability
+    probability[:, -1] += 1 - trust[:, 0]
+    answer = np.where(suspect, most_probable(probability), layers.n_layers)
+    lost = (answer == UNKNOWN) & (layers.n_layers != UNKNOWN)
+    low, high = layers.thickness_low_nm, layers.thickness_high_nm
+    return replace(
+        layers,
+        probability=probability,
+        n_layers=answer,
+        thickness_nm=np.where(lost, np.nan, layers.thickness_nm),
+        thickness_low_nm=np.where(lost, np.nan, low),
+        thickness_high_nm=np.where(lost, np.nan, high),
+    )
+
+
 def _with_layers(detections: Detections, layers: LayerPosterior) -> Detections:
+    layers = _doubted(layers, detections)
     withheld = np.array([bool(w) for w in layers.withheld], bool)
     unknown = layers.n_layers == UNKNOWN
     thin = layers.probability[:, :-2].sum(axis=1) > 0.5
