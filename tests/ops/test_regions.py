@@ -18,7 +18,7 @@ from layerscope.ops.labels import (
 from layerscope.ops.region_features import describe
 from layerscope.ops.region_masks import crop_masks, full_resolution
 from layerscope.ops.region_merge import merge_regions
-from layerscope.ops.regions import anything_differs, find_terraces, keep_labels
+from layerscope.ops.regions import Terraces, anything_differs, find_terraces, keep_labels
 
 BARE = np.array([130, 113, 155], np.float32)
 NOISE = np.ones(3)
@@ -200,3 +200,14 @@ def test_a_small_ring_of_another_colour_is_no_part_of_it(ring):
 def test_two_terraces_large_enough_stay_apart():
     labels, _ = merged([[-20, -24, 3], [-30, -40, 5]], min_area_px=30)
     assert sorted(np.bincount(labels.ravel())[1:]) == [36, 64]
+
+
+@pytest.mark.parametrize(("times", "rim"), [(2.0, False), (4.0, True)])
+def test_a_strip_of_any_colour_beside_something_far_stronger_may_be_its_fringe(times, rim):
+    labels = np.zeros((30, 40), np.uint16)
+    labels[5:25, 5:9], labels[5:25, 9:30] = 1, 2
+    level = np.array([[0, 0, 0], [20, -20, 5], [20 * times, 20 * times, 20 * times]])
+    pixels = level[labels].astype(np.float32)
+    features = describe(Terraces(labels, level, pixels, np.ones(3)))
+    assert (features.rim_share[0] > 0.3) == rim
+    assert features.rim_share[1] == 0

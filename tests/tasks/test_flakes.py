@@ -11,6 +11,7 @@ import pytest
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import Flag
 from layerscope.errors import InputError
+from layerscope.io import read
 from layerscope.ops.optical import flat_field_from_reference
 from layerscope.tasks.flakes import find_flakes
 
@@ -297,3 +298,20 @@ def test_opposite_exposures_of_real_substrates_are_confident():
         detections, background = find_flakes(Micrograph(image))
         assert background.confident
         assert len(detections) < 60
+
+
+@needs_real
+def test_marked_graphene_is_found_without_a_flag_that_leaves_it_out():
+    left_out = int(Flag.RESIDUE | Flag.EDGE_STRIP | Flag.OUT_OF_FOCUS)
+    best = []
+    for path in sorted((REAL / "exfoliated/graphene/images").glob("*.jpg")):
+        truth = cv2.imread(str(path.parents[1] / "instances" / f"{path.stem}.png"), -1)
+        found, _ = find_flakes(read(path))
+        labels = found[(found.flags & left_out) == 0].masks.labels()
+        for value in np.unique(truth)[1:]:
+            mask = truth == value
+            if np.count_nonzero(mask) > 200:
+                number = np.bincount(labels[mask])
+                number[0] = 0
+                best.append(iou(labels == number.argmax(), mask) if number.any() else 0.0)
+    assert np.mean(np.array(best) >= 0.5) >= 0.9
