@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -208,25 +208,32 @@ def run(
         _finish(f, d, int(s), wanted) for f, d, s in zip(found, detections, setup, strict=True)
     )
     tone = optics.tone or tone_curve(calibration.tone if calibration else "linear")
+    provenance = {"version": __version__, "schema": 1}
+    objects = _table(results, tone)
+    if labels is not None:
+        objects = with_truth(objects, _labelled(results, labels))
     parameters = {
         "material": crystal.name,
         "substrate": str(stack),
         "max_layers": max_layers,
         "tone": tone.name,
+        "layers_from": head.name if head is not None else "physics",
+        **_asked(optics, wanted),
+    }
+    return RunResult(results, objects, calibration, tuple(failures), parameters, provenance)
+
+
+def _asked(optics: Optics, wanted: Wanted) -> dict[str, Any]:
+    """List the settings as the report prints them."""
+    return {
         "na": optics.na,
         "oxide_sd_nm": optics.oxide_sd_nm,
         "flat_field": optics.flat_field.source if optics.flat_field else "from each image",
-        "layers_from": head.name if head is not None else "physics",
         "min_area_px": wanted.min_area_px,
         "min_area_um2": wanted.min_area_um2,
         "layers": "all" if wanted.layers is None else "{}-{}".format(*wanted.layers),
         "residue": "kept" if wanted.residue else "left out",
     }
-    provenance = {"version": __version__, "schema": 1}
-    objects = _table(results, tone)
-    if labels is not None:
-        objects = with_truth(objects, _labelled(results, labels))
-    return RunResult(results, objects, calibration, tuple(failures), parameters, provenance)
 
 
 def find_in(
