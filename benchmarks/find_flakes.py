@@ -1,6 +1,6 @@
 """How many marked flakes are found: instance masks of graphene, boxes of another laboratory.
 
-    python benchmarks/find_flakes.py [DATA] [--overlays DIR]
+    python benchmarks/find_flakes.py [DATA] [--unflagged] [--overlays DIR]
 
 DATA is the folder `optical` of the shared data (default ../shared/data/optical). In both sets only
 some flakes are marked, so an unmarked detection is no error: look at the overlays (green: sure,
@@ -40,14 +40,26 @@ def mask_ious(found: Detections, truth: np.ndarray, min_area_px: int = 200) -> l
     return out
 
 
-def box_ious(found: Detections, path: Path, shape: tuple[int, int]) -> list[float]:
+LEFT_OUT = int(Flag.RESIDUE | Flag.OUT_OF_FOCUS | Flag.EDGE_STRIP)
+
+
+def with_whole_flakes(found: Detections) -> np.ndarray:
+    """Boxes of all regions, and of the union of the regions of each flake."""
+    boxes = [found.masks.boxes]
+    for flake in np.unique(found.flake_id):
+        of = found.masks.boxes[found.flake_id == flake]
+        boxes.append(np.concatenate([of[:, :2].min(axis=0), of[:, 2:].max(axis=0)])[None])
+    return np.concatenate(boxes)
+
+
+def box_ious(boxes: np.ndarray, path: Path, shape: tuple[int, int]) -> list[float]:
     """Best IoU of bounding boxes, for every box of a YOLO label file."""
     out = []
     for line in path.read_text().splitlines():
         x, y, w, h = (float(v) for v in line.split()[1:5])
         top, bottom = (y - h / 2) * shape[0], (y + h / 2) * shape[0]
         left, right = (x - w / 2) * shape[1], (x + w / 2) * shape[1]
-        t, l, b, r = found.masks.boxes.T  # noqa: E741
+        t, l, b, r = boxes.T  # noqa: E741
         high = np.clip(np.minimum(b, bottom) - np.maximum(t, top), 0, None)
         wide = np.clip(np.minimum(r, right) - np.maximum(l, left), 0, None)
         union = (b - t) * (r - l) + (bottom - top) * (right - left) - high * wide
@@ -88,6 +100,7 @@ def main() -> None:
     here = Path(__file__).parents[1]
     parser.add_argument("data", nargs="?", type=Path, default=here.parent / "shared/data/optical")
     parser.add_argument("--overlays", type=Path)
+    parser.add_argument("--unflagged", action="store_true", help="only what a run keeps")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     sets = {
@@ -96,14 +109,18 @@ def main() -> None:
     }
     for name, (pattern, min_area_px) in sets.items():
         ious: list[float] = []
+        whole: list[float] = []
         everything: list[Detections] = []
         for path in sorted(options.data.glob(pattern)):
             micrograph = read(path)
             found, _ = find_flakes(micrograph, min_area_px=min_area_px)
+            if options.unflagged:
+                found = found[(found.flags & LEFT_OUT) == 0]
             everything.append(found)
             boxes = path.parents[1] / "labels" / f"{path.stem}.txt"
             if boxes.exists():
-                ious += box_ious(found, boxes, micrograph.shape)
+                ious += box_ious(found.masks.boxes, boxes, micrograph.shape)
+                whole += box_ious(with_whole_flakes(found), boxes, micrograph.shape)
             else:
                 truth = cv2.imread(str(path.parents[1] / "instances" / f"{path.stem}.png"), -1)
                 ious += mask_ious(found, truth)
@@ -111,6 +128,9 @@ def main() -> None:
                 options.overlays.mkdir(parents=True, exist_ok=True)
                 draw(micrograph, found, options.overlays / f"{path.stem}.png")
         report(name, ious, everything)
+        if whole:
+            share = (np.array(whole) >= 0.5).mean()
+            print(f"   counting whole flakes too, at IoU >= 0.5: {share:.3f}")
 
 
 if __name__ == "__main__":

@@ -27,12 +27,13 @@ _ABSORB_ROUNDS = 3
 
 @dataclass(frozen=True)
 class _Borders:
-    """Both pixels, and both regions, of every pixel side between two regions."""
+    """Both pixels of every side between two regions, its pair, and the regions of each pair."""
 
     first: IntArray
     second: IntArray
-    a: IntArray
-    b: IntArray
+    pair: IntArray
+    low: IntArray
+    high: IntArray
 
 
 def merge_regions(
@@ -62,7 +63,7 @@ def merge_regions(
     where = np.flatnonzero(labels > 0)
     value = np.take(labels, where)
     area = np.bincount(value, minlength=count)
-    borders = _borders(labels)
+    borders = _borders(labels, count)
     parent = _join(borders, level, deviation, max(_NOISE * flat, _ONE_COLOUR))
     parent = _absorb(borders, parent, level, area, min_area_px)
     kept = np.flatnonzero(np.bincount(parent, area, count) >= min_area_px)
@@ -83,22 +84,22 @@ def _means(group: IntArray, level: FloatArray, area: IntArray, count: int) -> Fl
     return np.asarray(np.stack(total, axis=1) / size[:, None])
 
 
-def _borders(labels: Labels) -> _Borders:
+def _borders(labels: Labels, count: int) -> _Borders:
     first, second = border_pairs(labels, 1)
     a, b = (np.take(labels, side).astype(np.int64) for side in (first, second))
-    both = (a > 0) & (b > 0)
-    return _Borders(first[both], second[both], a[both], b[both])
+    both = np.flatnonzero((a > 0) & (b > 0))
+    a, b = a[both], b[both]
+    name, pair = np.unique(np.minimum(a, b) * count + np.maximum(a, b), return_inverse=True)
+    return _Borders(first[both], second[both], pair, *np.divmod(name, count))
 
 
 def _join(borders: _Borders, level: FloatArray, pixels: FloatImage, tolerance: float) -> IntArray:
     """Root of each label after union of neighbours of one colour without a crack between."""
-    low, high = np.minimum(borders.a, borders.b), np.maximum(borders.a, borders.b)
-    pair, group = np.unique(low * len(level) + high, return_inverse=True)
-    low, high = np.divmod(pair, len(level))
-    middle = np.take((level[low] + level[high]).astype(np.float32) / 2, group, axis=0)
+    low, high, pair = borders.low, borders.high, borders.pair
+    middle = np.take((level[low] + level[high]).astype(np.float32) / 2, pair, axis=0)
     off = farthest(colours_at(pixels, borders.first) - middle)
     off += farthest(colours_at(pixels, borders.second) - middle)
-    crack = np.bincount(group, off, len(pair)) / np.bincount(group, minlength=len(pair)) / 2
+    crack = np.bincount(pair, off, len(low)) / np.bincount(pair, minlength=len(low)) / 2
     apart = farthest(level[low] - level[high])
     alike = (apart < tolerance) & (crack < 1.3 * tolerance)
     return union(low[alike], high[alike], len(level))
@@ -109,12 +110,11 @@ def _absorb(
 ) -> IntArray:
     """Roots after each small region joined the neighbour of nearest colour, a few times over."""
     count = len(level)
-    pair = np.unique(borders.a * count + borders.b)
     for _ in range(_ABSORB_ROUNDS):
         small = np.bincount(parent, area, count) < min_area_px
         mean = _means(parent, level, area, count)
-        x, y = parent[np.concatenate(np.divmod(pair, count))].reshape(2, -1)
-        x, y = np.concatenate([x, y]), np.concatenate([y, x])
+        low, high = parent[borders.low], parent[borders.high]
+        x, y = np.concatenate([low, high]), np.concatenate([high, low])
         loose = (x != y) & small[x]
         x, y = x[loose], y[loose]
         apart = farthest(mean[x] - mean[y])

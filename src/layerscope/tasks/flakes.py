@@ -61,11 +61,11 @@ class Rules:
 
     min_radius_px: float = 2.5
     min_uniformity: float = 0.45
-    min_sharpness: float = 0.4
+    min_sharpness: float = 0.3
     min_compactness: float = 0.2
-    rim_radius_px: float = 4.0
+    rim_radius_px: float = 5.0
     doubt: float = 1.1
-    rim_doubt: float = 1.4
+    rim_doubt: float = 1.12
 
 
 def find_flakes(
