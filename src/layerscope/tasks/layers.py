@@ -155,14 +155,14 @@ def count_by_head(
 def _doubted(layers: LayerPosterior, detections: Detections) -> LayerPosterior:
     """Believe a number only as far as the region is believed to be a crystal.
 
-    Glue and shadows have the colours of layers now and then; where the finder saw one, its score
-    is the chance that the colour means anything.
+    Glue and shadows have the colours of layers now and then. Where the finder saw one, its score
+    is the chance that the colour means anything; elsewhere only a score under one half is doubt.
     """
-    suspect = (detections.flags & int(NO_CRYSTAL)) != 0
-    trust = np.where(suspect, np.minimum(detections.score, 1.0), 1.0)[:, None]
-    probability = trust * layers.probability
-    probability[:, -1] += 1 - trust[:, 0]
-    answer = np.where(suspect, most_probable(probability), layers.n_layers)
+    flagged = (detections.flags & int(NO_CRYSTAL)) != 0
+    trust = np.where(flagged, detections.score, 2 * detections.score).clip(0, 1)
+    probability = trust[:, None] * layers.probability
+    probability[:, -1] += 1 - trust
+    answer = np.where(trust < 1, most_probable(probability), layers.n_layers)
     lost = (answer == UNKNOWN) & (layers.n_layers != UNKNOWN)
     low, high = layers.thickness_low_nm, layers.thickness_high_nm
     return replace(
