@@ -136,19 +136,22 @@ class Rungs:
     def _total_variance(self, colours: Colours) -> FloatArray:
         return self.variance.T[:, None, :] + colours.variance.T[:, :, None]
 
-    def log_likelihood(self, colours: Colours) -> FloatArray:
-        """Log density (n, K) of each colour under each node."""
+    def distance2(self, colours: Colours) -> FloatArray:
+        """Squared distance (n, K) of each colour from each node, in standard deviations."""
         # Channels first, and summed by hand: a reduction over a last axis of 3 took half the fit.
         r, v = self.residual(colours), self._total_variance(colours)
-        z2 = r[0] ** 2 / v[0] + r[1] ** 2 / v[1] + r[2] ** 2 / v[2]
+        return r[0] ** 2 / v[0] + r[1] ** 2 / v[1] + r[2] ** 2 / v[2]
+
+    def log_likelihood(self, colours: Colours) -> FloatArray:
+        """Log density (n, K) of each colour under each node."""
+        v = self._total_variance(colours)
         volume = np.log(v[0] * v[1] * v[2])
+        z2 = self.distance2(colours)
         return _LOG_T - 0.5 * volume - (_NU + 3) / 2 * np.log1p(z2 / _NU)
 
     def t_weight(self, colours: Colours) -> FloatArray:
         """Weight (3, n, K) of each residual in a least-squares step of the Student-t fit."""
-        r, v = self.residual(colours), self._total_variance(colours)
-        z2 = r[0] ** 2 / v[0] + r[1] ** 2 / v[1] + r[2] ** 2 / v[2]
-        return (_NU + 3) / (_NU + z2) / v
+        return (_NU + 3) / (_NU + self.distance2(colours)) / self._total_variance(colours)
 
 
 @dataclass(frozen=True)
