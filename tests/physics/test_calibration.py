@@ -6,6 +6,7 @@ import pytest
 from layerscope.core.results import THICK, UNKNOWN, RegionSignal
 from layerscope.ops.tone import tone_curve
 from layerscope.physics.calibration import calibrate
+from layerscope.physics.doubts import doubled
 from layerscope.physics.materials import load
 from layerscope.physics.thickness import count_layers
 from layerscope.physics.thin_film import Stack
@@ -130,6 +131,17 @@ class TestPosterior:
         assert np.all(posterior.n_layers <= 0)
         assert posterior.probability[:, :10].max() < 0.05
 
+    def test_colours_between_two_layers_get_no_number(self, graphene):
+        signal, _, _, found, _ = graphene
+        ladder = found.setups[0].ladder
+        between = 1 + (ladder[1:5] + ladder[2:6]) / 2
+        rows = signal.take(np.arange(4))
+        fields = {**rows.__dict__, "level": between * rows.background}
+        posterior = count_layers(RegionSignal(**fields), found, 0)
+        unsure = posterior.probability.max(axis=1) < 0.7
+        assert unsure.any()
+        assert np.all(posterior.n_layers[unsure] == UNKNOWN)
+
     def test_bare_substrate_gets_no_number(self, graphene):
         signal, _, _, found, _ = graphene
         nothing = signal.take(np.arange(3))
@@ -200,6 +212,20 @@ class TestRefusal:
         found, posterior = analyse(signal, background, labels=labels)
         assert found.setups[0].status == "ok"
         assert np.mean(posterior.n_layers == layers) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("count", "suspect"),
+    [
+        ([0, 9, 0, 6, 0, 2], True),
+        ([1, 12, 0, 6, 0, 2], True),
+        ([5, 9, 4, 6, 3, 2], False),  # consecutive numbers: no doubling
+        ([0, 12, 0, 0, 0, 0], False),  # one number alone says nothing of a ladder
+        ([0, 3, 0, 3, 0, 0], False),  # too few to judge
+    ],
+)
+def test_even_numbers_alone_raise_a_doubt(count, suspect):
+    assert bool(doubled(np.array(count))) is suspect
 
 
 class TestFewFlakes:

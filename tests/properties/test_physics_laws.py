@@ -90,6 +90,12 @@ def test_decoding_rises_from_black_to_white(name):
 
 
 @fast
+@given(st.floats(0.2, 5.0), st.floats(0, 1))
+def test_gamma_is_the_exponent_that_decodes(gamma, level):
+    np.testing.assert_allclose(tone_curve(f"gamma:{gamma}").decode(level), level**gamma)
+
+
+@fast
 @given(st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), min_size=1, max_size=6))
 def test_a_measured_curve_passes_through_its_points(steps):
     level, light = np.cumsum([(0.0, 0.0), *steps], axis=0).T
