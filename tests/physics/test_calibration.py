@@ -302,3 +302,14 @@ def test_branches_of_thick_hbn_hold_the_truth(substrate, thick):
         assert weights == sorted(weights, reverse=True)
         assert 0.9 < sum(weights) <= 1 + 1e-9
         assert posterior.n_layers[i] in (THICK, UNKNOWN)
+
+
+@pytest.mark.parametrize("told", ["MoS2", "WSe2"])
+def test_a_material_that_takes_almost_all_for_residue_is_refused(told):
+    signal, _ = synth_signals(
+        2, n_regions=30
+    )  # graphene, of which 4 regions lay on the MoS2 ladder
+    background = np.median(signal.background, axis=0)
+    found, posterior = analyse(signal, background, told, tone=LINEAR)
+    assert found.setups[0].status == "refused"
+    assert not np.any(posterior.n_layers > 0)

@@ -73,16 +73,22 @@ def wrong_material(
     hBN. One colour alone fits some layer of anything, so at least three must be seen.
     """
     crystal = np.flatnonzero(leader.node >= 0)
-    varied = np.count_nonzero(np.bincount(leader.node[crystal]) >= 2) >= 3
-    if len(crystal) < _MIN_REGIONS_FOR_MATERIAL or not varied:
+    rivals, own = list(_COMMON_MATERIALS), told.model.material.name
+    if len(crystal) >= _MIN_REGIONS_FOR_MATERIAL:
+        if np.count_nonzero(np.bincount(leader.node[crystal]) >= 2) < 3:
+            return []
+        subset = colours.take(crystal)
+    elif len(colours) >= 2 * _MIN_REGIONS_FOR_MATERIAL:
+        # Hardly any region is on the ladder: dirt, or another absorbing material altogether.
+        subset = colours
+        rivals = [n for n in rivals if not told.model.of_material(load(n)).is_transparent]
+    else:
         return []
-    own = told.model.material.name
-    subset = colours.take(crystal)
     fits = {
         name: explore(
             subset, background, [replace(told, model=told.model.of_material(load(name)))], tone
         )[0]
-        for name in (own, *(n for n in _COMMON_MATERIALS if n != own))
+        for name in (own, *(n for n in rivals if n != own))
     }
     found = []
     for name, fit in fits.items():

@@ -19,7 +19,7 @@ from layerscope.errors import InputError
 from layerscope.physics.materials import Material, load
 
 WAVELENGTH_NM: FloatArray = np.arange(400.0, 721.0, 8.0)
-"""Grid for camera channels: 8 nm steps change a channel by less than 2e-4 of its contrast."""
+"""Grid for camera channels: 8 nm steps change a contrast by less than 1e-3."""
 
 ComplexArray = npt.NDArray[np.complex128]
 _LAYER = re.compile(r"\s*([^()/]+?)\s*(?:\(\s*([^()]+?)\s*\))?\s*")
