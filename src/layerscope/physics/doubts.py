@@ -70,7 +70,8 @@ def wrong_material(
     """Say which common materials explain better what the told one takes for crystals.
 
     Only regions on the told ladder are compared: residue is a thin dielectric and would vote for
-    hBN. One colour alone fits some layer of anything, so at least three must be seen.
+    hBN. One colour alone fits some layer of anything, so at least three must be seen. Where hardly
+    any region is on the ladder, all are compared, and transparent crystals are left out.
     """
     crystal = np.flatnonzero(leader.node >= 0)
     rivals, own = list(_COMMON_MATERIALS), told.model.material.name
