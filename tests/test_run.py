@@ -51,10 +51,14 @@ def right_and_wrong(result, scenes):
     return right, wrong
 
 
-def test_layer_numbers_are_right(result, scenes):
-    right, wrong = right_and_wrong(result, scenes)
-    assert right >= 15
-    assert wrong <= 0.1 * right
+def test_layer_numbers_are_right():
+    # Ten images: on the four of the other tests one mixed region alone is 6 % of the answers.
+    cameras = ("ccd_linear", "cmos_linear")
+    many = list(synth_set(11, 10, cameras=cameras, shape=SHAPE, n_flakes=9, clutter=0.5))
+    result = pipeline.run([scene.micrograph for scene in many], **ASKED)
+    right, wrong = right_and_wrong(result, many)
+    assert right >= 30
+    assert wrong <= 0.05 * right
 
 
 def test_setups_are_told_apart_and_accepted(result):
