@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.columns import Column
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import THICK, Detections, Flag, FloatArray, LayerPosterior
 from layerscope.errors import InputError
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 
 MAX_LAYERS = 10
 """Layer columns of a table whose detections carry no posterior."""
-
-
-class Column(NamedTuple):
-    """One column of the objects table."""
-
-    name: str
-    unit: str
-    dtype: str
-    meaning: str
 
 
 _IDENTITY = (
