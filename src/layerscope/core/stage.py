@@ -47,7 +47,7 @@ class StageAffine:
     matrix : ndarray, (2, 2)
         Micrometres on the stage per pixel: scale, rotation, flip and shear in one.
     source : str
-        Where it came from, in words: ``"pixel size, axes assumed"``, ``"412 overlaps"``, ``"told"``.
+        Where it came from: ``"pixel size, axes assumed"``, ``"412 overlaps"`` or ``"told"``.
     rms_um : float or None
         Root mean square residual of the fit; None where nothing was fitted.
     n_pairs : int
