@@ -30,8 +30,9 @@ from layerscope.io.labels import Labels, assign_labels
 from layerscope.io.sources import Source, name_sources
 from layerscope.measure import measure
 from layerscope.ops.illumination import FlatField
-from layerscope.ops.optical import Background, group_setups
+from layerscope.ops.optical import Background
 from layerscope.ops.scale import mask_annotations, resolve_pixel_size
+from layerscope.ops.setups import Substrates, group_setups
 from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.physics.calibration import OXIDE_SD_NM
 from layerscope.physics.materials import load
@@ -205,7 +206,7 @@ def run(
             for d, level, s in zip(detections, levels, setup, strict=True)
         ]
     results = tuple(
-        _finish(f, d, int(s), wanted) for f, d, s in zip(found, detections, setup, strict=True)
+        finish(f, d, int(s), wanted) for f, d, s in zip(found, detections, setup, strict=True)
     )
     tone = optics.tone or tone_curve(calibration.tone if calibration else "linear")
     provenance = {"version": __version__, "schema": 1}
@@ -243,9 +244,21 @@ def find_in(
     optics: Optics,
     wanted: Wanted,
     max_pixels: int = MAX_PIXELS,
+    substrates: Substrates | None = None,
     substrate_level: FloatArray | None = None,
 ) -> Found:
-    """Read one image, give it its scale, and find its flakes; no layer numbers yet."""
+    """Read one image, give it its scale, and find its flakes; no layer numbers yet.
+
+    Parameters
+    ----------
+    source : Source
+    scale, optics, wanted, max_pixels
+        As in `run`.
+    substrates : Substrates, optional
+        What a sample of the set says; an image that is not sure of its own substrate follows it.
+    substrate_level : ndarray, (3,), optional
+        The bare substrate of this image, where the caller knows it.
+    """
     image = source.micrograph or read(source.path, max_pixels=max_pixels)
     if min(image.shape) < _SMALLEST_SIDE_PX:
         height, width = image.shape
@@ -268,12 +281,11 @@ def find_in(
         notes.append(f"no pixel size: the smallest area is {min_area_px} px, not in um2")
     elif size is not None and wanted.min_area_um2 > 0:
         min_area_px = max(1, round(wanted.min_area_um2 / size.um**2))
-    detections, background = find_flakes(
-        image,
-        substrate_level=substrate_level,
-        flat_field=optics.flat_field,
-        min_area_px=min_area_px,
-    )
+    find = partial(find_flakes, image, flat_field=optics.flat_field, min_area_px=min_area_px)
+    detections, background = find(substrate_level=substrate_level)
+    level = substrates.credible(background) if substrates is not None else None
+    if level is not None:
+        detections, background = find(substrate_level=level)
     if background.level.max() < _DARKEST_SUBSTRATE:
         raise InputError(f"{image.name}: the substrate is black; expose longer, or crop the image")
     return Found(source, image.sha256, image.shape, size, detections, background, tuple(notes))
@@ -302,10 +314,11 @@ def _agree_on_substrate(
         f if level is None else find(f.source, substrate_level=level)
         for f, level in zip(found, revised, strict=True)
     ]
-    return [f if f.background.confident else _unsure(f) for f in again], setup
+    return [f if f.background.confident else unsure(f) for f in again], setup
 
 
-def _unsure(found: Found) -> Found:
+def unsure(found: Found) -> Found:
+    """Say of an image that its substrate is not certain, on each of its regions."""
     flags = found.detections.flags | int(Flag.SUBSTRATE_UNCERTAIN)
     notes = (*found.notes, "which colour is the bare substrate is not certain")
     return replace(found, detections=replace(found.detections, flags=flags), notes=notes)
@@ -321,7 +334,17 @@ def _with_labels(
     return noted, [a.layers for a in assigned]
 
 
-def _finish(found: Found, detections: Detections, setup: int, wanted: Wanted) -> ImageResult:
+def finish(found: Found, detections: Detections, setup: int, wanted: Wanted) -> ImageResult:
+    """Keep the regions that are wanted, once their layers are counted.
+
+    Parameters
+    ----------
+    found : Found
+    detections : Detections
+        Its regions with layers.
+    setup : int
+    wanted : Wanted
+    """
     notes = list(found.notes)
     if not wanted.residue:
         detections, dropped = drop_no_crystals(detections)

@@ -17,8 +17,8 @@ from layerscope.ops.optical import (
     fit_background,
     flat_field_from_reference,
     flat_field_from_set,
-    group_setups,
 )
+from layerscope.ops.setups import group_setups, number_setups
 
 BARE = np.array([0.51, 0.44, 0.61])
 
@@ -152,6 +152,16 @@ def test_a_drifting_exposure_is_cut_into_setups():
         levels = np.log([b.level for b, s in zip(images, setup, strict=True) if s == k])
         assert np.ptp(levels, axis=0).max() < 0.4
     assert 2 <= setup.max() + 1 <= 5
+
+
+def test_twenty_thousand_images_are_grouped_as_few_are():
+    rng = np.random.default_rng(3)
+    mean = BARE * rng.choice([1.0, 0.8, 0.55], p=[0.6, 0.3, 0.1], size=20_000)[:, None]
+    levels = mean * rng.normal(1, 0.004, (20_000, 3))
+    setup = number_setups(levels)
+    few = number_setups(levels[:400])
+    assert setup.max() == 2
+    assert setup[:400].tolist() == few.tolist()
 
 
 def test_no_images_no_setups():

@@ -1,13 +1,12 @@
 """The bare substrate of an optical micrograph: its colour, and how it varies over the field.
 
 Everything is measured against it, so the choice is exposed: every colour that could be the
-substrate is a `SubstrateCandidate`, and `group_setups` asks the whole set when one image cannot
+substrate is a `SubstrateCandidate`, and `ops.setups` asks the whole set when one image cannot
 tell (a film that covers most of a field is its most frequent colour).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -38,15 +37,11 @@ __all__ = [
     "fit_background",
     "flat_field_from_reference",
     "flat_field_from_set",
-    "group_setups",
     "usable_pixels",
 ]
 
 _LOG_OFFSET = 4 / LEVELS
 """Added before taking logarithms: below 4 of 255 a camera's black level, not light, decides."""
-
-_SETUP_BANDWIDTH = 0.06
-"""Log distance between backgrounds of one setup (exposure drift and lamp warm-up stay below)."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +231,7 @@ def _flat_cells(cells: FloatImage) -> BoolArray:
     return np.asarray((span <= limit) & ~dark & ~burnt)
 
 
-def _log(level: npt.ArrayLike) -> FloatArray:
+def log_level(level: npt.ArrayLike) -> FloatArray:
     """Logarithm of fractions of white, in which a change of exposure is a shift."""
     return np.log(np.asarray(level, float) + _LOG_OFFSET)
 
@@ -247,7 +242,7 @@ def _candidates(cells: FloatImage, flat: BoolArray) -> tuple[SubstrateCandidate,
     if len(where) == 0:
         return ()
     colours = colours_at(cells, where)
-    logs = _log(colours / LEVELS)
+    logs = log_level(colours / LEVELS)
     key = np.round(logs / 0.04).astype(np.int64) @ np.array([1, 1 << 10, 1 << 20])
     _, group = np.unique(key, return_inverse=True)
     count = np.bincount(group)
@@ -286,109 +281,3 @@ def _is_confident(
     if not candidates or bare < 0.1:
         return False
     return len(candidates) == 1 or candidates[0].score > 2 * candidates[1].score
-
-
-def group_setups(
-    backgrounds: Sequence[Background],
-) -> tuple[IntArray, tuple[FloatArray | None, ...]]:
-    """Group images by the colour of their substrate, and let the set correct single images.
-
-    A colour that is the substrate of many images is more credible than one that merely covers most
-    of one field. Confident images define the setups (modes of the background in log space, joined
-    within 0.06 in every channel); every image then takes, among its own candidates, the one
-    whose setup holds most of the set.
-
-    Parameters
-    ----------
-    backgrounds : sequence of Background
-
-    Returns
-    -------
-    setup : ndarray of int, (n,)
-        Setup of each image, numbered from 0 by falling number of images; independent of the order
-        of the images (ties by level).
-    revised : tuple of (ndarray (3,) or None)
-        Level to analyse the image again with, where the set disagrees with its own choice.
-    """
-    if not backgrounds:
-        return np.zeros(0, np.int64), ()
-    own = _log([b.level for b in backgrounds])
-    weight = np.array([1.0 if b.confident else 0.2 for b in backgrounds])
-    modes, support = _modes(own, weight)
-    chosen = own.copy()
-    revised: list[FloatArray | None] = [None] * len(backgrounds)
-    for i, background in enumerate(backgrounds):
-        if background.confident:
-            continue
-        level = _credible(background, own[i], modes, support - weight[i] * _is_near(own[i], modes))
-        if level is not None:
-            chosen[i], revised[i] = _log(level), level
-    return _numbered(chosen, _setup_levels(chosen)), tuple(revised)
-
-
-def _is_near(log_level: FloatArray, modes: FloatArray) -> BoolArray:
-    return np.asarray(farthest(modes - log_level) <= 2 * _SETUP_BANDWIDTH)
-
-
-def _modes(points: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean-shift modes (m, 3) and the weight within reach of each, heaviest first."""
-    shifted = points.copy()
-    for _ in range(30):
-        apart = farthest(shifted[:, None] - points[None])
-        kernel = np.exp(-0.5 * (apart / _SETUP_BANDWIDTH) ** 2) * weight
-        # Sorted sums: the same modes to the last bit whatever the order of the images.
-        order = np.lexsort(points.T)
-        total = kernel[:, order].sum(axis=1)
-        shifted = (kernel[:, order] @ points[order]) / total[:, None]
-    centres: list[FloatArray] = []
-    for point in shifted[np.lexsort((*points.T, -total.round(9)))]:
-        if all(np.abs(point - c).max() > 2 * _SETUP_BANDWIDTH for c in centres):
-            centres.append(point)
-    modes = np.array(centres)
-    support = np.array([weight[_is_near_points(points, m)].sum() for m in modes])
-    return modes, support
-
-
-def _is_near_points(points: FloatArray, mode: FloatArray) -> BoolArray:
-    return np.asarray(farthest(points - mode) <= 2 * _SETUP_BANDWIDTH)
-
-
-def _setup_levels(points: FloatArray) -> FloatArray:
-    """Modes (m, 3) such that every point is within three bandwidths of one.
-
-    A drifting exposure makes one long chain of points, which mean shift alone gathers in a single
-    mode however far apart its ends are.
-    """
-    modes = np.zeros((0, 3))
-    left = points
-    while len(left):
-        modes = np.concatenate([modes, _modes(left, np.ones(len(left)))[0]])
-        nearest = farthest(points[:, None] - modes[None]).min(axis=1)
-        rest = points[nearest > 3 * _SETUP_BANDWIDTH]
-        # A mode between two far groups serves neither: then the points are modes themselves.
-        left, modes = (
-            (rest, modes) if len(rest) < len(left) else (rest[:0], np.vstack([modes, rest]))
-        )
-    return modes
-
-
-def _credible(
-    background: Background, own: FloatArray, modes: FloatArray, support: FloatArray
-) -> FloatArray | None:
-    """Return the candidate that the rest of the set supports, if that is not the present one."""
-    options = [c for c in background.candidates if c.share >= 0.04]
-    votes = [float((support * _is_near(_log(c.level), modes)).sum()) for c in options]
-    present = float((support * _is_near(own, modes)).sum())
-    best = max(range(len(options)), key=lambda k: (votes[k], options[k].score), default=None)
-    if best is None or votes[best] < 1.0 or votes[best] <= 1.5 * present:
-        return None
-    return options[best].level
-
-
-def _numbered(points: FloatArray, modes: FloatArray) -> IntArray:
-    nearest = farthest(points[:, None] - modes[None]).argmin(axis=1)
-    count = np.bincount(nearest, minlength=len(modes))
-    order = np.lexsort((*modes.T, -count))
-    rank = np.empty(len(modes), np.int64)
-    rank[order] = np.arange(len(modes))
-    return rank[nearest]
