@@ -106,6 +106,43 @@ def flat_field_from_set(micrographs: Iterable[Micrograph]) -> FlatField:
     InputError
         If there are fewer than 3 images, or their shapes differ.
     """
+    stack, sizes = _relative(micrographs)
+    if len(stack) < 3 or sizes > 1:
+        raise InputError(
+            f"a flat field from a set needs 3 or more images of one size, got {len(stack)} of "
+            f"{sizes} sizes; give a reference image instead"
+        )
+    return FlatField(_median_field(stack), f"median of {len(stack)} images")
+
+
+def flat_field_of_scan(micrographs: Iterable[Micrograph]) -> FlatField:
+    """Flat field of a scan, as `flat_field_from_set`, if its images share their light.
+
+    Images of several microscopes or lamps have no common field; a field that is wrong for most
+    would be worse than the one fitted to each image.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 10 images, their shapes differ, or the division does not take away
+        a fifth of the typical image's unevenness.
+    """
+    stack, sizes = _relative(micrographs)
+    if len(stack) < 10 or sizes > 1:
+        raise InputError(f"{len(stack)} readable images of {sizes} sizes; 10 of one are needed")
+    field = _median_field(stack)
+    before = float(np.median([_unevenness(image) for image in stack]))
+    after = float(np.median([_unevenness(image / field) for image in stack]))
+    if after > 0.8 * before:
+        raise InputError(
+            f"dividing by it would leave {after:.2%} unevenness of {before:.2%}: "
+            "the light is even, or the images do not share it"
+        )
+    return FlatField(field, f"median of {len(stack)} images; {before:.2%} uneven, {after:.2%} left")
+
+
+def _relative(micrographs: Iterable[Micrograph]) -> tuple[list[FloatImage], int]:
+    """Each image's levels over their median, on the coarse grid; and how many shapes there are."""
     stack: list[FloatImage] = []
     shapes: set[tuple[int, int]] = set()
     for micrograph in micrographs:
@@ -113,13 +150,18 @@ def flat_field_from_set(micrographs: Iterable[Micrograph]) -> FlatField:
         grid = _grid(micrograph)
         typical = np.maximum(np.nanmedian(grid, axis=(0, 1)), 1e-3)
         stack.append(np.asarray(grid / typical, np.float32))
-    if len(stack) < 3 or len(shapes) > 1:
-        raise InputError(
-            f"a flat field from a set needs 3 or more images of one size, got {len(stack)} of "
-            f"{len(shapes)} sizes; give a reference image instead"
-        )
+    return stack, len(shapes)
+
+
+def _median_field(stack: list[FloatImage]) -> FloatImage:
     field = np.nan_to_num(np.nanmedian(np.stack(stack), axis=0), nan=1.0).astype(np.float32)
-    return FlatField(_smoothed(field, 3.0), f"median of {len(stack)} images")
+    return _smoothed(field, 3.0)
+
+
+def _unevenness(relative: FloatImage) -> float:
+    """Robust spread over the field, worst channel: flakes are outliers, a gradient is not."""
+    middle = np.nanmedian(relative, axis=(0, 1))
+    return float(1.4826 * np.nanmedian(np.abs(relative - middle), axis=(0, 1)).max())
 
 
 def _grid(micrograph: Micrograph) -> FloatImage:
