@@ -40,6 +40,10 @@ class ToneCurve:
         return (self.decode(high) - self.decode(low)) / np.maximum(high - low, 1e-9)
 
 
+def _linear(level: npt.ArrayLike) -> FloatArray:
+    return np.asarray(level, float)
+
+
 def _srgb(level: npt.ArrayLike) -> FloatArray:
     """IEC 61966-2-1 (1999), decoding."""
     v = np.asarray(level, float)
@@ -64,7 +68,7 @@ def tone_curve(name: str, table: Sequence[tuple[float, float]] | None = None) ->
         If G is not within 0.2 to 5, or the table does not rise.
     """
     if name == "linear":
-        return ToneCurve(name, lambda level: np.asarray(level, float))
+        return ToneCurve(name, _linear)
     if name == "srgb":
         return ToneCurve(name, _srgb)
     if name.startswith("gamma:"):

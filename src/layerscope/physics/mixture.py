@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from math import lgamma, log, pi
+from math import exp, lgamma, log, pi
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,31 @@ class Rungs:
         z2 = self.distance2(colours)
         return _LOG_T - 0.5 * volume - (_NU + 3) / 2 * np.log1p(z2 / _NU)
 
+    def density(self, colours: Colours) -> tuple[FloatArray, FloatArray]:
+        """Density and squared distance (n, K) of each colour under each node.
+
+        `log_likelihood` without a logarithm, as the sum over draws needs it: 4 times faster.
+        """
+        distance2 = np.zeros((len(colours), len(self.contrast)))
+        volume = np.ones_like(distance2)
+        for c in range(3):
+            r = colours.contrast[:, c, None] - self.contrast[:, c]
+            np.maximum(r, 0, out=r, where=colours.saturated[:, c, None])
+            r *= r
+            v = colours.variance[:, c, None] + self.variance[:, c]
+            volume *= v
+            r /= v
+            distance2 += r
+        tail = distance2 / _NU
+        tail += 1
+        volume *= tail
+        tail *= tail
+        volume *= tail
+        tail *= tail
+        volume *= tail  # the volume times 1 + z2 / nu to the power nu + 3 = 7
+        np.sqrt(volume, out=volume)
+        return np.divide(exp(_LOG_T), volume, out=volume), distance2
+
     def t_weight(self, colours: Colours) -> FloatArray:
         """Weight (3, n, K) of each residual in a least-squares step of the Student-t fit."""
         return (_NU + 3) / (_NU + self.distance2(colours)) / self._total_variance(colours)
@@ -221,7 +246,7 @@ def joint_log_density(colours: Colours, rungs: Rungs, occupancy: Occupancy) -> F
     log_weight = occupancy.log_weights(nodes)
     out = np.empty((len(colours), nodes.count + 1))
     out[:, :-1] = rungs.log_likelihood(colours)
-    out[:, -1] = _outlier_log_density(colours)
+    out[:, -1] = np.log(outlier_density(colours))
     labelled = np.flatnonzero(colours.known > 0)
     if len(labelled):
         step = np.minimum(colours.known[labelled], nodes.layers + 1)[:, None] - 1
@@ -232,14 +257,14 @@ def joint_log_density(colours: Colours, rungs: Rungs, occupancy: Occupancy) -> F
     return out + log_weight
 
 
-def _outlier_log_density(colours: Colours) -> FloatArray:
-    """Log density (n,) of colours that nothing explains, per unit contrast cubed.
+def outlier_density(colours: Colours) -> FloatArray:
+    """Density (n,) of colours that nothing explains, per unit contrast cubed.
 
-    Even from black to the substrate (0 there, as in the published recipe), and falling beyond:
+    Even from black to the substrate (1 there, as in the published recipe), and falling beyond:
     without that, the vivid colours of thick hBN were all outliers.
     """
-    above = np.maximum(colours.contrast, 0) / _OUTLIER_SCALE
-    return -2 * np.log1p(above).sum(axis=1)
+    r, g, b = 1 + np.maximum(colours.contrast.T, 0) / _OUTLIER_SCALE
+    return np.asarray((r * g * b) ** -2)
 
 
 def log_sum(log_density: FloatArray) -> FloatArray:

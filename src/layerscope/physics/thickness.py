@@ -19,7 +19,7 @@ from layerscope.core.results import (
 from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.physics.ladder import MAX_THICKNESS_NM, LadderModel
 from layerscope.physics.materials import load
-from layerscope.physics.mixture import Colours, Occupancy, Rungs, is_bulk, joint_log_density
+from layerscope.physics.mixture import Colours, Occupancy, Rungs, is_bulk, outlier_density
 from layerscope.physics.thin_film import Stack
 
 ANSWER_FROM = 0.7
@@ -33,6 +33,8 @@ _GATE = 6.0
 
 _BEYOND_GATE = 1e-6
 _NO_LIMITS = (np.nan, np.nan)
+
+Branch = tuple[float, float, float]
 
 
 def count_layers(
@@ -59,10 +61,8 @@ def count_layers(
         Averaged over the calibration's draws. The answer is a number where its probability is at
         least `ANSWER_FROM` and the setup's status is ``ok``, else unknown.
     """
-    fitted = calibration.setups[setup]
-    model = _model(calibration, setup)
-    curve = tone or tone_curve(calibration.tone)
-    node = _node_posterior(Colours.of(signal), fitted, model, curve)
+    fitted, model = calibration.setups[setup], _model(calibration, setup)
+    node = _node_posterior(Colours.of(signal), _draws(calibration, setup, tone), fitted, model)
     return _answer(node, model, fitted)
 
 
@@ -78,20 +78,36 @@ def _model(calibration: Calibration, setup: int) -> LadderModel:
     )
 
 
-def _node_posterior(
-    colours: Colours, fitted: SetupCalibration, model: LadderModel, tone: ToneCurve
-) -> FloatArray:
-    """Probability (n, K + 1) of each thickness node, and of unknown."""
+@lru_cache(maxsize=64)  # the same for all images of a setup: 2 ms each
+def _draws(
+    calibration: Calibration, setup: int, tone: ToneCurve | None
+) -> tuple[tuple[Rungs, FloatArray], ...]:
+    """Node colours of each draw, and the prior weight (K + 1,) of its nodes and of outliers."""
+    fitted, model = calibration.setups[setup], _model(calibration, setup)
     d = fitted.diagnostics
     occupancy = Occupancy(**{f.name: d[f"occupancy_{f.name}"] for f in fields(Occupancy)})
-    nodes = model.encoded(fitted.draws, tone, fitted.background)
-    total = np.zeros((len(colours), nodes.shape[1] + 1))
-    for node, weight in zip(nodes, fitted.weights, strict=True):
-        rungs = Rungs(node, model.nodes, d["noise_scale"])
-        density = np.exp(joint_log_density(colours, rungs, occupancy))
-        far = rungs.distance2(colours)[:, model.nodes.kinds[0]] > _GATE**2
-        density[:, model.nodes.kinds[0]][far] *= _BEYOND_GATE
-        total += weight * density
+    share = np.exp(occupancy.log_weights(model.nodes))
+    curve = tone or tone_curve(calibration.tone)
+    nodes = model.encoded(fitted.draws, curve, fitted.background)
+    return tuple(
+        (Rungs(node, model.nodes, d["noise_scale"]), weight * share)
+        for node, weight in zip(nodes, fitted.weights, strict=True)
+    )
+
+
+def _node_posterior(
+    colours: Colours,
+    draws: tuple[tuple[Rungs, FloatArray], ...],
+    fitted: SetupCalibration,
+    model: LadderModel,
+) -> FloatArray:
+    """Probability (n, K + 1) of each thickness node, and of unknown."""
+    thin, total = model.nodes.kinds[0], np.zeros((len(colours), model.nodes.count + 1))
+    for rungs, weight in draws:
+        density, distance2 = rungs.density(colours)
+        density[:, thin][distance2[:, thin] > _GATE**2] *= _BEYOND_GATE
+        total[:, :-1] += weight[:-1] * density
+    total[:, -1] = sum(weight[-1] for _, weight in draws) * outlier_density(colours)
     total /= total.sum(axis=1, keepdims=True)
     return total if model.is_transparent else _bulk_is_thick(total, colours, model)
 
@@ -120,13 +136,11 @@ def _answer(node: FloatArray, model: LadderModel, fitted: SetupCalibration) -> L
         probability = _withheld(probability, keep_thick=fitted.status == "relative")
     answer = most_probable(probability)
     certain = fitted.status == "ok"
-    branches = tuple(_branches(row[: thick.stop], model) if certain else () for row in node)
+    branches = _branches(node[:, : thick.stop], model) if certain else ((),) * len(node)
     known = [b if a != UNKNOWN else () for a, b in zip(answer, branches, strict=True)]
     limits = [(min(r[0] for r in b), max(r[1] for r in b)) if b else _NO_LIMITS for b in known]
     low, high = np.array(limits, float).reshape(-1, 2).T
-    thickness = np.array(
-        [_most_probable_nm(row, model, b) for row, b in zip(node, known, strict=True)]
-    )
+    thickness = _most_probable_nm(node[:, : thick.stop], model, known)
     reason = "" if certain else "; ".join(fitted.reasons)
     return LayerPosterior(
         probability,
@@ -173,22 +187,26 @@ def _wrong_region(probability: FloatArray) -> FloatArray:
     return out
 
 
-def _branches(node: FloatArray, model: LadderModel) -> tuple[tuple[float, float, float], ...]:
-    """Find the runs of nodes that together hold 95 % of the probability, most probable first."""
-    if node.sum() <= 0:
-        return ()
-    p = node / node.sum()
-    order = np.argsort(-p, kind="stable")
-    count = int(np.searchsorted(np.cumsum(p[order]), _CREDIBLE)) + 1
-    inside = np.zeros(len(p) + 2, bool)
-    inside[order[:count] + 1] = True
-    edges = np.flatnonzero(np.diff(inside.astype(int)))
+def _branches(node: FloatArray, model: LadderModel) -> tuple[tuple[Branch, ...], ...]:
+    """Find the runs of nodes that together hold 95 % of each row, most probable first."""
+    p = node / np.maximum(node.sum(axis=1, keepdims=True), 1e-300)
+    order = np.argsort(-p, axis=1, kind="stable")
+    before = np.cumsum(np.take_along_axis(p, order, 1), axis=1) < _CREDIBLE
+    inside = np.zeros((len(p), p.shape[1] + 2), bool)
+    chosen = np.arange(p.shape[1]) <= before.sum(axis=1)[:, None]
+    np.put_along_axis(inside, order + 1, chosen & (p.max(axis=1, initial=0) > 0)[:, None], 1)
+    row, edge = np.nonzero(inside[:, 1:] != inside[:, :-1])
+    row, first, after = row[::2], edge[::2], edge[1::2]
+    ends = np.stack([first, after], axis=1) + row[:, None] * (p.shape[1] + 1)
+    weight = np.add.reduceat(np.pad(p, ((0, 0), (0, 1))).ravel(), ends.ravel())[::2]
     low_nm, high_nm = _node_limits(model)
-    runs = [
-        (float(low_nm[a]), float(high_nm[b - 1]), float(p[a:b].sum()))
-        for a, b in zip(edges[::2], edges[1::2], strict=True)
-    ]
-    return tuple(sorted(runs, key=lambda run: (-run[2], run[0])))
+    low, high = low_nm[first], high_nm[after - 1]
+    ranked = np.lexsort((low, -weight, row))
+    found: list[list[Branch]] = [[] for _ in p]
+    runs = zip(*(c[ranked].tolist() for c in (row, low, high, weight)), strict=True)
+    for i, *run in runs:
+        found[i].append((run[0], run[1], run[2]))
+    return tuple(tuple(f) for f in found)
 
 
 def _node_limits(model: LadderModel) -> tuple[FloatArray, FloatArray]:
@@ -203,13 +221,13 @@ def _node_limits(model: LadderModel) -> tuple[FloatArray, FloatArray]:
 
 
 def _most_probable_nm(
-    node: FloatArray, model: LadderModel, branches: tuple[tuple[float, float, float], ...]
-) -> float:
+    node: FloatArray, model: LadderModel, branches: list[tuple[Branch, ...]]
+) -> FloatArray:
     """Mean thickness within the most probable branch; NaN without branches."""
-    if not branches:
-        return float("nan")
-    low, high, _ = branches[0]
+    first = np.array([b[0][:2] if b else _NO_LIMITS for b in branches], float).reshape(-1, 2)
+    low, high = first[:, :1], first[:, 1:]
     d = model.thickness_nm
-    weight = node[: len(d)] * ((d >= low - 1e-9) & (d <= high + 1e-9))
-    mean = weight @ d / weight.sum() if weight.sum() > 0 else low
-    return float(np.clip(mean, low, high))  # rounding must not leave the branch
+    weight = node * ((d >= low - 1e-9) & (d <= high + 1e-9))
+    total = weight.sum(axis=1)
+    mean = np.where(total > 0, (weight * d).sum(axis=1) / np.maximum(total, 1e-300), low[:, 0])
+    return np.clip(mean, low[:, 0], high[:, 0])  # rounding must not leave the branch
