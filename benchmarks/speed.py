@@ -43,7 +43,7 @@ from layerscope.measure import measure
 from layerscope.ops.tone import tone_curve
 from layerscope.pipeline import Found, Optics, Scale, Wanted, find_in, run
 from layerscope.tasks.flakes import find_flakes
-from layerscope.tasks.layers import count_by_physics, drop_no_crystals
+from layerscope.tasks.layers import count_by_physics, is_crystal
 
 # Published graphene table for 90 nm oxide, 1 to 4 layers, contrast in B, G, R.
 MEANS = np.array(
@@ -100,7 +100,7 @@ def read_to_layers(path: Path, calibration: Calibration) -> tuple[Found, Detecti
     found = find_in(Source(path.stem, str(path)), scale=scale, optics=optics, wanted=wanted)
     level = found.background.level
     numbered = count_by_physics(found.detections, level, 0, calibration, optics.tone)
-    return found, drop_no_crystals(numbered)[0]
+    return found, numbered[is_crystal(numbered)]
 
 
 def read_to_table(path: Path, calibration: Calibration) -> object:

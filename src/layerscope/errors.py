@@ -4,7 +4,8 @@ Each message says what came, what was expected and what to do.
 
     LayerscopeError
     ├── InputError            a file or a value from the user cannot be used
-    │   ├── UnreadableFile    missing, truncated, of another type, over the pixel limit
+    │   ├── UnreadableFile    missing, truncated, of another type
+    │   │   └── TooLarge      over the limit on pixels or bytes
     │   ├── ScaleUnknown      a length was asked for and the image has no pixel size
     │   └── UnknownName       no material, format, model ... of that name; near names are offered
     ├── CalibrationRefused    physics and image disagree; absolute layer numbers are withheld
@@ -27,6 +28,10 @@ class InputError(LayerscopeError, ValueError):
 
 class UnreadableFile(InputError):
     """A file that is missing, truncated, of another type, or too large."""
+
+
+class TooLarge(UnreadableFile):
+    """A file over the limit on pixels or bytes: refused before it is decoded."""
 
 
 class ScaleUnknown(InputError):

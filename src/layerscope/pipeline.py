@@ -43,7 +43,7 @@ from layerscope.tasks.layers import (
     check_calibration,
     count_by_head,
     count_by_physics,
-    drop_no_crystals,
+    is_crystal,
     renumbered,
 )
 
@@ -345,15 +345,8 @@ def finish(found: Found, detections: Detections, setup: int, wanted: Wanted) -> 
     setup : int
     wanted : Wanted
     """
-    notes = list(found.notes)
-    if not wanted.residue:
-        detections, dropped = drop_no_crystals(detections)
-        if dropped:
-            notes.append(f"{dropped} regions that look like residue, rims or blur left out")
-    if wanted.layers is not None and detections.layers is not None:
-        low, high = wanted.layers
-        numbers = detections.layers.n_layers
-        detections = renumbered(detections[(numbers >= low) & (numbers <= high)])
+    rows, note = choose(detections, wanted)
+    detections = renumbered(detections[rows])
     if found.pixel_size is None:
         detections = replace(detections, flags=detections.flags | int(Flag.SCALE_UNKNOWN))
     return ImageResult(
@@ -365,8 +358,23 @@ def finish(found: Found, detections: Detections, setup: int, wanted: Wanted) -> 
         found.background.level,
         setup,
         detections,
-        tuple(notes),
+        (*found.notes, *note),
     )
+
+
+def choose(detections: Detections, wanted: Wanted) -> tuple[IntArray, tuple[str, ...]]:
+    """Rows of the regions that are wanted, and what to say of the others."""
+    keep, notes = np.ones(len(detections), bool), ()
+    if not wanted.residue:
+        keep = is_crystal(detections)
+        left_out = int(np.count_nonzero(~keep))
+        if left_out:
+            notes = (f"{left_out} regions that look like residue, rims or blur left out",)
+    if wanted.layers is not None and detections.layers is not None:
+        low, high = wanted.layers
+        numbers = detections.layers.n_layers
+        keep &= (numbers >= low) & (numbers <= high)
+    return np.flatnonzero(keep), notes
 
 
 def _table(results: Sequence[ImageResult], tone: ToneCurve) -> pd.DataFrame:

@@ -73,7 +73,7 @@ class Plan:
         return self.inputs[number * self.chunk_images : (number + 1) * self.chunk_images]
 
     def find_key(self, number: int, survey: str) -> str:
-        """What decides the content of a ``find`` part, besides the bytes of its images.
+        """Hash what decides the content of a ``find`` part, besides the bytes of its images.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class Plan:
         return digest([versions, self.settings.key(*FIND_FIELDS), survey, names])
 
     def measure_key(self, found: str, calibration: str, setups: Sequence[int]) -> str:
-        """What decides the content of a ``measure`` part.
+        """Hash what decides the content of a ``measure`` part.
 
         Parameters
         ----------

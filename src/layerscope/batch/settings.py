@@ -79,7 +79,7 @@ class Settings:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Settings:
-        """Settings that `as_json` wrote."""
+        """Read what `as_json` wrote."""
         table = tuple((float(a), float(b)) for a, b in document["tone_table"])
         layers = tuple(document["layers"]) if document["layers"] else None
         return cls(**{**document, "tone_table": table, "layers": layers})
@@ -104,7 +104,7 @@ class Settings:
         return tone_curve(self.tone, self.tone_table or None) if self.tone else None
 
     def optics(self, flat_field: FlatField | None) -> Optics:
-        """What is known about the microscope."""
+        """Put together what is known about the microscope."""
         return Optics(self.tone_curve, self.na, self.oxide_sd_nm, flat_field)
 
     def key(self, *names: str) -> str:
@@ -122,7 +122,9 @@ class Settings:
         files = {"calibration": self.calibration, "head": self.head}
         if self.flat_field not in ("scan", "image"):
             files["flat_field"] = self.flat_field
-        copies = {field: _copied(name, folder / GIVEN) for field, name in files.items() if name}
+        copies: dict[str, Any] = {
+            field: _copied(name, folder / GIVEN) for field, name in files.items() if name
+        }
         return replace(self, **copies) if copies else self
 
 

@@ -24,7 +24,8 @@ class Status(StrEnum):
     LIMIT = "failed_limit"
     UNUSABLE = "failed_unusable"
     TIMEOUT = "failed_timeout"
-    CRASHED = "crashed"
+    CRASHED = "failed_crash"
+    ERROR = "failed_error"
 
     @property
     def failed(self) -> bool:
@@ -40,6 +41,7 @@ STATUS_MEANING: Mapping[Status, str] = {
     Status.UNUSABLE: "decoded, but cannot be analysed: too small or black",
     Status.TIMEOUT: "took longer than the limit on one image",
     Status.CRASHED: "killed its worker twice",
+    Status.ERROR: "the program failed on it: a fault worth reporting",
 }
 
 IMAGE_COLUMNS: tuple[Column, ...] = (

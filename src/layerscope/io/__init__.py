@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 
 from layerscope.core.micrograph import Micrograph
-from layerscope.errors import UnreadableFile
+from layerscope.errors import TooLarge, UnreadableFile
 from layerscope.registry import Registry
 
 MAX_PIXELS = 200_000_000
@@ -134,7 +134,7 @@ def decode(
     try:
         micrograph = found.decode(data, max_pixels=max_pixels)
     except UnreadableFile as error:
-        raise UnreadableFile(f"{shown}: {error}") from error
+        raise type(error)(f"{shown}: {error}") from error
     except _DECODER_ERRORS as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UnreadableFile(
@@ -153,25 +153,25 @@ def _read_bytes(path: Path, *, max_bytes: int) -> bytes:
     shown = " ".join(str(path).split())
     try:
         status = path.stat()
-        refusal = _refusal(status, max_bytes)
-        data = b"" if refusal else path.read_bytes()
+        refusal = _refusal(status)
+        data = b"" if refusal or status.st_size > max_bytes else path.read_bytes()
     except OSError as error:
         raise UnreadableFile(f"{shown}: {_reason(error)}") from error
     except ValueError as error:  # a NUL in the name
         raise UnreadableFile(f"{shown!r}: not a file name") from error
+    if status.st_size > max_bytes and not refusal:
+        raise TooLarge(f"{shown}: {status.st_size} bytes, over the limit of {max_bytes}")
     if refusal or not data:
         raise UnreadableFile(f"{shown}: {refusal or 'empty (0 bytes); copy it again'}")
     return data
 
 
-def _refusal(status: os.stat_result, max_bytes: int) -> str:
+def _refusal(status: os.stat_result) -> str:
     """Why such a file is not even opened, or nothing."""
     if stat.S_ISDIR(status.st_mode):
         return "a folder; expected an image file"
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
         return "not a regular file; expected an image file"
-    if status.st_size > max_bytes:
-        return f"{status.st_size} bytes, over the limit of {max_bytes}"
     return ""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.micrograph import Micrograph, PixelSize
-from layerscope.errors import UnreadableFile
+from layerscope.errors import TooLarge, UnreadableFile
 
 Array = npt.NDArray[Any]
 
@@ -37,18 +37,17 @@ def check_size(
     Raises
     ------
     UnreadableFile
-        If the image is empty, over `max_pixels`, or expands more than `MAX_RATIO` times.
+        If the image is empty; `TooLarge` if it is over `max_pixels` or expands more than
+        `MAX_RATIO` times.
     """
     declared = f"the header declares {width} x {height} pixels"
     if height < 1 or width < 1:
         raise UnreadableFile(f"{declared}: there is no image in it")
     if height * width > max_pixels:
-        raise UnreadableFile(
-            f"{declared}, over the limit of {max_pixels}; raise max_pixels or tile"
-        )
+        raise TooLarge(f"{declared}, over the limit of {max_pixels}; raise max_pixels or tile")
     decoded = height * width * channel_bytes
     if decoded > RATIO_FROM_BYTES and decoded > MAX_RATIO * stored_bytes:
-        raise UnreadableFile(
+        raise TooLarge(
             f"{declared} but the file holds only {stored_bytes} bytes: damaged, or a blank image "
             "made to exhaust memory"
         )

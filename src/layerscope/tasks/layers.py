@@ -190,20 +190,12 @@ def _with_layers(detections: Detections, layers: LayerPosterior) -> Detections:
     return detections.with_layers(layers, flags)
 
 
-def drop_no_crystals(detections: Detections) -> tuple[Detections, int]:
-    """Leave out unnumbered regions that are flagged as residue, rims or out of focus.
-
-    Returns
-    -------
-    Detections
-    int
-        How many were left out.
-    """
+def is_crystal(detections: Detections) -> BoolArray:
+    """Regions (n,) but those without a number that are flagged as residue, rims or out of focus."""
     if detections.layers is None:
-        return detections, 0
-    no_crystal = (detections.flags & int(NO_CRYSTAL)) != 0
-    keep = ~no_crystal | (detections.layers.n_layers != UNKNOWN)
-    return renumbered(detections[keep]), int(np.count_nonzero(~keep))
+        return np.ones(len(detections), bool)
+    flagged = (detections.flags & int(NO_CRYSTAL)) != 0
+    return ~flagged | (detections.layers.n_layers != UNKNOWN)
 
 
 def renumbered(detections: Detections) -> Detections:
