@@ -120,6 +120,7 @@ def find_terraces(
     drift: FloatArray,
     min_area_px: int,
     usable: Mask | None,
+    limits: Thresholds | None = None,
 ) -> Terraces:
     """Label every terrace that differs from the substrate.
 
@@ -137,8 +138,10 @@ def find_terraces(
         Smallest region, at this resolution.
     usable : ndarray of uint8 or None
         0 where no region may be.
+    limits : Thresholds, optional
+        Those of the mosaic that `levels` is a window of; otherwise measured here.
     """
-    limits = _thresholds(levels, substrate, noise, drift, min_area_px)
+    limits = limits or measure_thresholds(levels, substrate, noise, drift, min_area_px)
     deviation, steepness, bare = _maps(levels, substrate, limits)
     if usable is not None:
         bare |= cv2.bitwise_not(usable)
@@ -212,14 +215,46 @@ def _band(
     return deviation[mine], smooth[mine], span[mine]
 
 
-def _thresholds(
+def off_substrate(
+    levels: FloatImage, substrate: FloatImage, differs: FloatArray, usable: Mask | None
+) -> Mask:
+    """255 where `find_terraces` looks for regions, else 0.
+
+    Parameters
+    ----------
+    levels, substrate : ndarray of float32, (h, w, 3)
+        As in `find_terraces`.
+    differs : ndarray, (3,)
+        As in `Thresholds`.
+    usable : ndarray of uint8 or None
+    """
+    bare = np.empty(levels.shape[:2], np.uint8)
+    for top in range(0, len(levels), 48):
+        rows = slice(top, min(top + 48, len(levels)))
+        wide = slice(max(0, top - 3), min(len(levels), rows.stop + 3))
+        deviation = cv2.GaussianBlur(levels[wide], (3, 3), 0.75)
+        cv2.subtract(deviation, substrate[wide], dst=deviation)
+        smooth = cv2.blur(deviation, (3, 3))
+        bare[rows] = within(smooth[top - wide.start : rows.stop - wide.start], differs)
+    if usable is not None:
+        bare |= cv2.bitwise_not(usable)
+    return np.asarray(cv2.bitwise_not(cv2.morphologyEx(bare, cv2.MORPH_CLOSE, _QUAD)))
+
+
+def measure_thresholds(
     levels: FloatImage,
     substrate: FloatImage,
     noise: FloatArray,
     drift: FloatArray,
     min_area_px: int,
 ) -> Thresholds:
-    """Thresholds from the noise that bare substrate shows on ten bands of 8 rows."""
+    """Thresholds from the noise that bare substrate shows on ten bands of 8 rows.
+
+    Parameters
+    ----------
+    levels, substrate, noise, drift, min_area_px
+        As in `find_terraces`.
+    """
     every = max(8, len(levels) // 10)
     bands = [
         _band(levels, substrate, slice(top, min(top + 8, len(levels))))

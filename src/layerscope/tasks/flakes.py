@@ -27,7 +27,13 @@ from layerscope.ops.optical import (
 from layerscope.ops.region_features import RegionFeatures, describe
 from layerscope.ops.region_masks import crop_masks, full_resolution
 from layerscope.ops.region_signal import Light, measure_signal
-from layerscope.ops.regions import Terraces, anything_differs, find_terraces, keep_labels
+from layerscope.ops.regions import (
+    Terraces,
+    Thresholds,
+    anything_differs,
+    find_terraces,
+    keep_labels,
+)
 
 
 @dataclass(frozen=True)
@@ -112,35 +118,73 @@ def find_flakes(
     usable = usable_pixels(micrograph, b)
     levels = analysis_levels(micrograph, binning=b, flat_field=flat_field)
     background = background_of(levels, usable, substrate_level)
-    provenance = _provenance(micrograph, background, b, min_area_px, flat_field, rules)
-    nothing = Detections.empty(micrograph.shape, provenance)
     bare = background.at(levels.shape[:2])
     bare *= np.float32(LEVELS)
-    found = _search(levels, bare, background, max(4, min_area_px // (b * b)), usable)
+    view = View(levels, bare, background, usable, b, flat_field)
+    return find_in_view(micrograph, view, min_area_px, rules), background
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A micrograph at the analysis resolution, and the bare substrate it is compared with.
+
+    Attributes
+    ----------
+    levels, bare : ndarray of float32, (h, w, 3)
+        Working levels of the image and of the substrate.
+    background : Background
+        Of the whole image or, for a window of a mosaic, of the mosaic.
+    usable : ndarray of uint8, (h, w), or None
+        0 where no region may be.
+    binning : int
+    flat_field : FlatField or None
+    limits : Thresholds or None
+        Those of the mosaic; None measures them on `levels`.
+    """
+
+    levels: FloatImage
+    bare: FloatImage
+    background: Background
+    usable: npt.NDArray[np.uint8] | None
+    binning: int
+    flat_field: FlatField | None = None
+    limits: Thresholds | None = None
+
+
+def find_in_view(micrograph: Micrograph, view: View, min_area_px: int, rules: Rules) -> Detections:
+    """`find_flakes` once the substrate is known.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+    view : View
+        Of that micrograph.
+    min_area_px, rules
+        As in `find_flakes`.
+    """
+    background, b = view.background, view.binning
+    provenance = _provenance(micrograph, background, b, min_area_px, view.flat_field, rules)
+    nothing = Detections.empty(micrograph.shape, provenance)
+    found = _search(view, max(4, min_area_px // (b * b)))
     if found is None:
-        return nothing, background
+        return nothing
     features = describe(found)
     keep, flags, score = _judge(features, found.flat, background.surface_se * LEVELS, rules, b)
     if not keep.any():
-        return nothing, background
-    gain = None if flat_field is None else flat_field.at(levels.shape[:2])
-    light = Light(micrograph.white_level, gain, bare, background.surface_se)
+        return nothing
+    gain = None if view.flat_field is None else view.flat_field.at(view.levels.shape[:2])
+    light = Light(micrograph.white_level, gain, view.bare, background.surface_se)
     chosen = _Chosen(flags[keep], score[keep], features.uniformity[keep])
     kept = keep_labels(found, keep)
-    return _assemble(micrograph, kept, chosen, light, min_area_px, nothing), background
+    return _assemble(micrograph, kept, chosen, light, min_area_px, nothing)
 
 
-def _search(
-    levels: FloatImage,
-    bare: FloatImage,
-    background: Background,
-    min_area_px: int,
-    usable: npt.NDArray[np.uint8] | None,
-) -> Terraces | None:
-    noise, drift = background.noise * LEVELS, background.surface_se * LEVELS
-    if not anything_differs(levels, bare, noise, usable):
+def _search(view: View, min_area_px: int) -> Terraces | None:
+    noise, drift = view.background.noise * LEVELS, view.background.surface_se * LEVELS
+    levels, bare, usable = view.levels, view.bare, view.usable
+    if view.limits is None and not anything_differs(levels, bare, noise, usable):
         return None
-    found = find_terraces(levels, bare, noise, drift, min_area_px, usable)
+    found = find_terraces(levels, bare, noise, drift, min_area_px, usable, view.limits)
     return found if len(found) else None
 
 
