@@ -115,18 +115,61 @@ def synth_flakes(
     """
     _check(shape, n_flakes, pixel_size_nm, jpeg_quality)
     rng = np.random.default_rng(generator)
-    device, crystal, stack = (
-        find_camera(camera),
-        load(material),
-        true_stack(substrate, oxide_error_nm),
-    )
     light = illumination or draw_illumination(rng)
     count = 0 if empty else n_flakes
     numbers = draw_layers(rng, count, max_layers=max_layers, thick_share=thick_share)
     layers, flakes = place_flakes(rng, shape, numbers, max_layers)
     dirt = strew(rng, layers, clutter, max_layers=max_layers, crumbs=not empty)
+    return photograph_scene(
+        rng, layers, flakes, dirt, light, material=material, substrate=substrate, camera=camera,
+        oxide_error_nm=oxide_error_nm, pixel_size_nm=pixel_size_nm, na=na, noise=noise,
+        jpeg_quality=jpeg_quality, name=name,
+    )  # fmt: skip
+
+
+def photograph_scene(
+    rng: np.random.Generator,
+    layers: LayerMap,
+    flakes: npt.NDArray[np.int32],
+    dirt: Clutter,
+    light: Illumination,
+    *,
+    material: str,
+    substrate: str,
+    camera: str | SynthCamera,
+    oxide_error_nm: float,
+    pixel_size_nm: float,
+    na: float,
+    noise: bool,
+    jpeg_quality: int | None,
+    name: str,
+    shift_px: tuple[float, float] = (0.0, 0.0),
+    sensor_dust: FloatImage | None = None,
+) -> SynthImage:
+    """Take the micrograph of a scene; see `synth_flakes` for what is not listed.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Of the camera's noise.
+    layers, flakes : ndarray of int32, (H, W)
+        See `scene.place_flakes`.
+    dirt : Clutter
+    light : Illumination
+    shift_px : tuple of float
+        Rows and columns, under one pixel, by which the camera looks further down and right.
+    sensor_dust : ndarray of float32, (H, W), optional
+        What dust in front of the sensor leaves of the light: the same on each image of a scan.
+    """
+    device, crystal = find_camera(camera), load(material)
+    stack = true_stack(substrate, oxide_error_nm)
     bare, scene = _paint(device, crystal, stack, layers, dirt, na)
+    if any(shift_px):
+        move = np.array([[1, 0, -shift_px[1]], [0, 1, -shift_px[0]]])
+        scene = cv2.warpAffine(scene, move, scene.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
     seen = form_image(device, scene, light, pixel_size_nm, na)
+    if sensor_dust is not None:
+        seen = seen * sensor_dust[..., None]
     data = photograph(device, seen, rng, noise=noise)
     data, encoded = _through_jpeg(data, None if device.bit_depth > 8 else jpeg_quality)
     return _with_truth(
