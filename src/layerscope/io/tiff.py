@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 import io
 import logging
+import mmap
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR = 0, 1, 2, 3, 5, 6
 _JPEG = (6, 7)
+_JPEG_TAIL = 4096
+"""Bytes of a JPEG segment searched for its end: the end marker and padding."""
 _MAX_CHANNELS = 8
 _LAYOUT_TAGS = frozenset({273, 279, 320, 324, 325, 347, 513, 514, 330})
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8,
@@ -52,37 +56,88 @@ def decode_tiff(data: bytes, *, max_pixels: int) -> Micrograph:
     """
     import tifffile
 
-    n_pages = _count_pages(data)
     with tifffile.TiffFile(io.BytesIO(data), _multifile=False) as tif:
-        page = tif.pages[0]
-        _check_page(page, data, max_pixels)
-        notes: list[str] = []
-        metadata = {"tiff": _tags(page)}
-        ome, counts = _ome(metadata, notes)
-        if _is_colour_stack(metadata, counts, n_pages):
-            pages = [tif.pages[i] for i in range(3)]
-            for other in pages[1:]:
-                _check_page(other, data, max_pixels)
-            pixels = np.stack([_decode_page(p, notes) for p in pages], axis=-1)
-            notes.append("three one-channel pages read as red, green, blue")
-        else:
-            pixels = _decode_page(page, notes)
-            if n_pages > 1:
-                notes.append(f"stack of {n_pages} pages: only the first was read")
-    size = ome or _scale(metadata, notes)
-    white = _declared_white(page, counts.get("SignificantBits"), pixels)
-    orientation = metadata["tiff"].get("Orientation", 1)
+        header = read_header(tif, data, max_pixels=max_pixels)
+        notes = list(header.notes)
+        parts = [as_picture(p, p.asarray(maxworkers=1), notes) for p in header.pages]
+    pixels = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
+    top = int(pixels.max()) if pixels.dtype == np.uint16 else 0
     return build_micrograph(
         pixels,
-        metadata=metadata,
+        metadata=header.metadata,
         notes=notes,
-        white_level=white,
-        orientation=orientation,
-        pixel_size=size,
+        white_level=header.declared_white(top) if pixels.dtype == np.uint16 else None,
+        orientation=header.orientation,
+        pixel_size=header.pixel_size,
     )
 
 
-def _check_page(page: Any, data: bytes, max_pixels: int) -> None:
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a TIFF says of its picture, checked before a pixel is decoded.
+
+    Attributes
+    ----------
+    pages : tuple of tifffile.TiffPage
+        One; or three, of one channel each.
+    metadata : mapping
+    notes : tuple of str
+    pixel_size : PixelSize or None
+        As stored, not turned.
+    significant_bits : int or None
+        Of OME-XML.
+    """
+
+    pages: tuple[Any, ...]
+    metadata: dict[str, Any]
+    notes: tuple[str, ...]
+    pixel_size: PixelSize | None
+    significant_bits: int | None
+
+    @property
+    def orientation(self) -> int:
+        """EXIF orientation, 1 to 8."""
+        return int(self.metadata["tiff"].get("Orientation", 1))
+
+    def declared_white(self, top: int) -> float | None:
+        """Saturated value of 16-bit data, where declared and not below the brightest, `top`."""
+        return _declared_white(self.pages[0], self.significant_bits, top)
+
+
+def read_header(tif: Any, data: bytes | mmap.mmap, *, max_pixels: int) -> Header:
+    """Directory, tags and scale of the first picture; see `decode_tiff`.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+    data : bytes or mmap
+        The same file.
+    max_pixels : int
+
+    Raises
+    ------
+    UnreadableFile
+        As in `decode_tiff`.
+    """
+    n_pages = _count_pages(data)
+    page = tif.pages[0]
+    _check_page(page, data, max_pixels)
+    notes: list[str] = []
+    metadata = {"tiff": _tags(page)}
+    ome, counts = _ome(metadata, notes)
+    pages = (page,)
+    if _is_colour_stack(metadata, counts, n_pages):
+        pages = tuple(tif.pages[i] for i in range(3))
+        for other in pages[1:]:
+            _check_page(other, data, max_pixels)
+        notes.append("three one-channel pages read as red, green, blue")
+    elif n_pages > 1:
+        notes.append(f"stack of {n_pages} pages: only the first was read")
+    size = ome or _scale(metadata, notes)
+    return Header(pages, metadata, tuple(notes), size, counts.get("SignificantBits"))
+
+
+def _check_page(page: Any, data: bytes | mmap.mmap, max_pixels: int) -> None:
     """Refuse by the header alone: size, layout, and whether all strips lie inside the file."""
     samples = int(page.samplesperpixel)
     if page.dtype is None or page.imagedepth != 1:
@@ -124,15 +179,25 @@ def _raw_bytes(page: Any) -> int:
     return int(page.imagelength) * ((per_row + 7) // 8)
 
 
-def _check_jpeg_segments(page: Any, data: bytes) -> None:
+def _check_jpeg_segments(page: Any, data: bytes | mmap.mmap) -> None:
     """Demand the end marker: without it the decoder paints the rest of the tile grey."""
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-        if not data[offset : offset + count].rstrip(b"\0").endswith(b"\xff\xd9"):
+        tail = data[max(offset, offset + count - _JPEG_TAIL) : offset + count]
+        if not tail.rstrip(b"\0").endswith(b"\xff\xd9"):
             raise UnreadableFile("a JPEG-compressed strip or tile has no end: damaged")
 
 
-def _decode_page(page: Any, notes: list[str]) -> Array:
-    pixels: Array = page.asarray(maxworkers=1)
+def as_picture(page: Any, pixels: Array, notes: list[str]) -> Array:
+    """Grey or colour values (H, W) or (H, W, C) from what tifffile decoded of a page.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+    pixels : ndarray
+        The whole page or a part of it; channels first where the file stores planes.
+    notes : list of str
+        What was converted is appended.
+    """
     if page.planarconfig == 2 and page.samplesperpixel > 1:
         pixels = np.moveaxis(pixels, 0, -1)
     photometric = int(page.photometric)
@@ -191,11 +256,7 @@ def _from_ink(pixels: Array, notes: list[str]) -> Array:
     return cmyk_to_rgb(pixels[..., :4], inverted=False)
 
 
-def _declared_white(page: Any, significant_bits: int | None, pixels: Array) -> float | None:
-    """Saturated value of 16-bit data, as declared, where the pixels do not contradict it."""
-    if pixels.dtype != np.uint16:
-        return None
-    top = int(pixels.max())
+def _declared_white(page: Any, significant_bits: int | None, top: int) -> float | None:
     by_tag = page.tags.valueof(281)  # MaxSampleValue
     by_tag = by_tag if isinstance(by_tag, int) and by_tag + 1 in (1024, 4096, 16384) else None
     by_ome = 2**significant_bits - 1 if significant_bits and 8 <= significant_bits <= 16 else None
@@ -226,7 +287,7 @@ def _ome(metadata: dict[str, Any], notes: list[str]) -> tuple[PixelSize | None, 
     return from_ome_xml(text, notes)
 
 
-def _count_pages(data: bytes) -> int:
+def _count_pages(data: bytes | mmap.mmap) -> int:
     """Length of the chain of directories, all of which must lie whole inside the file."""
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
