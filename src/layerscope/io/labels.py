@@ -113,7 +113,7 @@ def read_labels(path: str | Path) -> Labels:
     if not path.is_file():
         raise UnreadableFile(f"{path}: no such file or folder of labels")
     if path.suffix.casefold() in _MASK_SUFFIXES:
-        return _masks_only({_key(path.name): _read_mask(path)}, ())
+        return _masks_only({image_key(path.name): _read_mask(path)}, ())
     if path.stat().st_size > _MOST_BYTES:
         raise UnreadableFile(f"{path}: over {_MOST_BYTES // 1_000_000} MB, not a table of labels")
     try:
@@ -158,7 +158,7 @@ def assign_labels(labels: Labels, image: str, detections: Detections) -> Assigne
     return AssignedLabels(assigned, tuple(notes))
 
 
-def _key(name: str) -> str:
+def image_key(name: str) -> str:
     """Name without folder and image suffix."""
     bare = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     for suffix in _IMAGE_SUFFIXES:
@@ -169,7 +169,7 @@ def _key(name: str) -> str:
 
 def same_image(one: str, other: str) -> bool:
     """Whether two names mean one micrograph: folder, image suffix and case do not matter."""
-    return _key(one).casefold() == _key(other).casefold()
+    return image_key(one).casefold() == image_key(other).casefold()
 
 
 def _parse_table(text: str, where: str) -> Labels:
@@ -228,7 +228,7 @@ def _read_folder(folder: Path) -> Labels:
         if path.suffix.casefold() not in _MASK_SUFFIXES or path.name.startswith("."):
             continue
         try:
-            masks[_key(path.name)] = _read_mask(path)
+            masks[image_key(path.name)] = _read_mask(path)
         except InputError as error:
             notes.append(f"{error}, skipped")
     if not masks:
