@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerscope.batch.ledger import Entry, ImageEntry, Stage
@@ -86,7 +87,7 @@ class Desk:
     folder : path
     """
 
-    def __init__(self, folder: str | os.PathLike[str]):
+    def __init__(self, folder: str | Path):
         self.plan = Plan.load(folder)
         self.folder = self.plan.folder
 

@@ -123,7 +123,8 @@ class Child:
 
     def _messages(self, task: Task) -> Iterator[dict[str, Any]]:
         process = self._started()
-        assert process.stdin is not None and process.stdout is not None
+        if process.stdin is None or process.stdout is None:  # both are pipes
+            return
         try:
             process.stdin.write(task.as_json() + "\n")
             process.stdin.flush()

@@ -6,13 +6,15 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from layerscope.errors import InputError
-from layerscope.io.atomic import write_bytes
+from layerscope.io.atomic import open_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -42,26 +44,90 @@ def write_table(
     InputError
         If the suffix is another or the folder cannot be written.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".csv":
-        write_bytes(path, _csv_bytes(frame))
-    elif suffix == ".parquet":
-        write_bytes(path, _parquet_bytes(frame, units or {}))
-    else:
-        raise InputError(
-            f"{path}: tables are written as .csv or .parquet, not {suffix or 'bare'!r}"
-        )
+    with TableWriter(path, units=units) as table:
+        table.append(frame)
 
 
-def _csv_bytes(frame: pd.DataFrame) -> bytes:
+class TableWriter:
+    """A table written piece by piece, so that it never has to be whole in memory.
+
+    The file appears when the block ends well. The form is that of `write_table`; Parquet has one
+    row group per piece.
+
+    Parameters
+    ----------
+    path : path
+    units : mapping of str to str, optional
+
+    Raises
+    ------
+    InputError
+        If the suffix is neither ``.csv`` nor ``.parquet`` or the folder cannot be written.
+    """
+
+    def __init__(self, path: str | Path, *, units: Mapping[str, str] | None = None):
+        suffix = Path(path).suffix.lower()
+        if suffix not in (".csv", ".parquet"):
+            raise InputError(
+                f"{path}: tables are written as .csv or .parquet, not {suffix or 'bare'!r}"
+            )
+        self._file = open_atomic(path)
+        self._units, self._as_csv = units or {}, suffix == ".csv"
+        self._parquet: Any = None
+        self._begun = False
+
+    def __enter__(self) -> TableWriter:
+        self._stream = self._file.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._parquet is not None:
+            self._parquet.close()
+        self._file.__exit__(kind, error, trace)
+
+    def append(self, frame: pd.DataFrame) -> None:
+        """Add rows; every piece has the columns of the first."""
+        if self._as_csv:
+            self._stream.write(_csv_bytes(frame, header=not self._begun))
+        else:
+            self._append_parquet(frame)
+        self._begun = True
+
+    def _append_parquet(self, frame: pd.DataFrame) -> None:
+        from pyarrow import parquet
+
+        table = _with_units(frame, self._units)
+        if self._parquet is None:
+            self._parquet = parquet.ParquetWriter(
+                self._stream, table.schema, compression="zstd", write_statistics=True
+            )
+        self._parquet.write_table(table.cast(self._parquet.schema))
+
+
+def _csv_bytes(frame: pd.DataFrame, *, header: bool) -> bytes:
     import csv
 
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_safe(str(name)) for name in frame.columns])
-    cells = [[_cell(value) for value in frame[name].tolist()] for name in frame.columns]
+    if header:
+        writer.writerow([_safe(str(name)) for name in frame.columns])
+    cells = [[_cell(value) for value in _values(frame[name])] for name in frame.columns]
     writer.writerows(zip(*cells, strict=True))
     return text.getvalue().encode()
+
+
+def _values(column: pd.Series[Any]) -> list[Any]:
+    """Values of a column as Python objects, None where an integer is missing."""
+    if column.dtype == "Int64":
+        return [
+            None if missing else int(v) for v, missing in zip(column, column.isna(), strict=True)
+        ]
+    return column.tolist()
 
 
 def _cell(value: Any) -> str:
@@ -77,16 +143,12 @@ def _safe(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _parquet_bytes(frame: pd.DataFrame, units: Mapping[str, str]) -> bytes:
+def _with_units(frame: pd.DataFrame, units: Mapping[str, str]) -> pa.Table:
     import pyarrow as pa
-    from pyarrow import parquet
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     fields = [
         field.with_metadata({"unit": units[field.name]}) if units.get(field.name) else field
         for field in table.schema
     ]
-    table = table.cast(pa.schema(fields, metadata=table.schema.metadata))
-    buffer = io.BytesIO()
-    parquet.write_table(table, buffer, compression="zstd", write_statistics=True)
-    return buffer.getvalue()
+    return table.cast(pa.schema(fields, metadata=table.schema.metadata))

@@ -36,7 +36,7 @@ NO_CRYSTAL = Flag.RESIDUE | Flag.EDGE_STRIP | Flag.OUT_OF_FOCUS
 _SMALLEST_CORE_PX = 60
 _RESIDUE_FROM = 0.5
 _SAME_SETUP = 0.2
-_DARKEST_LEVEL = 1e-3
+DARKEST_LEVEL = 1e-3
 
 
 def calibrate_setups(
@@ -76,7 +76,7 @@ def calibrate_setups(
         signals.append(RegionSignal.concatenate([found[i].signal.take(rows[i]) for i in members]))
         labels.append(np.concatenate([known[i][rows[i]] for i in members]))
         level = np.median([levels[i] for i in members], axis=0)
-        backgrounds.append(np.maximum(level, _DARKEST_LEVEL))  # a dark channel is no information
+        backgrounds.append(np.maximum(level, DARKEST_LEVEL))  # a dark channel is no information
     return calibrate(
         signals,
         backgrounds,

@@ -1,0 +1,141 @@
+"""What only the whole set can say, from the finished ``find`` parts: setups and calibration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from layerscope.batch.ledger import Entry
+from layerscope.batch.parts import part_path, read_found
+from layerscope.batch.plan import ALGORITHM, Plan
+from layerscope.batch.settings import GIVEN, digest
+from layerscope.batch.work import CALIBRATION
+from layerscope.core.results import FloatArray, IntArray, RegionSignal
+from layerscope.io.atomic import write_bytes
+from layerscope.io.calibration import write_calibration
+from layerscope.ops.setups import number_setups
+from layerscope.physics.calibration import calibrate
+from layerscope.physics.materials import load
+from layerscope.physics.thin_film import Stack
+from layerscope.pipeline import Found
+from layerscope.tasks.layers import DARKEST_LEVEL, is_clean
+
+_FILE = "setups.json"
+
+_MAX_SIGNALS = 4000
+"""Regions per setup given to the fit, spread evenly over the scan; it chooses some hundreds."""
+
+
+@dataclass(frozen=True)
+class Setups:
+    """Setup of every image, and the hash of what counts their layers.
+
+    Attributes
+    ----------
+    numbers : tuple of int
+        By number of the image; -1 for one that failed.
+    calibration_sha256 : str
+    """
+
+    numbers: tuple[int, ...]
+    calibration_sha256: str
+
+
+def settle_setups(plan: Plan, found: Mapping[int, Entry]) -> Setups:
+    """Group the images into setups and calibrate them; reuses what an earlier session settled.
+
+    Parameters
+    ----------
+    plan : Plan
+    found : mapping of int to Entry
+        The finished ``find`` part of every chunk.
+    """
+    parts = [found[c].part_sha256 for c in sorted(found)]
+    key = digest([ALGORITHM, plan.settings.as_json(), parts])
+    known = _known(plan.folder, key)
+    if known is not None and known.calibration_sha256 == _counting_hash(plan):
+        return known
+    levels, signals, of_image = _gather(plan, sorted(found))
+    numbers = np.full(len(plan.inputs), -1, np.int64)
+    numbers[list(levels)] = number_setups(np.array([*levels.values()]).reshape(-1, 3))
+    if not (plan.settings.calibration or plan.settings.head):
+        _calibrate(plan, numbers, levels, signals, of_image)
+    setups = Setups(tuple(numbers.tolist()), _counting_hash(plan))
+    document = {"key": key, "calibration": setups.calibration_sha256, "setups": setups.numbers}
+    write_bytes(plan.folder / _FILE, json.dumps(document).encode())
+    return setups
+
+
+def _known(folder: Path, key: str) -> Setups | None:
+    try:
+        document = json.loads((folder / _FILE).read_text())
+        numbers = tuple(int(n) for n in document["setups"])
+        return Setups(numbers, document["calibration"]) if document["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _counting_hash(plan: Plan) -> str:
+    given = plan.settings.calibration or plan.settings.head
+    path = plan.folder / GIVEN / given if given else plan.folder / CALIBRATION
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _gather(
+    plan: Plan, chunks: Sequence[int]
+) -> tuple[dict[int, FloatArray], RegionSignal, IntArray]:
+    """Background of every image; signals of clean regions, and the image that each is on."""
+    levels: dict[int, FloatArray] = {}
+    signals, of_image = [], []
+    for chunk in chunks:
+        rows = read_found(part_path(plan.folder, "find", chunk), masks=False)
+        for item, row in zip(plan.chunk(chunk), rows, strict=True):
+            if not isinstance(row, Found):
+                continue
+            levels[item.number] = row.background.level
+            clean = np.flatnonzero(is_clean(row.detections))
+            signals.append(row.detections.signal.take(clean))
+            of_image.append(np.full(len(clean), item.number))
+    return levels, RegionSignal.concatenate(signals), np.concatenate([np.zeros(0, int), *of_image])
+
+
+def _calibrate(
+    plan: Plan,
+    numbers: IntArray,
+    levels: Mapping[int, FloatArray],
+    signals: RegionSignal,
+    of_image: IntArray,
+) -> None:
+    settings = plan.settings
+    per_setup, backgrounds = [], []
+    for setup in range(int(numbers.max(initial=-1)) + 1):
+        members = np.flatnonzero(numbers == setup).tolist()
+        rows = np.flatnonzero(numbers[of_image] == setup)
+        per_setup.append(signals.take(rows[_thinned(len(rows))]))
+        level = np.median([levels[i] for i in members], axis=0)
+        backgrounds.append(np.maximum(level, DARKEST_LEVEL))
+    calibration = calibrate(
+        per_setup,
+        backgrounds,
+        load(settings.material),
+        Stack.parse(settings.substrate),
+        tone=settings.tone_curve,
+        oxide_sd_nm=settings.oxide_sd_nm,
+        max_layers=settings.max_layers,
+        na=settings.na,
+    )
+    write_calibration(plan.folder / CALIBRATION, calibration)
+
+
+def _thinned(n: int) -> IntArray:
+    if n <= _MAX_SIGNALS:
+        return np.arange(n)
+    return np.linspace(0, n - 1, _MAX_SIGNALS).round().astype(np.int64)

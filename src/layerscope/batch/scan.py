@@ -1,0 +1,268 @@
+"""A scan from beginning to end. Read this first.
+
+    begin    freeze what is asked and of which images
+    survey   a sample says what the light and the substrate are
+    find     every chunk of images -> a part            (any number of workers, any machine)
+    settle   setups and calibration, from all parts
+    measure  every part -> layers and measurements      (any number of workers, any machine)
+    publish  tables, sites on the wafer, report
+
+Every step looks at what is there and right, and does the rest; so a scan that was cut off is
+resumed by asking for it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from layerscope.batch.conclusions import Setups, settle_setups
+from layerscope.batch.ledger import (
+    Entry,
+    ImageEntry,
+    Ledger,
+    all_entries,
+    all_quarantined,
+    open_ledger,
+)
+from layerscope.batch.lock import RunLock
+from layerscope.batch.parts import part_path
+from layerscope.batch.plan import CHUNK_IMAGES, Input, Plan
+from layerscope.batch.progress import Progress
+from layerscope.batch.settings import Settings
+from layerscope.batch.survey import Survey
+from layerscope.batch.tables import publish
+from layerscope.batch.work import Task
+from layerscope.batch.workers import Engine
+from layerscope.core.scan import ScanResult, Status
+from layerscope.core.stage import StagePosition
+from layerscope.errors import InputError
+from layerscope.io.sources import Source
+
+MakeEngine = Callable[[Plan, Progress], Engine]
+Shard = tuple[int, int]
+
+
+class Interrupted(InputError):
+    """The scan was asked to stop; what is done is kept."""
+
+
+def begin(
+    sources: Sequence[Source],
+    folder: str | Path,
+    settings: Settings,
+    *,
+    positions: Mapping[str, StagePosition] | None = None,
+    chunk_images: int = CHUNK_IMAGES,
+) -> Plan:
+    """Plan a scan, or take up the one that the folder holds.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        As `io.sources.name_sources` gives them. Images that the plan does not know are appended.
+    folder : path
+        Made if missing.
+    settings : Settings
+    positions : mapping of str to StagePosition, optional
+        By path of the image.
+    chunk_images : int
+        Images per unit of work, for a new plan.
+
+    Raises
+    ------
+    InputError
+        If there is no image, the folder cannot be written, or it holds a scan with other settings.
+    """
+    where = Path(folder)
+    try:
+        (where / "parts").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {where}: {error.strerror}; choose another -o") from None
+    settings = settings.with_copies(where)
+    if Plan.exists(where):
+        known = Plan.load(where)
+        known.require_same(settings)
+    else:
+        known = Plan(where, settings, (), chunk_images)
+    plan = known.extended(sources, dict(positions or {}))
+    if not plan.inputs:
+        raise InputError("no image to scan: give a folder, a pattern or a list of images")
+    if plan is not known:
+        plan.save()
+    return plan
+
+
+def run_scan(
+    plan: Plan,
+    make_engine: MakeEngine,
+    *,
+    shard: Shard | None = None,
+    progress: Progress | None = None,
+    report: bool = True,
+) -> ScanResult | None:
+    """Do whatever of a scan is not done yet.
+
+    Parameters
+    ----------
+    plan : Plan
+    make_engine : callable
+        Gives the workers, once there is work.
+    shard : (int, int), optional
+        ``(i, n)``: find on every n-th chunk from the i-th only; `merge_scan` does the rest.
+    progress : Progress, optional
+    report : bool
+        Whether to write the report.
+
+    Returns
+    -------
+    ScanResult or None
+        None for a shard.
+
+    Raises
+    ------
+    InputError
+        If another driver works on the folder, or it cannot be written.
+    Interrupted
+        If the engine was stopped; asking again resumes.
+    """
+    progress = progress or Progress(plan.folder)
+    name = "driver" if shard is None else f"shard-{shard[0]}-of-{shard[1]}"
+    with RunLock(plan.folder, name), closing(open_ledger(plan.folder, shard=shard)) as ledger:
+        job = _Job(plan, ledger, make_engine, progress)
+        found = job.find(range(*(shard[0], plan.n_chunks, shard[1])) if shard else None)
+        if shard is not None:
+            return None
+        setups = job.settle(found)
+        measured = job.measure(found, setups)
+        return publish(plan, found, measured, setups, progress, report=report)
+
+
+class _Job:
+    """The steps of one driver."""
+
+    def __init__(self, plan: Plan, ledger: Ledger, make_engine: MakeEngine, progress: Progress):
+        self._plan, self._ledger, self._progress = plan, ledger, progress
+        self._make_engine = make_engine
+        self._known = all_entries(plan.folder)
+
+    def find(self, chunks: range | None) -> dict[int, Entry]:
+        """Find flakes on every image of the chunks that are not done; returns all entries."""
+        plan = self._plan
+        if not Survey.exists(plan.folder):
+            Survey.of([i.source for i in plan.inputs], plan.settings, plan.folder).save(plan.folder)
+        survey = Survey.load(plan.folder)[1]
+        skip = all_quarantined(plan.folder)
+        keys = {c: plan.find_key(c, survey) for c in (chunks or range(plan.n_chunks))}
+        done = {c: e for c, k in keys.items() if (e := self._done("find", c, k, skip)) is not None}
+        tasks = [
+            Task(
+                "find", c, k, {i.number: skip[i.number] for i in plan.chunk(c) if i.number in skip}
+            )
+            for c, k in keys.items()
+            if c not in done
+        ]
+        return self._work("find", done, tasks)
+
+    def settle(self, found: Mapping[int, Entry]) -> Setups:
+        """Group into setups and calibrate."""
+        self._progress.begin("calibrate", len(self._plan.inputs))
+        return settle_setups(self._plan, found)
+
+    def measure(self, found: Mapping[int, Entry], setups: Setups) -> dict[int, Entry]:
+        """Count layers and measure every part that is not done; returns all entries."""
+        plan, tasks, done = self._plan, [], {}
+        for chunk in range(plan.n_chunks):
+            own = tuple(setups.numbers[i.number] for i in plan.chunk(chunk))
+            sha256 = found[chunk].part_sha256
+            key = plan.measure_key(sha256, setups.calibration_sha256, own)
+            entry = self._done("measure", chunk, key, {})
+            if entry is None:
+                tasks.append(Task("measure", chunk, key, setups=own))
+            else:
+                done[chunk] = entry
+        return self._work("measure", done, tasks)
+
+    def _work(self, stage: str, done: dict[int, Entry], tasks: list[Task]) -> dict[int, Entry]:
+        """Have the tasks done; every outcome is in the ledger before the next is looked at."""
+        sizes = {c: len(self._plan.chunk(c)) for c in range(self._plan.n_chunks)}
+        before = sum(sizes[c] for c in done)
+        self._progress.begin(stage, before + sum(sizes[t.chunk] for t in tasks), before)
+        for entry in done.values():
+            self._progress.known(entry)
+        if not tasks:
+            return done
+        engine = self._make_engine(self._plan, self._progress)
+        try:
+            for outcome in engine.run(tasks):
+                for number, status in outcome.set_aside.items():
+                    self._ledger.quarantine(number, status)
+                entry = outcome.entry
+                self._ledger.record(entry)
+                done[entry.chunk] = entry
+                self._progress.finished(entry, sizes[entry.chunk])
+        finally:
+            engine.close()
+        if any(t.chunk not in done for t in tasks):
+            raise Interrupted(
+                f"stopped after {sum(sizes[c] for c in done)} images; the same command goes on"
+            )
+        return done
+
+    def _done(self, stage: str, chunk: int, key: str, skip: Mapping[int, str]) -> Entry | None:
+        """Entry of a part that is there, whole, and made of what is asked now."""
+        for entry in self._known.get((stage, chunk), ()):
+            if entry.key != key or not _is_whole(self._plan, entry):
+                continue
+            if stage == "measure":
+                return entry
+            now = _seen_again(self._plan.chunk(chunk), entry.images, skip)
+            if now is not None:
+                return self._refreshed(entry, now)
+        return None
+
+    def _refreshed(self, entry: Entry, images: tuple[ImageEntry, ...]) -> Entry:
+        """Keep new times of files whose content is the old one, so as not to hash them again."""
+        if images == entry.images:
+            return entry
+        fresh = replace(entry, images=images)
+        self._ledger.record(fresh)
+        return fresh
+
+
+def _is_whole(plan: Plan, entry: Entry) -> bool:
+    try:
+        content = part_path(plan.folder, entry.stage, entry.chunk).read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content).hexdigest() == entry.part_sha256
+
+
+def _seen_again(
+    inputs: Iterable[Input], images: Sequence[ImageEntry], skip: Mapping[int, str]
+) -> tuple[ImageEntry, ...] | None:
+    """Entries of images that are what they were when they were read, or None if one is not."""
+    now = [_same(i, e, skip) for i, e in zip(inputs, images, strict=True)]
+    return None if any(n is None for n in now) else tuple(n for n in now if n is not None)
+
+
+def _same(item: Input, entry: ImageEntry, skip: Mapping[int, str]) -> ImageEntry | None:
+    set_aside = entry.status in (Status.CRASHED, Status.TIMEOUT)
+    if set_aside != (item.number in skip):
+        return None
+    try:
+        status = os.stat(item.path)
+    except (OSError, ValueError):
+        # A result outlives its image: raw data is moved to an archive after a scan.
+        return entry if entry.sha256 or not entry.size else None
+    if (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns):
+        return entry
+    if status.st_size != entry.size or not entry.sha256:
+        return None
+    with open(item.path, "rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return replace(entry, mtime_ns=status.st_mtime_ns) if sha256 == entry.sha256 else None
