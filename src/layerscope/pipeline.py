@@ -364,7 +364,8 @@ def finish(found: Found, detections: Detections, setup: int, wanted: Wanted) -> 
 
 def choose(detections: Detections, wanted: Wanted) -> tuple[IntArray, tuple[str, ...]]:
     """Rows of the regions that are wanted, and what to say of the others."""
-    keep, notes = np.ones(len(detections), bool), ()
+    keep = np.ones(len(detections), bool)
+    notes: tuple[str, ...] = ()
     if not wanted.residue:
         keep = is_crystal(detections)
         left_out = int(np.count_nonzero(~keep))
