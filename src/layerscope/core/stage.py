@@ -52,12 +52,15 @@ class StageAffine:
         Root mean square residual of the fit; None where nothing was fitted.
     n_pairs : int
         Overlaps that the fit used.
+    notes : tuple of str
+        What the user should know, one line each.
     """
 
     matrix: FloatArray
     source: str
     rms_um: float | None = None
     n_pairs: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.matrix.shape != (2, 2) or not abs(np.linalg.det(self.matrix)) > 0:
@@ -67,6 +70,21 @@ class StageAffine:
     def from_pixel_size(cls, size: PixelSize) -> StageAffine:
         """Columns along +x and rows along +y, without rotation: what is assumed when untold."""
         return cls(np.diag([size.x_nm, size.y_nm]) * 1e-3, "pixel size, axes assumed")
+
+    @property
+    def pixel_size_um(self) -> float:
+        """Side of the square pixel of equal area."""
+        return float(np.sqrt(abs(np.linalg.det(self.matrix))))
+
+    @property
+    def rotation_deg(self) -> float:
+        """Direction of the image's rows on the stage, counter-clockwise from +x, -180 to 180."""
+        return float(np.degrees(np.arctan2(self.matrix[1, 0], self.matrix[0, 0])))
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether image and stage have opposite handedness."""
+        return bool(np.linalg.det(self.matrix) < 0)
 
     def to_stage_um(
         self, xy_px: npt.ArrayLike, position: StagePosition, shape: tuple[int, int]

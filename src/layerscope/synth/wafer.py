@@ -154,7 +154,7 @@ class SynthScan:
         )  # fmt: skip
 
     def regions(self, i: int) -> tuple[CropMasks, IntArray, IntArray]:
-        """True masks, flake numbers and layer numbers on image `i`, without rendering it."""
+        """Give true masks, flake numbers and layer numbers on image `i`; renders nothing."""
         where = self._field(i)
         return find_terraces(self.layers[where], self.flakes[where])
 
