@@ -74,7 +74,7 @@ FORMATS: tuple[Format, ...] = (
 
 # What decoders raise on damaged bytes, found by fuzzing them. MemoryError: a size that passed the
 # limits and still is too much for this machine.
-_DECODER_ERRORS = (
+DECODER_ERRORS = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, OSError,
     EOFError, SyntaxError, AssertionError, BufferError, MemoryError, struct.error, zlib.error,
     tokenize.TokenError,  # from the header of a NumPy file
@@ -130,12 +130,12 @@ def decode(
     max_pixels : int
     """
     shown = " ".join(f"{name}{extension}".split())
-    found = _format_of(data, extension.casefold(), shown)
+    found = find_format(data, extension.casefold(), shown)
     try:
         micrograph = found.decode(data, max_pixels=max_pixels)
     except UnreadableFile as error:
         raise type(error)(f"{shown}: {error}") from error
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UnreadableFile(
             f"{shown}: truncated, damaged or unsupported {found.description} ({reason}); "
@@ -151,19 +151,37 @@ def decode(
 
 def _read_bytes(path: Path, *, max_bytes: int) -> bytes:
     shown = " ".join(str(path).split())
+    size = check_file(path).st_size
+    if size > max_bytes:
+        raise TooLarge(f"{shown}: {size} bytes, over the limit of {max_bytes}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableFile(f"{shown}: {_reason(error)}") from error
+    if not data:
+        raise UnreadableFile(f"{shown}: empty (0 bytes); copy it again")
+    return data
+
+
+def check_file(path: Path) -> os.stat_result:
+    """Size and kind of a file that can be opened without waiting.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is none, or it is a folder, a pipe or a device.
+    """
+    shown = " ".join(str(path).split())
     try:
         status = path.stat()
-        refusal = _refusal(status)
-        data = b"" if refusal or status.st_size > max_bytes else path.read_bytes()
     except OSError as error:
         raise UnreadableFile(f"{shown}: {_reason(error)}") from error
     except ValueError as error:  # a NUL in the name
         raise UnreadableFile(f"{shown!r}: not a file name") from error
-    if status.st_size > max_bytes and not refusal:
-        raise TooLarge(f"{shown}: {status.st_size} bytes, over the limit of {max_bytes}")
-    if refusal or not data:
-        raise UnreadableFile(f"{shown}: {refusal or 'empty (0 bytes); copy it again'}")
-    return data
+    refusal = _refusal(status)
+    if refusal:
+        raise UnreadableFile(f"{shown}: {refusal}")
+    return status
 
 
 def _refusal(status: os.stat_result) -> str:
@@ -185,7 +203,23 @@ def _reason(error: OSError) -> str:
     return known.get(error.errno or 0, error.strerror or "cannot be read")
 
 
-def _format_of(data: bytes, extension: str, shown: str) -> Format:
+def find_format(data: bytes, extension: str, shown: str) -> Format:
+    """Format of a file from its first bytes or, where they do not tell, its extension.
+
+    Parameters
+    ----------
+    data : bytes
+        512 or more, or all.
+    extension : str
+        Lower case with the dot.
+    shown : str
+        What messages call the file.
+
+    Raises
+    ------
+    UnreadableFile
+        If no format is known for it.
+    """
     formats = known_formats()
     for candidate in formats:
         if data.startswith(candidate.magic) and candidate.magic:

@@ -125,7 +125,7 @@ def read_header(tif: Any, data: bytes | mmap.mmap, *, max_pixels: int) -> Header
     notes: list[str] = []
     metadata = {"tiff": _tags(page)}
     ome, counts = _ome(metadata, notes)
-    pages = (page,)
+    pages: tuple[Any, ...] = (page,)
     if _is_colour_stack(metadata, counts, n_pages):
         pages = tuple(tif.pages[i] for i in range(3))
         for other in pages[1:]:
