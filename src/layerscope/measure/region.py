@@ -7,7 +7,6 @@ Positions have their origin at the centre of the image's first pixel; x to the r
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.results import Detections, FloatArray
+from layerscope.measure.circle import inscribed_circles
+from layerscope.measure.hull import feret_diameters
 from layerscope.measure.neighbours import nearest_flake_gap
 from layerscope.measure.rectangle import InscribedRectangle, inscribed_rectangles
 from layerscope.ops.tone import ToneCurve, contrast
@@ -25,9 +26,6 @@ Points = npt.NDArray[Any]
 
 _OUTLINE_TOLERANCE_PX = 0.9
 _FIELD_PX = 1 << 18
-# Diagonals first: the first pixel of the field's flat top is often held by two edges at once.
-_SQUARE = np.ones((3, 3), np.uint8)
-_COMPASS = ((1, 1), (-1, -1), (1, -1), (-1, 1), (1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,21 @@ class Scene:
         return contrast(self.detections.signal, self.tone)
 
     @cached_property
+    def ferets(self) -> FloatArray:
+        """Largest and smallest distance (n, 2) between parallel tangents of each region."""
+        return feret_diameters([r.hull for r in self.regions])
+
+    @cached_property
+    def circles(self) -> FloatArray:
+        """Radius, x and y (n, 3) of the largest circle in each region, from its crop's corner."""
+        scale = np.array(self.spacing[::-1])
+        outlines = [
+            [(ring[:, 0] + 0.5) * scale for ring in r.rings[0] + r.rings[1]] for r in self.regions
+        ]
+        tops = np.array([r.summit for r in self.regions]).reshape(-1, 4)
+        return inscribed_circles(outlines, tops[:, :2], tops[:, 2:].max(axis=1), self.spacing)
+
+    @cached_property
     def rectangles(self) -> list[InscribedRectangle]:
         """Largest rectangle inside each region, in field pixels."""
         fields = [r.field.distance for r in self.regions]
@@ -77,9 +90,10 @@ class Scene:
     @cached_property
     def nearest_flake(self) -> FloatArray:
         """Edge-to-edge distance (n,) from each region's flake to the nearest other flake."""
-        outlines = [r.outline_px for r in self.regions]
-        boxes = self.detections.masks.boxes
-        return nearest_flake_gap(outlines, boxes, self.detections.flake_id, self.spacing)
+        outlines = [
+            np.concatenate(r.rings[0] + r.rings[1])[:, 0] + r.origin[::-1] for r in self.regions
+        ]
+        return nearest_flake_gap(outlines, self.detections.flake_id, self.spacing)
 
 
 class Region:
@@ -107,17 +121,6 @@ class Region:
         parents = tree.reshape(-1, 4)[:, 3]
         outer = [c for c, parent in zip(chains, parents, strict=True) if parent < 0]
         return outer, [c for c, parent in zip(chains, parents, strict=True) if parent >= 0]
-
-    @cached_property
-    def outline_px(self) -> npt.NDArray[np.float64]:
-        """Centres (n, 2) of the pixels that touch the outside, x, y in the image, in pixels.
-
-        Also those that touch it by a corner only: contour chains leave them out, and a flake that
-        sits in a notch came out half a pixel too far away.
-        """
-        inner = cv2.erode(self.crop, _SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        y, x = np.nonzero(self.crop > inner)
-        return np.column_stack([x, y]) + self.origin[::-1]
 
     @cached_property
     def area(self) -> float:
@@ -171,14 +174,8 @@ class Region:
     @cached_property
     def feret(self) -> tuple[float, float]:
         """Largest and smallest distance between parallel tangents."""
-        hull = self.hull
-        edges = np.concatenate([hull[1:], hull[:1]]) - hull
-        normals = np.stack([-edges[:, 1], edges[:, 0]]) / np.hypot(*edges.T)
-        heights = hull @ normals
-        dx, dy = (np.subtract.outer(side, side) for side in hull.T)
-        widest = np.sqrt((dx * dx + dy * dy).max())
-        # The smallest width has one tangent along an edge (Houle and Toussaint, 1988).
-        return float(widest), float((heights.max(axis=0) - heights.min(axis=0)).min())
+        widest, narrowest = self.scene.ferets[self.index].tolist()
+        return widest, narrowest
 
     @cached_property
     def centroid(self) -> tuple[float, float]:
@@ -234,13 +231,19 @@ class Region:
     @cached_property
     def inscribed_circle(self) -> tuple[float, float, float]:
         """Radius, y and x of the largest circle inside; the image's border counts as an edge."""
-        field = self.field
-        _, _, _, (column, row) = cv2.minMaxLoc(field.distance)
-        start = (column - 0.5) * field.unit, (row - 0.5) * field.unit
-        clearance = self._clearance(start, 8 * field.unit)
-        radius, x, y = _climb(clearance, start, field.unit / 2, min(self.spacing) / 4)
+        radius, x, y = self.scene.circles[self.index].tolist()
         (top, left), (height, width) = self.origin, self.spacing
         return radius, y + (top - 0.5) * height, x + (left - 0.5) * width
+
+    @cached_property
+    def summit(self) -> tuple[float, float, float, float]:
+        """Highest point of the field, x, y from the crop's corner, and how far off it may be.
+
+        By a pixel of the field, or by twice the error of its distances.
+        """
+        unit = self.field.unit
+        _, highest, _, (column, row) = cv2.minMaxLoc(self.field.distance)
+        return (column - 0.5) * unit, (row - 0.5) * unit, unit, 0.04 * highest * unit
 
     @cached_property
     def inscribed_rectangle(self) -> InscribedRectangle:
@@ -267,53 +270,3 @@ class Region:
     def _moments(self) -> dict[str, float]:
         moments: dict[str, float] = cv2.moments(self.crop, True)
         return moments
-
-    @cached_property
-    def _scaled_rings(self) -> tuple[list[Points], list[Points]]:
-        scale = np.array(self.spacing[::-1], np.float32)
-        outer, holes = (
-            [((c + 0.5) * scale).astype(np.float32) for c in ring] for ring in self.rings
-        )
-        return outer, holes
-
-    def _clearance(
-        self, start: tuple[float, float], slack: float
-    ) -> Callable[[float, float], float]:
-        """Distance of points near `start` to the nearest edge of the region; negative outside."""
-        outer, holes = self._scaled_rings
-        away = [-cv2.pointPolygonTest(hole, start, True) for hole in holes]
-        # A film has thousands of holes: only those that a point near the start can come close to.
-        reach = float(self.field.distance.max()) * self.field.unit + slack
-        near = [hole for hole, distance in zip(holes, away, strict=True) if distance < reach]
-        # The chains run through pixel centres, half a pixel inside the edge.
-        rim = min(self.spacing) / 2
-
-        def clearance(x: float, y: float) -> float:
-            inside = cv2.pointPolygonTest(outer[0], (x, y), True)
-            for ring in outer[1:]:
-                inside = max(inside, cv2.pointPolygonTest(ring, (x, y), True))
-            for hole in near:
-                inside = min(inside, -cv2.pointPolygonTest(hole, (x, y), True))
-            return float(inside + rim)
-
-        return clearance
-
-
-def _climb(
-    clearance: Callable[[float, float], float],
-    start: tuple[float, float],
-    step: float,
-    finest: float,
-) -> tuple[float, float, float]:
-    """Highest `clearance` near `start` by a compass search; its value, x and y."""
-    (x, y), best, failed, move = start, clearance(*start), 0, 0
-    while step >= finest:
-        dx, dy = _COMPASS[move]
-        height = clearance(x + dx * step, y + dy * step)
-        if height > best + 1e-6 * step:
-            best, x, y, failed = height, x + dx * step, y + dy * step, 0
-            continue
-        failed, move = failed + 1, (move + 1) % 8
-        if failed == 8:
-            step, failed = step / 2, 0
-    return best, x, y

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,11 @@ from layerscope.ops.tone import ToneCurve, tone_curve
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Columns = Mapping[str, npt.NDArray[Any]]
+"""Column name -> values, text as objects."""
+
+_DTYPES = {"str": object, "bool": bool, "int64": np.int64, "float64": np.float64}
 
 MAX_LAYERS = 10
 """Layer columns of a table whose detections carry no posterior."""
@@ -82,26 +88,61 @@ def measure(
     InputError
         If a region has no pixel.
     """
-    import pandas as pd
+    return table_of(
+        [measure_columns(detections, pixel_size=pixel_size, image=image, tone=tone, setup=setup)]
+    )
 
+
+def measure_columns(
+    detections: Detections,
+    *,
+    pixel_size: PixelSize | None,
+    image: str = "",
+    tone: ToneCurve | None = None,
+    setup: int = 0,
+) -> Columns:
+    """Measure every region, as arrays by column name; parameters as for `measure`.
+
+    A scan collects these and makes one table of many images with `table_of`: a DataFrame of its own
+    costs an image 3 ms.
+    """
     if not detections.masks.area_px.all():
         empty = int(np.argmin(detections.masks.area_px)) + 1
         raise InputError(f"region {empty} has no pixel: leave empty masks out of the detections")
     columns = _identity(detections, pixel_size, image, setup)
     columns |= _measured(detections, pixel_size, tone or tone_curve("linear"))
     columns |= _probabilities(detections.layers, len(detections))
-    # Plain arrays: a Series per column costs 3 ms per image.
+    order = table_columns(_max_layers(detections.layers))
+    return {c.name: np.asarray(columns[c.name], _DTYPES[c.dtype]) for c in order}
+
+
+def table_of(parts: Sequence[Columns]) -> pd.DataFrame:
+    """One table of the regions of one or more images, in the order of `parts`.
+
+    Parameters
+    ----------
+    parts : sequence of mapping
+        What `measure_columns` returned, at least one, all with the same columns.
+
+    Raises
+    ------
+    InputError
+        If there are no parts, or their columns differ.
+    """
+    import pandas as pd
+
+    names = list(parts[0]) if parts else []
+    if not names or any(list(part) != names for part in parts):
+        raise InputError("parts of one table: expected one or more, with the same columns")
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    # Plain arrays: a Series per column costs 3 ms.
     return pd.DataFrame(
-        {
-            c.name: pd.Series(columns[c.name], dtype="str")
-            if c.dtype == "str"
-            else np.asarray(columns[c.name], c.dtype)
-            for c in table_columns(_max_layers(detections.layers))
-        },
+        {n: pd.Series(v, dtype="str") if v.dtype == object else v for n, v in columns.items()},
         copy=False,
     )
 
 
+@cache
 def table_columns(max_layers: int = MAX_LAYERS) -> tuple[Column, ...]:
     """Every column of the table, in order, with unit, dtype and meaning."""
     measured = (c for m in MEASUREMENTS.values() for c in _columns_of(m))
