@@ -179,7 +179,10 @@ def read_positions(path: str | os.PathLike[str], *, unit: str | None = None) -> 
         micrometres(unit)
     path = Path(path)
     if path.is_dir():
-        return read_images(sorted(p for p in path.iterdir() if _is_tiff_name(p)), unit)
+        images = sorted(p for p in path.iterdir() if _is_tiff_name(p))
+        if not images:
+            raise UnreadableFile(f"{one_line(path, 200)}: a folder without TIFF images")
+        return read_images(images, unit)
     content = Content(path, unit)
     try:
         found = _format_of(content).read(content)
@@ -232,7 +235,7 @@ def write_positions(
     write_bytes(Path(path), content)
     changed = sum(a.label != b.label for a, b in zip(listed, clean, strict=True))
     if changed:
-        notes = (*notes, f"{changed} labels held characters that no file can hold: replaced")
+        notes = (*notes, f"labels with characters that no file can hold, replaced: {changed}")
     return notes
 
 
@@ -283,4 +286,4 @@ def _repeats(found: PositionList) -> tuple[str, ...]:
     if not repeated:
         return ()
     shown = ", ".join(repr(one_line(label, 30)) for label in repeated[:5])
-    return (f"{len(repeated)} labels stand for several places, e.g. {shown}",)
+    return (f"labels that stand for several places: {len(repeated)}, e.g. {shown}",)

@@ -184,23 +184,25 @@ def _report(
     places: Sequence[StagePosition | None],
 ) -> list[str]:
     how = Counter(way for (way, _), p in zip(found, places, strict=True) if p is not None)
-    notes = [f"{n} positions by {way}" for way, n in sorted(how.items())]
+    notes = [f"positions by {way}: {n}" for way, n in sorted(how.items())]
     without = [s.name for s, (_, c) in zip(sources, found, strict=True) if not c]
-    notes += _named(without, "images have no position in the list")
+    notes += _named(without, "images without a position in the list")
     torn = [s.name for s, (_, c), p in zip(sources, found, places, strict=True) if c and p is None]
-    notes += _named(torn, "images match several places in the list and get none")
+    notes += _named(torn, "images that match several places in the list and get none")
     used = Counter(c[0] for (_, c), p in zip(found, places, strict=True) if p is not None)
     shared = [_shown(listed, i) for i, n in sorted(used.items()) if n > 1]
-    notes += _named(shared, "positions belong to several images each")
+    notes += _named(shared, "positions that belong to several images")
     left = set(range(len(listed))) - {i for _, c in found for i in c}
-    return notes + _named([_shown(listed, i) for i in sorted(left)], "positions match no image")
+    return notes + _named(
+        [_shown(listed, i) for i in sorted(left)], "positions that match no image"
+    )
 
 
 def _named(names: Sequence[str], what: str) -> list[str]:
     if not names:
         return []
     more = ", ..." if len(names) > _MOST_NAMED else ""
-    return [f"{len(names)} {what}: {', '.join(map(one_line, names[:_MOST_NAMED]))}{more}"]
+    return [f"{what}: {len(names)} ({', '.join(map(one_line, names[:_MOST_NAMED]))}{more})"]
 
 
 def _shown(listed: PositionList, i: int) -> str:

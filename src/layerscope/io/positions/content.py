@@ -17,7 +17,9 @@ from layerscope.core.stage import StagePosition
 from layerscope.errors import InputError, UnreadableFile
 
 MAX_BYTES = 200_000_000
-MAX_XML_BYTES = 10_000_000
+MAX_XML_CHARACTERS = 10_000_000
+MAX_XML_DEPTH = 64
+_CHUNK = 65536
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _XML_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
@@ -170,6 +172,24 @@ class Content:
         return parse_xml(self.text)
 
 
+class _ShallowBuilder(ElementTree.TreeBuilder):
+    """Stops at a depth that no list has: 10 MB of nested tags take seconds and a gigabyte."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = 0
+
+    def start(self, tag: Any, attrs: dict[Any, Any], /) -> ElementTree.Element:
+        self._depth += 1
+        if self._depth > MAX_XML_DEPTH:
+            raise UnreadableFile(f"XML nested deeper than {MAX_XML_DEPTH} elements: refused")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ElementTree.Element:
+        self._depth -= 1
+        return super().end(tag)
+
+
 def decode_text(data: bytes) -> str:
     """Text in UTF-8 or UTF-16, with or without its mark, else as Windows writes it.
 
@@ -195,14 +215,24 @@ def parse_xml(text: str) -> ElementTree.Element:
     Raises
     ------
     UnreadableFile
-        If it is over 10 MB, declares a document type or entities, or is damaged.
+        If it is over 10 million characters, declares a document type or entities, is nested deeper
+        than 64 elements, or is damaged.
     """
-    if len(text) > MAX_XML_BYTES:
-        raise UnreadableFile(f"XML of {len(text)} characters, over the limit of {MAX_XML_BYTES}")
+    if len(text) > MAX_XML_CHARACTERS:
+        raise UnreadableFile(
+            f"XML of {len(text)} characters, over the limit of {MAX_XML_CHARACTERS}"
+        )
     if _DECLARES_TYPE.search(text):
         raise UnreadableFile("XML with a document type or entities: refused as unsafe")
+    parser = ElementTree.XMLParser(target=_ShallowBuilder())
     try:
-        return ElementTree.fromstring(_XML_DECLARATION.sub("", text, count=1))
+        body = _XML_DECLARATION.sub("", text, count=1)
+        for at in range(0, len(body), _CHUNK):  # so that a refusal ends the work at once
+            parser.feed(body[at : at + _CHUNK])
+        root: ElementTree.Element = parser.close()
+        return root
+    except UnreadableFile:
+        raise
     except (ElementTree.ParseError, ValueError) as error:
         raise UnreadableFile(f"damaged or unfinished XML ({error}); save it again") from None
 

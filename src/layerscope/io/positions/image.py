@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,22 +71,22 @@ def read_images(paths: Iterable[str | os.PathLike[str]], unit: str | None = None
     entries: list[Entry] = []
     reasons: list[str] = []
     notes: list[str] = []
+    told: dict[Path, StagePosition] = {}
     for path in map(Path, paths):
         try:
-            content = Content(path, unit)
-            if not is_image(content):
-                raise UnreadableFile("no TIFF: only those carry stage positions")
-            found = read_image(content)
+            if path not in told:
+                found = _in_header(Content(path, unit))
+                told |= _of_siblings(found, path)
+                told[path] = _own(found, path.name)
+                notes += found.notes
+            entries.append(Entry(told[path], str(path)))
         except UnreadableFile as error:
             reasons.append(f"{path.name}: {error}")
-            continue
-        notes += found.notes
-        entries.append(Entry(_own(found, path.name), str(path)))
     if not entries:
         why = f". First: {reasons[0]}" if reasons else ""
         raise UnreadableFile(f"none of {len(reasons)} images holds a stage position{why}")
     if reasons:
-        notes.append(f"{len(reasons)} images hold no stage position, first {reasons[0]}")
+        notes.append(f"images without a stage position: {len(reasons)}, first {reasons[0]}")
     return PositionList.of(entries, "tiff", dict.fromkeys(notes))
 
 
@@ -116,6 +117,22 @@ def position_of(
         return None if found is None else _own(found, file)
     except InputError:
         return None
+
+
+def _of_siblings(found: PositionList, path: Path) -> dict[Path, StagePosition]:
+    """Places of the other files of an OME set: each file lists all, and is parsed in seconds."""
+    count = Counter(found.files)
+    return {
+        path.with_name(Path(file).name): place
+        for file, place in zip(found.files, found.positions, strict=True)
+        if file and count[file] == 1
+    }
+
+
+def _in_header(content: Content) -> PositionList:
+    if not is_image(content):
+        raise UnreadableFile("no TIFF: only those carry stage positions")
+    return read_image(content)
 
 
 def _own(found: PositionList, file: str) -> StagePosition:

@@ -261,4 +261,4 @@ def _cell(fields: dict[str, int], first: int, columns: int, grid: Grid) -> Stage
 
 def _missed(names: Sequence[str], fields: Sequence[_Fields | None]) -> tuple[str, ...]:
     missed = [name for name, f in zip(names, fields, strict=True) if f is None]
-    return (f"{len(missed)} names do not fit, first {one_line(missed[0])}",) if missed else ()
+    return (f"names that do not fit: {len(missed)}, first {one_line(missed[0])}",) if missed else ()

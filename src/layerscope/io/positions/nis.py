@@ -28,7 +28,7 @@ def read_multipoint(content: Content) -> PositionList:
     entries = [Entry(_position(p, i, with_z)) for i, p in enumerate(checked, start=1)]
     notes = []
     if len(checked) < len(points):
-        notes.append(f"{len(points) - len(checked)} unchecked points left out")
+        notes.append(f"unchecked points left out: {len(points) - len(checked)}")
     return PositionList.of(entries, "nis", notes)
 
 
@@ -47,7 +47,7 @@ def write_multipoint(positions: Sequence[StagePosition]) -> tuple[bytes, tuple[s
         "</variant>",
     ]
     lost = len(positions) - known
-    notes = (f"{lost} of {len(positions)} positions have no z: none is used",)
+    notes = (f"positions without z: {lost} of {len(positions)}, so none is used",)
     return "\r\n".join(lines).encode("utf-16"), notes if known and lost else ()
 
 

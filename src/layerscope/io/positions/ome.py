@@ -52,7 +52,7 @@ def positions_of(root: ElementTree.Element, unit: str | None = None) -> Position
     if not found:
         raise UnreadableFile("OME-XML without a stage position (PositionX, PositionY)")
     if len(found) < len(entries):
-        notes.append(f"{len(entries) - len(found)} of {len(entries)} images have no position")
+        notes.append(f"images without a position: {len(entries) - len(found)} of {len(entries)}")
     return PositionList.of(found, "ome", dict.fromkeys(notes))
 
 

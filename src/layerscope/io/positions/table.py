@@ -56,7 +56,7 @@ class _Column:
 
 def is_table(content: Content) -> bool:
     """Whether its first line names an x and a y."""
-    if not content.text:
+    if not content.text or content.root is not None or content.document is not None:
         return False
     if content.extension in (".csv", ".tsv"):
         return True
@@ -80,12 +80,13 @@ def read_table(content: Content) -> PositionList:
     heading, body = rows[0], [(i, row) for i, row in enumerate(rows[1:], start=2) if any(row)]
     columns = {axis: _column(heading, axis, content.unit) for axis in "xyz"}
     label_at, file_at = _name_column(heading, _LABELS), _name_column(heading, _FILES)
+    label_at = None if label_at == file_at else label_at  # "file name"
     reader = _Reader(columns, label_at, file_at, comma=delimiter != ",")
     found = [reader.read(row, i) for i, row in body]
     notes = []
     empty = sum(e is None for e in found)
     if empty:
-        notes.append(f"{empty} rows without x and y left out")
+        notes.append(f"rows without x and y left out: {empty}")
     if not content.text.endswith(("\n", "\r")):
         notes.append("the last line does not end: is the file complete?")
     return PositionList.of((e for e in found if e is not None), "csv", notes)
