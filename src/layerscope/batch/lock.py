@@ -63,6 +63,19 @@ class RunLock:
         if self._base is not None:
             self._base.close()
 
+    def is_held(self) -> bool:
+        """Whether some driver is at work."""
+        if not self._path.exists():
+            return False
+        base = sqlite3.connect(self._path, timeout=0.0, isolation_level=None)
+        try:
+            base.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return True
+        finally:
+            base.close()
+        return False
+
     def _holder(self) -> str:
         try:
             who = json.loads(self._who.read_text())

@@ -95,14 +95,22 @@ def load_scan(folder: str | Path) -> ScanResult:
     )
 
 
-def _is_published(folder: Path, key: str) -> bool:
+def published_files(folder: Path) -> dict[str, str]:
+    """SHA-256 by name of the files that the last complete result consists of."""
+    return _recorded(folder)[1]
+
+
+def _recorded(folder: Path) -> tuple[str, dict[str, str]]:
     try:
         record = json.loads((folder / _RECORD).read_text())
-        return record["key"] == key and all(
-            _sha256(folder / name) == sha256 for name, sha256 in record["files"].items()
-        )
-    except (OSError, ValueError, KeyError):
-        return False
+        return record["key"], {str(n): str(s) for n, s in record["files"].items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return "", {}
+
+
+def _is_published(folder: Path, key: str) -> bool:
+    known, files = _recorded(folder)
+    return known == key and all(_sha256(folder / n) == s for n, s in files.items())
 
 
 def _record(folder: Path, key: str) -> None:
@@ -112,6 +120,8 @@ def _record(folder: Path, key: str) -> None:
 
 
 def _sha256(path: Path) -> str:
+    if not path.exists():
+        return ""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from layerscope import __version__
-from layerscope.errors import InputError, LayerscopeError, UnreadableFile
+from layerscope.cli.options import (
+    FAILED,
+    INTERRUPTED,
+    NOTHING_USABLE,
+    OK,
+    SOME_FAILED,
+    USAGE,
+    Images,
+    Material,
+    Na,
+    OxideSd,
+    PixelSizeText,
+    ProgressBar,
+    Substrate,
+    Tone,
+    flat_field_of,
+    names_of,
+    tone_of,
+    wanted_of,
+)
+from layerscope.cli.scan import COMMANDS
+from layerscope.errors import InputError, LayerscopeError
 
 if TYPE_CHECKING:
-    from layerscope.core.micrograph import Micrograph
     from layerscope.core.run import RunResult
     from layerscope.io.labels import Labels
-    from layerscope.io.sources import Source
-    from layerscope.ops.illumination import FlatField
-    from layerscope.ops.tone import ToneCurve
-    from layerscope.pipeline import Progress, Wanted
 
 app = typer.Typer(
     help="From a micrograph of a 2D material to a calibrated table of what is on it.",
@@ -33,21 +47,6 @@ synth_app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=Tr
 train_app = typer.Typer(help="Learn from labelled flakes.", no_args_is_help=True)
 app.add_typer(synth_app, name="synth")
 app.add_typer(train_app, name="train")
-
-OK, FAILED, USAGE, SOME_FAILED, NOTHING_USABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
-
-Images = Annotated[list[str], typer.Argument(help="Image files or folders; - reads names.")]
-Material = Annotated[str, typer.Option("--material", "-m", help="graphene, hBN, MoS2 ...")]
-Substrate = Annotated[
-    str, typer.Option("--substrate", "-s", help="Films from the top, e.g. SiO2(90nm)/Si.")
-]
-PixelSizeText = Annotated[str | None, typer.Option(help="Per pixel, e.g. 0.3844um.")]
-Tone = Annotated[
-    str | None,
-    typer.Option(help="linear, srgb, gamma:2.2, or a CSV of level,light. Found out if not given."),
-]
-Na = Annotated[float, typer.Option("--na", help="Numerical aperture of the objective.")]
-OxideSd = Annotated[float, typer.Option(help="How well the film thickness is known, nm.")]
 
 
 def main() -> None:
@@ -120,21 +119,21 @@ def run(
     from layerscope.models.heads import load_head
     from layerscope.report.folder import write_run
 
-    names = _names(images)
+    names = names_of(images)
     known = read_labels(labels) if labels else None
     scale = pipeline.Scale(
         pixel_size, objective, str(magnification_table) if magnification_table else None, scale_bar
     )
-    curve = _tone(tone)
-    optics = pipeline.Optics(curve, na, oxide_sd, _flat_field(flat_field, names))
-    with _progress("analysing", quiet) as progress:
+    curve = tone_of(tone)
+    optics = pipeline.Optics(curve, na, oxide_sd, flat_field_of(flat_field, names))
+    with ProgressBar("analysing", quiet) as progress:
         result = pipeline.run(
             names,
             material=material,
             substrate=substrate,
             scale=scale,
             optics=optics,
-            wanted=_wanted(min_area, layers, keep_residue),
+            wanted=wanted_of(min_area, layers, keep_residue),
             calibration=read_calibration(calibration) if calibration else None,
             labels=known,
             head=load_head(head) if head else None,
@@ -142,7 +141,7 @@ def run(
             max_pixels=max_pixels,
             progress=progress,
         )
-    with _progress("writing", quiet) as progress:
+    with ProgressBar("writing", quiet) as progress:
         write_run(result, out, report=report, progress=progress)
     _tell(result, out, as_json=as_json)
     for note in _label_notes(known, result):
@@ -167,10 +166,10 @@ def calibrate(
     from layerscope.io.calibration import write_calibration
     from layerscope.io.labels import read_labels
 
-    optics = pipeline.Optics(_tone(tone), na, oxide_sd)
-    with _progress("analysing", quiet) as progress:
+    optics = pipeline.Optics(tone_of(tone), na, oxide_sd)
+    with ProgressBar("analysing", quiet) as progress:
         result = pipeline.run(
-            _names(images),
+            names_of(images),
             material=material,
             substrate=substrate,
             optics=optics,
@@ -280,93 +279,10 @@ def demo(
     """Run the main job on synthetic micrographs and compare with the truth."""
     from layerscope.demo import run_demo
 
-    with _progress("demo", quiet=False) as progress:
+    with ProgressBar("demo", quiet=False) as progress:
         result, score = run_demo(out, number=number, seed=seed, progress=progress)
     _tell(result, out, as_json=False)
     typer.echo(score)
-
-
-def _names(images: list[str]) -> list[str]:
-    if images == ["-"]:
-        return [line.strip() for line in sys.stdin if line.strip()]
-    return images
-
-
-def _tone(text: str | None) -> ToneCurve | None:
-    from layerscope.ops.tone import tone_curve
-
-    if text is None or not text.casefold().endswith(".csv"):
-        return tone_curve(text) if text else None
-    try:
-        rows = [line.split(",") for line in Path(text).read_text(encoding="utf-8").splitlines()]
-        numbers = [(float(r[0]), float(r[1])) for r in rows if r and r[0].strip()[:1].isdigit()]
-    except OSError as error:
-        raise UnreadableFile(f"{text}: {error.strerror}") from None
-    except (ValueError, IndexError):
-        raise InputError(f"{text}: expected two columns, level and light, both 0 to 1") from None
-    return tone_curve("table", numbers)
-
-
-def _flat_field(text: str | None, names: list[str]) -> FlatField | None:
-    if text is None:
-        return None
-    from layerscope.io import read
-    from layerscope.io.sources import name_sources
-    from layerscope.ops.illumination import flat_field_from_reference, flat_field_from_set
-
-    if text != "set":
-        return flat_field_from_reference(read(text))
-    return flat_field_from_set(_readable(name_sources(names)[:60]))
-
-
-def _readable(sources: list[Source]) -> Iterator[Micrograph]:
-    """Read what can be read; the run itself lists the rest."""
-    from layerscope.io import read
-
-    for source in sources:
-        with suppress(UnreadableFile):
-            yield read(source.path)
-
-
-def _wanted(min_area: str | None, layers: str | None, residue: bool) -> Wanted:
-    from layerscope import pipeline
-
-    px, um2 = 200, 0.0
-    if min_area is not None:
-        number, unit = min_area.rstrip("muµpx2² "), min_area.lstrip("0123456789. ")
-        if not number.replace(".", "", 1).isdigit() or unit not in ("um2", "µm2", "um²", "px"):
-            raise InputError(f"--min-area {min_area!r}: expected e.g. 100um2 or 400px")
-        px, um2 = (int(float(number)), 0.0) if unit == "px" else (200, float(number))
-    kept = None
-    if layers is not None:
-        low, _, high = layers.partition("-")
-        if not low.isdigit() or not (high or low).isdigit() or int(low) > int(high or low):
-            raise InputError(f"--layers {layers!r}: expected e.g. 1 or 1-3")
-        kept = (int(low), int(high or low))
-    return pipeline.Wanted(max(px, 1), um2, kept, residue)
-
-
-class _progress:
-    """A progress bar on stderr, silent when that is no terminal."""
-
-    def __init__(self, what: str, quiet: bool):
-        self._what, self._quiet = what, quiet or not sys.stderr.isatty()
-        self._bar: Any = None
-
-    def __enter__(self) -> Progress | None:
-        if self._quiet:
-            return None
-        from rich.console import Console
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(console=Console(stderr=True), transient=True)
-        self._bar.start()
-        task = self._bar.add_task(self._what)
-        return lambda done, total, _: self._bar.update(task, completed=done, total=total)
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
 
 def _setup_lines(result: RunResult) -> list[str]:
@@ -421,3 +337,7 @@ def _exit_code(result: RunResult) -> int:
     if not result.failures:
         return OK if result.images else NOTHING_USABLE
     return SOME_FAILED if result.images else NOTHING_USABLE
+
+
+for command in COMMANDS:
+    app.command()(command)

@@ -1,0 +1,136 @@
+"""What several commands share: their options, how these are read, exit codes, the progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from layerscope.errors import InputError, UnreadableFile
+
+if TYPE_CHECKING:
+    from layerscope.core.micrograph import Micrograph
+    from layerscope.io.sources import Source
+    from layerscope.ops.illumination import FlatField
+    from layerscope.ops.tone import ToneCurve
+    from layerscope.pipeline import Progress, Wanted
+
+OK, FAILED, USAGE, SOME_FAILED, NOTHING_USABLE, MISMATCH, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+Images = Annotated[list[str], typer.Argument(help="Image files or folders; - reads names.")]
+Material = Annotated[str, typer.Option("--material", "-m", help="graphene, hBN, MoS2 ...")]
+Substrate = Annotated[
+    str, typer.Option("--substrate", "-s", help="Films from the top, e.g. SiO2(90nm)/Si.")
+]
+PixelSizeText = Annotated[str | None, typer.Option(help="Per pixel, e.g. 0.3844um.")]
+Tone = Annotated[
+    str | None,
+    typer.Option(help="linear, srgb, gamma:2.2, or a CSV of level,light. Found out if not given."),
+]
+Na = Annotated[float, typer.Option("--na", help="Numerical aperture of the objective.")]
+OxideSd = Annotated[float, typer.Option(help="How well the film thickness is known, nm.")]
+
+
+def names_of(images: list[str]) -> list[str]:
+    """Return the names given, or those on standard input for ``-``."""
+    if images == ["-"]:
+        return [line.strip() for line in sys.stdin if line.strip()]
+    return images
+
+
+def tone_of(text: str | None) -> ToneCurve | None:
+    """Read ``--tone``: the name of a curve, or a table of level and light."""
+    from layerscope.ops.tone import tone_curve
+
+    name, points = tone_points(text)
+    return tone_curve(name, points or None) if name else None
+
+
+def tone_points(text: str | None) -> tuple[str | None, tuple[tuple[float, float], ...]]:
+    """Name of the curve that ``--tone`` asks for, and its points if it is a CSV file."""
+    if text is None or not text.casefold().endswith(".csv"):
+        return text or None, ()
+    try:
+        rows = [line.split(",") for line in Path(text).read_text(encoding="utf-8").splitlines()]
+        numbers = [(float(r[0]), float(r[1])) for r in rows if r and r[0].strip()[:1].isdigit()]
+    except OSError as error:
+        raise UnreadableFile(f"{text}: {error.strerror}") from None
+    except (ValueError, IndexError):
+        raise InputError(f"{text}: expected two columns, level and light, both 0 to 1") from None
+    return "table", tuple(numbers)
+
+
+def scale_text(pixel_size: str | None, objective: str | None, table: Path | None) -> str | None:
+    """Pixel size as told, or as the table says of the objective."""
+    from layerscope.pipeline import Scale
+
+    found = Scale(pixel_size, objective, str(table) if table else None).looked_up().pixel_size
+    return found if found is None or isinstance(found, str) else f"{found.um:.9g}um"
+
+
+def flat_field_of(text: str | None, names: list[str]) -> FlatField | None:
+    """Read ``--flat-field``."""
+    if text is None:
+        return None
+    from layerscope.io import read
+    from layerscope.io.sources import name_sources
+    from layerscope.ops.illumination import flat_field_from_reference, flat_field_from_set
+
+    if text != "set":
+        return flat_field_from_reference(read(text))
+    return flat_field_from_set(_readable(name_sources(names)[:60]))
+
+
+def _readable(sources: list[Source]) -> Iterator[Micrograph]:
+    """Read what can be read; the run itself lists the rest."""
+    from layerscope.io import read
+
+    for source in sources:
+        with suppress(UnreadableFile):
+            yield read(source.path)
+
+
+def wanted_of(min_area: str | None, layers: str | None, residue: bool) -> Wanted:
+    """Read ``--min-area`` and ``--layers``."""
+    from layerscope import pipeline
+
+    px, um2 = 200, 0.0
+    if min_area is not None:
+        number, unit = min_area.rstrip("muµpx2² "), min_area.lstrip("0123456789. ")
+        if not number.replace(".", "", 1).isdigit() or unit not in ("um2", "µm2", "um²", "px"):
+            raise InputError(f"--min-area {min_area!r}: expected e.g. 100um2 or 400px")
+        px, um2 = (int(float(number)), 0.0) if unit == "px" else (200, float(number))
+    kept = None
+    if layers is not None:
+        low, _, high = layers.partition("-")
+        if not low.isdigit() or not (high or low).isdigit() or int(low) > int(high or low):
+            raise InputError(f"--layers {layers!r}: expected e.g. 1 or 1-3")
+        kept = (int(low), int(high or low))
+    return pipeline.Wanted(max(px, 1), um2, kept, residue)
+
+
+class ProgressBar:
+    """A progress bar on stderr, silent when that is no terminal."""
+
+    def __init__(self, what: str, quiet: bool):
+        self._what, self._quiet = what, quiet or not sys.stderr.isatty()
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress | None:
+        if self._quiet:
+            return None
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(console=Console(stderr=True), transient=True)
+        self._bar.start()
+        task = self._bar.add_task(self._what)
+        return lambda done, total, _: self._bar.update(task, completed=done, total=total)
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

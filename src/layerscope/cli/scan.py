@@ -1,0 +1,304 @@
+"""Commands for scans of thousands of images."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from layerscope.cli.options import (
+    INTERRUPTED,
+    MISMATCH,
+    NOTHING_USABLE,
+    OK,
+    SOME_FAILED,
+    Images,
+    Material,
+    Na,
+    OxideSd,
+    PixelSizeText,
+    Substrate,
+    Tone,
+    names_of,
+    scale_text,
+    tone_points,
+    wanted_of,
+)
+from layerscope.errors import InputError
+
+if TYPE_CHECKING:
+    from layerscope.batch.plan import Plan
+    from layerscope.batch.progress import Progress, Snapshot
+    from layerscope.batch.workers import Engine
+    from layerscope.core.scan import ScanResult
+
+Run = Annotated[Path, typer.Argument(help="Run folder of a scan.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Run folder; the same again resumes.")]
+NumberOfWorkers = Annotated[int | None, typer.Option("--workers", help="Processes; all cores.")]
+Timeout = Annotated[float, typer.Option(help="Longest time for one image, s.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Dask: local, tcp://HOST:PORT, a scheduler file, or slurm.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="On stdout, as JSON.")]
+Report = Annotated[bool, typer.Option(help="Write report.html and report.pdf.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
+
+
+def scan(
+    images: Images,
+    material: Material,
+    substrate: Substrate,
+    out: Out = Path("scan"),
+    workers: NumberOfWorkers = None,
+    scheduler: Scheduler = None,
+    shard: Annotated[
+        str | None, typer.Option(help="i/n: every n-th chunk from i (0..n-1).")
+    ] = None,
+    pixel_size: PixelSizeText = None,
+    objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
+    magnification_table: Annotated[Path | None, typer.Option(help="TOML, [objectives].")] = None,
+    scale_bar: Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")] = None,
+    tone: Tone = None,
+    na: Na = 0.45,
+    oxide_sd: OxideSd = 10.0,
+    flat_field: Annotated[
+        str, typer.Option(help="'scan': median of many fields; 'image'; or a reference image.")
+    ] = "scan",
+    calibration: Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")] = None,
+    head: Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")] = None,
+    min_area: Annotated[str | None, typer.Option(help="e.g. 100um2 or 400px.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Keep only, e.g. 1-3.")] = None,
+    max_layers: Annotated[int, typer.Option(help="Longest layer number told apart.")] = 10,
+    max_pixels: Annotated[int, typer.Option(help="Refuse larger images.")] = 200_000_000,
+    keep_residue: Annotated[
+        bool, typer.Option("--keep-residue", help="Also list residue, rims and blur.")
+    ] = False,
+    chunk: Annotated[int, typer.Option(help="Images per unit of work.")] = 32,
+    timeout: Timeout = 60.0,
+    report: Report = True,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Scan thousands of images; the same command again goes on where it stopped."""
+    from layerscope.batch.scan import begin, run_scan
+    from layerscope.batch.settings import Settings
+    from layerscope.io.sources import name_sources
+
+    wanted = wanted_of(min_area, layers, keep_residue)
+    name, points = tone_points(tone)
+    settings = Settings(
+        material,
+        substrate,
+        pixel_size=scale_text(pixel_size, objective, magnification_table),
+        scale_bar=scale_bar,
+        tone=name,
+        tone_table=points,
+        na=na,
+        oxide_sd_nm=oxide_sd,
+        flat_field=flat_field,
+        calibration=str(calibration) if calibration else None,
+        head=str(head) if head else None,
+        min_area_px=wanted.min_area_px,
+        min_area_um2=wanted.min_area_um2,
+        layers=wanted.layers,
+        residue=wanted.residue,
+        max_layers=max_layers,
+        max_pixels=max_pixels,
+    )
+    part = _shard(shard)
+    plan = begin(name_sources(names_of(images)), out, settings, chunk_images=chunk)
+    with _Session(workers, scheduler, timeout, quiet) as session:
+        result = run_scan(
+            plan, session.engine, shard=part, progress=session.progress(plan), report=report
+        )
+    if result is None:
+        typer.echo(f"shard {shard} done; 'layerscope merge {out}' when all are")
+        return
+    _tell(result, out, as_json)
+
+
+def merge(
+    run: Run,
+    workers: NumberOfWorkers = None,
+    scheduler: Scheduler = None,
+    timeout: Timeout = 60.0,
+    report: Report = True,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Finish a scan whose shards were run apart: calibrate, count, measure, write the tables."""
+    from layerscope.batch.plan import Plan
+    from layerscope.batch.scan import run_scan
+
+    plan = Plan.load(run)
+    with _Session(workers, scheduler, timeout, quiet) as session:
+        result = run_scan(plan, session.engine, progress=session.progress(plan), report=report)
+    if result is not None:
+        _tell(result, run, as_json)
+
+
+def status(run: Run, as_json: AsJson = False) -> None:
+    """Show how far a scan is; it may be running."""
+    from layerscope.batch.progress import Snapshot
+    from layerscope.batch.upkeep import scan_status
+
+    now = scan_status(run)
+    if as_json:
+        typer.echo(json.dumps(now))
+        return
+    state = "running" if now["running"] else "finished" if now["finished"] else "stopped"
+    typer.echo(f"{run}: {state}; {now['looked_at']} of {now['images']} images looked at")
+    for name, count in now["by_status"].items():
+        typer.echo(f"  {count:6d} {name}")
+    typer.echo(f"  {now['regions']:6d} regions")
+    if now["running"] and now["progress"]:
+        typer.echo(str(Snapshot(**now["progress"])))
+
+
+def retry(
+    run: Run,
+    status: Annotated[
+        list[str] | None, typer.Option(help="Which failures; all if not given. May be repeated.")
+    ] = None,
+) -> None:
+    """Forget failures, so that the next 'scan' looks at those images again."""
+    from layerscope.batch.upkeep import retry_scan
+
+    number = retry_scan(run, status or ())
+    typer.echo(f"{number} images will be looked at again by the next 'layerscope scan'")
+
+
+def verify(run: Run, as_json: AsJson = False) -> None:
+    """Read every part, table and image again and compare with the ledger's hashes."""
+    from dataclasses import asdict
+
+    from layerscope.batch.upkeep import verify_scan
+
+    found = verify_scan(run)
+    if as_json:
+        typer.echo(json.dumps({"ok": found.ok, **asdict(found)}, ensure_ascii=False))
+    else:
+        for line in (*found.damaged, *found.changed, *found.missing):
+            typer.echo(line)
+        verdict = "all as it was" if found.ok else "not as it was"
+        typer.echo(f"{found.parts} parts and {found.images} images: {verdict}")
+    raise typer.Exit(OK if found.ok else MISMATCH)
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, _, count = text.partition("/")
+    if not (first.isdigit() and count.isdigit() and int(first) < int(count)):
+        raise InputError(f"--shard {text!r}: expected i/n with i from 0 to n-1, e.g. 0/16")
+    return int(first), int(count)
+
+
+class _Session:
+    """Workers, progress and signals of one command.
+
+    The first interruption stops handing out work and lets what is under way be finished; the
+    second ends at once. Both leave a folder that the same command resumes.
+    """
+
+    def __init__(self, workers: int | None, scheduler: str | None, timeout_s: float, quiet: bool):
+        self._workers = workers if workers is not None else os.cpu_count() or 1
+        self._scheduler, self._timeout_s, self._quiet = scheduler, timeout_s, quiet
+        self._engine: Engine | None = None
+        self._stopped = False
+        self._line = _ProgressLine(quiet)
+
+    def __enter__(self) -> _Session:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._interrupted)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._line.close()
+        if kind is not None and self._stopped and issubclass(kind, InputError):
+            typer.echo("stopped; the same command goes on", err=True)
+            raise typer.Exit(INTERRUPTED)
+
+    def progress(self, plan: Plan) -> Progress:
+        """Counter that writes to the folder and to the terminal."""
+        from layerscope.batch.progress import Progress
+
+        return Progress(plan.folder, self._line)
+
+    def engine(self, plan: Plan, progress: Progress) -> Engine:
+        """Make the workers of one stage."""
+        from layerscope.batch.workers import Workers
+
+        self._engine = Workers(plan.folder, self._workers, self._timeout_s, progress.image)
+        if self._stopped:
+            self._engine.stop()
+        return self._engine
+
+    def _interrupted(self, *_: Any) -> None:
+        if self._stopped:
+            if self._engine is not None:
+                self._engine.close()
+            os._exit(INTERRUPTED)
+        self._stopped = True
+        typer.echo("\nstopping after the images in hand; once more stops at once", err=True)
+        if self._engine is not None:
+            self._engine.stop()
+
+
+class _ProgressLine:
+    """One line on a terminal, rewritten; elsewhere one line every five seconds."""
+
+    def __init__(self, quiet: bool):
+        self._quiet, self._terminal = quiet, sys.stderr.isatty()
+        self._lock, self._last, self._stage = threading.Lock(), 0.0, ""
+
+    def __call__(self, now: Snapshot) -> None:
+        with self._lock:
+            wait = 0.2 if self._terminal else 5.0
+            due = time.monotonic() - self._last >= wait or now.stage != self._stage
+            if self._quiet or not due or not now.images:
+                return
+            self._last, self._stage = time.monotonic(), now.stage
+            if self._terminal:
+                sys.stderr.write(f"\r\x1b[2K{now}")
+            else:
+                sys.stderr.write(f"{now}\n")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """End the line."""
+        if self._terminal and self._last and not self._quiet:
+            sys.stderr.write("\n")
+
+
+def _tell(result: ScanResult, out: Path, as_json: bool) -> None:
+    from layerscope.core.scan import Status
+
+    counts = Counter(result.images["status"])
+    failed = sum(n for s, n in counts.items() if Status(s).failed)
+    if as_json:
+        summary = {
+            "images": len(result.images),
+            "by_status": dict(sorted(counts.items())),
+            "failed": failed,
+            "regions": len(result.objects),
+            "out": str(out),
+        }
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+    else:
+        typer.echo(f"{len(result.images)} images, {failed} failed; {len(result.objects)} regions")
+        typer.echo(f"results in {out}/")
+    usable = len(result.images) - failed
+    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (scan, merge, status, retry, verify)
