@@ -163,7 +163,9 @@ def find_in_view(micrograph: Micrograph, view: View, min_area_px: int, rules: Ru
         As in `find_flakes`.
     """
     background, b = view.background, view.binning
-    provenance = _provenance(micrograph, background, b, min_area_px, view.flat_field, rules)
+    provenance = provenance_of(
+        micrograph.sha256, background, b, min_area_px, view.flat_field, rules
+    )
     nothing = Detections.empty(micrograph.shape, provenance)
     found = _search(view, max(4, min_area_px // (b * b)))
     if found is None:
@@ -197,18 +199,19 @@ class _Chosen:
     uniformity: FloatArray
 
 
-def _provenance(
-    micrograph: Micrograph,
+def provenance_of(
+    sha256: str,
     background: Background,
     binning: int,
     min_area_px: int,
     flat_field: FlatField | None,
     rules: Rules,
 ) -> dict[str, Any]:
+    """Return `Detections.provenance` of a search for flakes; parameters as in `find_flakes`."""
     return {
         "task": "flakes",
         "software": f"layerscope {layerscope.__version__}",
-        "input_sha256": micrograph.sha256,
+        "input_sha256": sha256,
         "binning": binning,
         "min_area_px": min_area_px,
         "flat_field": flat_field.source if flat_field else "fitted to the image",
