@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from layerscope.core.results import BoolArray, FloatArray, IntArray
-from layerscope.ops.channels import FloatImage, channel_sum, colours_at, farthest
+from layerscope.ops.channels import channel_sum, farthest
+from layerscope.ops.deviation import levels_at
 from layerscope.ops.labels import (
     Labels,
     border_pairs,
@@ -19,6 +21,8 @@ from layerscope.ops.labels import (
     sample_regions,
 )
 from layerscope.ops.regions import Terraces
+
+Colours = npt.NDArray[np.float32]
 
 _SAMPLE_PX = 600
 
@@ -73,8 +77,8 @@ def describe(terraces: Terraces) -> RegionFeatures:
     core = core_labels(labels, 1)
     area = np.bincount(np.take(labels, np.flatnonzero(labels > 0)), minlength=count)
     where, value = sample_regions(core, count, _SAMPLE_PX)
-    rows = colours_at(terraces.deviation, where)
-    level, spread = _core_moments(value, rows, terraces)
+    colours = levels_at(terraces.deviation, where)
+    level, spread = _core_moments(value, colours, terraces)
     first, second = border_pairs(labels, 1)
     edge, rim = _rims(labels, first, second, level, flat)
     return RegionFeatures(
@@ -82,7 +86,7 @@ def describe(terraces: Terraces) -> RegionFeatures:
         radius_px=_radius(core, count)[1:],
         level=level[1:],
         spread=spread[1:],
-        uniformity=_uniformity(value, rows, level, flat)[1:],
+        uniformity=_uniformity(value, colours, level, flat)[1:],
         sharpness=_sharpness(terraces, level, edge)[1:],
         edge_px=edge[1:],
         rim_share=rim[1:],
@@ -91,12 +95,12 @@ def describe(terraces: Terraces) -> RegionFeatures:
 
 
 def _core_moments(
-    value: IntArray, rows: FloatImage, terraces: Terraces
+    value: IntArray, colours: Colours, terraces: Terraces
 ) -> tuple[FloatArray, FloatArray]:
     """Mean and sd over core pixels; a region without a core keeps its seed's mean and no spread."""
     count = len(terraces) + 1
-    mean = group_means(value, rows, count)
-    spread = np.sqrt(np.maximum(group_means(value, np.square(rows), count) - mean**2, 0))
+    mean = group_means(value, colours, count)
+    spread = np.sqrt(np.maximum(group_means(value, np.square(colours), count) - mean**2, 0))
     has_core = np.bincount(value, minlength=count) > 0
     return np.where(has_core[:, None], mean, terraces.level), spread
 
@@ -133,10 +137,10 @@ def _radius(core: Labels, count: int) -> FloatArray:
 
 
 def _uniformity(
-    value: IntArray, rows: FloatImage, level: FloatArray, flat: FloatArray
+    value: IntArray, colours: Colours, level: FloatArray, flat: FloatArray
 ) -> FloatArray:
     limit = np.maximum(0.25 * farthest(level), 3 * flat.max()).astype(np.float32)
-    off = farthest(rows - np.take(level.astype(np.float32), value, axis=0))
+    off = np.abs(colours - np.take(level.T.astype(np.float32), value, axis=1)).max(axis=0)
     number = np.bincount(value, minlength=len(level))
     like = np.bincount(value, off < np.take(limit, value), len(level))
     return np.where(number > 0, like / np.maximum(number, 1), 1.0)
@@ -148,18 +152,23 @@ def _sharpness(terraces: Terraces, level: FloatArray, edge: IntArray) -> FloatAr
     Shorter steps end inside the fringes (dark line, bright line) that frame a thick flake.
     """
     labels, count = terraces.labels, len(level)
-    flat, pixels = labels.ravel(), terraces.deviation.reshape(-1, 3)
-    axis = (level / np.maximum(channel_sum(level**2), 1e-9)[:, None]).astype(np.float32)
+    flat = labels.ravel()
+    axis = (level / np.maximum(channel_sum(level**2), 1e-9)[:, None]).astype(np.float32).T
     total, border = np.zeros(count), np.zeros(count, np.int64)
-    for distance, (first, second) in zip(
-        (1, labels.shape[1]), (row_pairs(labels, 1), column_pairs(labels, 1)), strict=True
+    height, width = labels.shape
+    for length, distance, (first, second) in (
+        (width, 1, row_pairs(labels, 1)),
+        (height, width, column_pairs(labels, 1)),
     ):
         bare = (flat[first] == 0) | (flat[second] == 0)
-        before = np.maximum(first[bare] - 2 * distance, 0)
-        after = np.minimum(second[bare] + 2 * distance, labels.size - 1)
+        place = first[bare] // distance % length
+        # Inside the row or column: the next pixel in memory lies at the other side of the image.
+        before = first[bare] - distance * np.minimum(place, 2)
+        after = second[bare] + distance * np.minimum(length - 2 - place, 2)
         value = np.maximum(flat[first[bare]], flat[second[bare]])
         rise = np.where(flat[first[bare]] > 0, np.float32(1), np.float32(-1))
-        step = channel_sum((pixels[before] - pixels[after]) * axis[value]) * rise
+        drop = levels_at(terraces.deviation, before) - levels_at(terraces.deviation, after)
+        step = (drop * np.take(axis, value, axis=1)).sum(axis=0) * rise
         total += np.bincount(value, step, count)
         border += np.bincount(value, minlength=count)
     known = (border >= 4) & (border >= 0.3 * edge)
