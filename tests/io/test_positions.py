@@ -20,7 +20,7 @@ from layerscope.io.positions import (
     read_positions,
     write_positions,
 )
-from layerscope.io.positions.assign import assign_positions
+from layerscope.io.positions.assign import assign_positions, place_images
 from layerscope.io.positions.names import Grid, positions_from_names
 from layerscope.io.sources import Source, name_sources
 
@@ -536,6 +536,23 @@ def test_nothing_to_assign():
     assert assign_positions([], a_list(("a", "", 1))).positions == ()
 
 
+def test_one_door_for_lists_headers_names_and_patterns(tmp_path):
+    path = save(tmp_path / "s_x1mm_y2mm.tif", tags={"XPositionUm": 5, "YPositionUm": 6})
+    (tmp_path / "a.csv").write_text("image,x_um,y_um\ns_x1mm_y2mm.tif,7,8\n")
+    images = [*name_sources([path]), Source("made", "")]
+    for where, place in {
+        str(tmp_path / "a.csv"): (7, 8),
+        "images": (5, 6),
+        str(tmp_path): (5, 6),
+        "*_x{x_mm}mm_y{y_mm}mm": (1000, 2000),
+    }.items():
+        found = place_images(images, where)
+        assert {k: (p.x_um, p.y_um) for k, p in found.by_path(images).items()} == {str(path): place}
+        assert found.positions[1] is None
+    found = place_images(images[:1], "names")
+    assert found.notes == ("positions by file name, pattern x{x}_y{y}, mm",)
+
+
 # File names
 
 
@@ -631,6 +648,22 @@ def test_coordinates_in_names_round_trip(places):
     names = [f"scan_x{x:.3f}_y{y:.3f}.tif" for x, y in places]
     found, _ = places_of(*names, unit="um")
     assert np.allclose(found, places, atol=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "pitch"),
+    [("400um", (400, 400)), ("0.4x-0.3 mm", (400, -300)), ("400 × 300µm", (400, 300))],
+)
+def test_pitch_from_text(text, pitch):
+    grid = Grid.parse(text, columns=3, snake=True)
+    assert (grid.pitch_x_um, grid.pitch_y_um) == pytest.approx(pitch)
+    assert (grid.columns, grid.snake) == (3, True)
+
+
+@pytest.mark.parametrize("text", ["400", "x300um", "400x300px", ""])
+def test_pitch_without_number_or_unit_is_refused(text):
+    with pytest.raises(InputError):
+        Grid.parse(text)
 
 
 def test_grid_needs_a_pitch():

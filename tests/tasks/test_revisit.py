@@ -188,7 +188,7 @@ def test_labels_say_rank_layers_and_size():
 
 def test_sites_without_stage_position_are_named():
     ranked = rank_sites(table({}, {"stage_x_um": np.nan}))
-    with pytest.raises(InputError, match="1 of 2 sites .* first on image img2"):
+    with pytest.raises(InputError, match=r"1 of 2 sites .* first on image img2"):
         revisit_positions(ranked)
 
 

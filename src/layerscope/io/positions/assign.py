@@ -1,4 +1,4 @@
-"""Which position belongs to which image: by file, by label, by order only if told so."""
+"""Which position belongs to which image: by file, by label, by its name, by order if told so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import PurePosixPath
 from layerscope.core.stage import StagePosition
 from layerscope.errors import InputError
 from layerscope.io.labels import image_key
+from layerscope.io.positions import read_images, read_positions
 from layerscope.io.positions.content import PositionList, one_line
+from layerscope.io.positions.names import Grid, positions_from_names
 from layerscope.io.sources import Source
 
 _TOKEN = re.compile(r"[^\W_]+")
@@ -35,6 +37,52 @@ class AssignedPositions:
 
     positions: tuple[StagePosition | None, ...]
     notes: tuple[str, ...] = ()
+
+    def by_path(self, sources: Sequence[Source]) -> dict[str, StagePosition]:
+        """Positions that are known, by `Source.path` of the `sources` they were made for."""
+        pairs = zip(sources, self.positions, strict=True)
+        return {s.path: p for s, p in pairs if p is not None and s.path}
+
+
+def place_images(
+    sources: Sequence[Source],
+    where: str,
+    *,
+    unit: str | None = None,
+    grid: Grid | None = None,
+    by_order: bool = False,
+) -> AssignedPositions:
+    """Stage positions of images, from wherever the user says.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+    where : str
+        Path of a list or of a folder of TIFF images (`read_positions`); ``images``: the headers of
+        the images themselves; ``names``: a common pattern of file names; or a pattern
+        (`positions_from_names`), known by its ``{`` or ``(?P<``.
+    unit, grid : optional
+        As in `positions_from_names` and `read_positions`.
+    by_order : bool
+        As in `assign_positions`.
+
+    Raises
+    ------
+    InputError
+        As those functions.
+    """
+    patterned = "{" in where or "(?P<" in where
+    if where == "names" or patterned:
+        names = [s.path or s.name for s in sources]
+        named = positions_from_names(names, where if patterned else None, unit=unit, grid=grid)
+        how = f"positions by file name, pattern {named.pattern}, {named.unit}"
+        return AssignedPositions(named.positions, (how, *named.notes))
+    if where == "images":
+        listed = read_images([s.path for s in sources if s.path], unit)
+    else:
+        listed = read_positions(where, unit=unit)
+    found = assign_positions(sources, listed, by_order=by_order)
+    return AssignedPositions(found.positions, (*listed.notes, *found.notes))
 
 
 def assign_positions(

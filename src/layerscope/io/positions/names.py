@@ -19,6 +19,7 @@ _FIELDS = {
     **dict.fromkeys(("row", "col", "index"), _COUNT),
 }
 _FIELD = re.compile(r"\{([^{}]*)\}|(\*)")
+_PITCH = re.compile(rf"({_NUMBER})(?:\s*[x×]\s*({_NUMBER}))?\s*([a-zµμ]+)", re.IGNORECASE)
 _LENGTH = r"(?:[nuµμm]m)?"
 _Fields = dict[str, str | None]
 _COMMON: tuple[tuple[str, str], ...] = (
@@ -68,6 +69,18 @@ class Grid:
             raise InputError(f"pitch {self.pitch_x_um} x {self.pitch_y_um} um: expected not zero")
         if self.columns is not None and self.columns < 1:
             raise InputError(f"{self.columns} columns: expected 1 or more")
+
+    @classmethod
+    def parse(
+        cls, pitch: str, columns: int | None = None, snake: bool = False, first: int | None = None
+    ) -> Grid:
+        """Grid with a pitch such as ``400um`` or ``400x-300um``, x before y."""
+        match = _PITCH.fullmatch(pitch.strip())
+        if match is None:
+            raise InputError(f"pitch {pitch!r}: expected e.g. 400um, or 400x300um for x and y")
+        x, y, unit = match.groups()
+        scale_um = micrometres(unit)
+        return cls(float(x) * scale_um, float(y or x) * scale_um, columns, snake, first)
 
 
 @dataclass(frozen=True)
