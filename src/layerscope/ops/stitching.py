@@ -177,14 +177,13 @@ def _painted(
 
 
 def _mean_signal(signal: RegionSignal, weight: FloatArray) -> RegionSignal:
-    """Weighted means; the background's error is common to all views and does not average out."""
+    """Weighted means, of the errors too: views overlap, so they are not independent."""
     share = weight / weight.sum()
     mean = {f.name: np.tensordot(share, getattr(signal, f.name), 1)[None] for f in fields(signal)}
-    error = np.sqrt(np.tensordot(share**2, signal.level_se**2, 1))[None]
     offset = signal.level - mean["level"]
     spread = np.sqrt(np.tensordot(share, signal.spread**2 + offset**2, 1))[None]
     core = np.array([round(float((weight).sum()))], np.int64)
-    return RegionSignal(**{**mean, "level_se": error, "spread": spread, "core_px": core})
+    return RegionSignal(**{**mean, "spread": spread, "core_px": core})
 
 
 def _in_raster_order(found: Detections) -> Detections:
