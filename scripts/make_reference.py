@@ -63,10 +63,15 @@ def materials() -> str:
 
 
 def formats() -> str:
-    """Image files."""
+    """Image files and lists of stage positions."""
     from layerscope.io import FORMATS, MAX_PIXELS
+    from layerscope.io.positions import FORMATS as POSITION_FORMATS
 
     rows = [(f.name, f.description, ", ".join(f.extensions)) for f in FORMATS]
+    lists = [
+        (f.name, f.description, ", ".join(f.extensions), "yes" if f.write else "")
+        for f in POSITION_FORMATS
+    ]
     return "\n".join(
         [
             "What a file is, is decided by its first bytes; the extension only decides which files "
@@ -75,6 +80,12 @@ def formats() -> str:
             "raised.",
             "",
             *_table(("name", "what", "extensions"), rows),
+            "",
+            "## Stage positions",
+            "",
+            "The content decides; [how positions find their images](../howto/stage_positions.md).",
+            "",
+            *_table(("name", "what", "usual extensions", "written"), lists),
         ]
     )
 
