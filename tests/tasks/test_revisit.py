@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from layerscope.core.scan import SITE_COLUMNS
 from layerscope.errors import InputError, ScaleUnknown
 from layerscope.io.positions import read_positions, write_positions
-from layerscope.tasks.revisit import rank_sites, revisit_positions, short_route
+from layerscope.tasks.revisit import along_route, rank_sites, revisit_positions, short_route
 
 BLANK = {"str": "", "int64": 0, "Int64": 0, "float64": np.nan, "bool": True}
 
@@ -202,7 +202,10 @@ def test_revisit_list_goes_to_every_microscope_and_back(tmp_path, suffix):
 
 def test_route_keeps_every_site_and_its_rank():
     sites = table(*({"stage_x_um": x, **d_um(d)} for x, d in ((0, 9), (100, 8), (10, 7), (90, 6))))
-    found = revisit_positions(rank_sites(sites), route=True)
+    ranked = rank_sites(sites)
+    found = revisit_positions(ranked, route=True)
+    assert revisit_positions(along_route(ranked)) == found
+    assert along_route(ranked)["rank"].tolist() == [1, 3, 4, 2]
     assert [p.x_um for p in found] == [0, 10, 90, 100]
     assert [p.label[:3] for p in found] == ["001", "003", "004", "002"]
 

@@ -126,7 +126,12 @@ def revisit_positions(ranked: pd.DataFrame, *, route: bool = False) -> list[Stag
     ranked : pandas.DataFrame
         From `rank_sites`.
     route : bool
-        Order by a short way to travel instead of by rank; the label still tells the rank.
+        In the order of `along_route` instead of that of the table; the label still tells the rank.
+
+    Returns
+    -------
+    list of StagePosition
+        One per row, in the order of the rows unless `route`.
 
     Raises
     ------
@@ -135,20 +140,28 @@ def revisit_positions(ranked: pd.DataFrame, *, route: bool = False) -> list[Stag
     """
     if "rank" not in ranked:
         raise InputError("no column 'rank': rank the sites first (rank_sites)")
-    xyz = np.stack([_numbers(ranked, f"stage_{axis}_um") for axis in "xyz"], axis=1)
-    lost = ~np.isfinite(xyz[:, :2]).all(axis=1)
-    if lost.any():
-        first = ranked["image"].astype(str).to_numpy()[lost][0]
-        raise InputError(
-            f"{lost.sum()} of {len(ranked)} sites have no stage position, first on image {first}: "
-            "scan again with a list of stage positions"
-        )
-    order = short_route(xyz[:, :2]) if route else np.arange(len(ranked))
-    labels = _labels(ranked)
+    visited = along_route(ranked) if route else ranked
+    xy, z_um = _places(visited), _numbers(visited, "stage_z_um").tolist()
     return [
-        StagePosition(x, y, z if np.isfinite(z) else None, labels[i])
-        for i, (x, y, z) in zip(order.tolist(), xyz[order].tolist(), strict=True)
+        StagePosition(x, y, z if np.isfinite(z) else None, label)
+        for (x, y), z, label in zip(xy.tolist(), z_um, _labels(visited), strict=True)
     ]
+
+
+def along_route(ranked: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of a short way to travel; for lists with further columns.
+
+    Parameters
+    ----------
+    ranked : pandas.DataFrame
+        From `rank_sites`.
+
+    Raises
+    ------
+    InputError
+        If a site has no stage position.
+    """
+    return ranked.iloc[short_route(_places(ranked))]
 
 
 def short_route(xy_um: FloatArray) -> IntArray:
@@ -181,6 +194,19 @@ def _check(sites: pd.DataFrame, best: int | None, layers: tuple[int, int] | None
         raise InputError(f"best {best}: expected 1 or more")
     if layers is not None and not 1 <= layers[0] <= layers[1]:
         raise InputError("layers {}-{}: expected e.g. 1-3".format(*layers))
+
+
+def _places(sites: pd.DataFrame) -> FloatArray:
+    """Stage coordinates (n, 2) in um, all known."""
+    xy = np.stack([_numbers(sites, f"stage_{axis}_um") for axis in "xy"], axis=1)
+    lost = ~np.isfinite(xy).all(axis=1)
+    if lost.any():
+        first = sites["image"].astype(str).to_numpy()[lost][0]
+        raise InputError(
+            f"{lost.sum()} of {len(sites)} sites have no stage position, first on image {first}: "
+            "scan again with a list of stage positions"
+        )
+    return xy
 
 
 def _wanted(sites: pd.DataFrame, layers: tuple[int, int] | None) -> BoolArray:
