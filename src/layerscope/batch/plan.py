@@ -7,7 +7,7 @@ good; images that appear later are appended, so that finished chunks stay finish
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ class Plan:
         versions = [__version__, ALGORITHM]
         return digest([versions, self.settings.as_json(), found, calibration, list(setups)])
 
-    def extended(self, sources: Iterable[Source], positions: dict[str, StagePosition]) -> Plan:
+    def extended(self, sources: Iterable[Source]) -> Plan:
         """Return the same plan with images that it does not know yet appended, by name."""
         known = {i.path for i in self.inputs}
         taken = {i.name for i in self.inputs}
@@ -110,8 +110,13 @@ class Plan:
         for number, source in enumerate(new, len(self.inputs)):
             name = _free_name(source.name, taken)
             taken.add(name)
-            added.append(Input(number, name, source.path, positions.get(source.path)))
+            added.append(Input(number, name, source.path))
         return replace(self, inputs=(*self.inputs, *added)) if added else self
+
+    def placed(self, positions: Mapping[str, StagePosition]) -> Plan:
+        """Return the same plan with these stage positions, by path; the others keep theirs."""
+        new = [replace(i, position=positions.get(i.path, i.position)) for i in self.inputs]
+        return self if new == list(self.inputs) else replace(self, inputs=tuple(new))
 
     def save(self) -> None:
         """Write the plan; the last of its files to appear makes it valid."""

@@ -69,7 +69,7 @@ def begin(
         Made if missing.
     settings : Settings
     positions : mapping of str to StagePosition, optional
-        By path of the image.
+        By path of the image; those given before are kept where there is no new one.
     chunk_images : int
         Images per unit of work, for a new plan.
 
@@ -89,7 +89,7 @@ def begin(
         known.require_same(settings)
     else:
         known = Plan(where, settings, (), chunk_images)
-    plan = known.extended(sources, dict(positions or {}))
+    plan = known.extended(sources).placed(positions or {})
     if not plan.inputs:
         raise InputError("no image to scan: give a folder, a pattern or a list of images")
     if plan is not known:

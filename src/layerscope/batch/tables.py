@@ -15,8 +15,9 @@ from layerscope.batch.parts import Failed, part_path, read_found, read_part
 from layerscope.batch.plan import ALGORITHM, Input, Plan
 from layerscope.batch.progress import Progress
 from layerscope.batch.settings import digest
+from layerscope.batch.wafer import find_sites, outline_reader, read_affine
 from layerscope.batch.work import ROW, Desk
-from layerscope.core.scan import IMAGE_COLUMNS, ScanResult, Status
+from layerscope.core.scan import IMAGE_COLUMNS, SITE_COLUMNS, ScanResult, Status
 from layerscope.io.atomic import write_bytes
 from layerscope.io.tables import TableWriter, write_table
 from layerscope.measure import glossary
@@ -25,8 +26,11 @@ from layerscope.pipeline import Found
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = ("images.csv", "images.parquet", "objects.csv", "objects.parquet", "failures.csv")
-_RECORD = "result.json"
+TABLES = (
+    "images.csv", "images.parquet", "objects.csv", "objects.parquet", "sites.csv", "sites.parquet",
+    "failures.csv", "stage.json",
+)  # fmt: skip
+_RECORD, _REPORTED = "result.json", ".reported"
 
 
 def publish(
@@ -49,6 +53,8 @@ def publish(
     progress : Progress
     report : bool
     """
+    import pandas as pd
+
     shas = [[e[c].part_sha256 for c in sorted(e)] for e in (found, measured)]
     places = [[i.name, i.path, i.position and repr(i.position)] for i in plan.inputs]
     key = digest([__version__, ALGORITHM, shas, setups.numbers, places])
@@ -60,8 +66,18 @@ def publish(
         write_table(images, plan.folder / "images.parquet", units=_units())
         failed = images[images["reason"] != ""][["image", "path", "status", "reason"]]
         write_table(failed, plan.folder / "failures.csv")
+        objects = pd.read_parquet(plan.folder / "objects.parquet")
+        sites, _ = find_sites(plan, objects)
+        write_table(sites, plan.folder / "sites.csv")
+        write_table(sites, plan.folder / "sites.parquet", units=_units())
         _record(plan.folder, key)
     result = load_scan(plan.folder)
+    if report and not _has_report(plan.folder, key):
+        from layerscope.report.scan import write_scan_report
+
+        progress.begin("report", len(plan.inputs))
+        write_scan_report(result, plan.folder, outlines=outline_reader(plan))
+        write_bytes(plan.folder / _REPORTED, key.encode())
     progress.begin("done", len(plan.inputs), len(plan.inputs))
     return result
 
@@ -85,13 +101,15 @@ def load_scan(folder: str | Path) -> ScanResult:
             f"{where}: the scan is not finished; 'layerscope status' says how far it is"
         )
     settings = desk.plan.settings
+    affine, notes = read_affine(where)
     return ScanResult(
         images=pd.read_parquet(where / "images.parquet"),
         objects=pd.read_parquet(where / "objects.parquet"),
-        sites=pd.DataFrame(),
+        sites=pd.read_parquet(where / "sites.parquet"),
         calibration=None if settings.head else desk.calibration,
+        affine=affine,
         parameters=settings.as_json(),
-        provenance={"version": __version__, "survey": list(desk.survey.notes)},
+        provenance={"version": __version__, "survey": list(desk.survey.notes), "stage": notes},
     )
 
 
@@ -113,6 +131,13 @@ def _is_published(folder: Path, key: str) -> bool:
     return known == key and all(_sha256(folder / n) == s for n, s in files.items())
 
 
+def _has_report(folder: Path, key: str) -> bool:
+    try:
+        return (folder / _REPORTED).read_text() == key and (folder / "report.html").exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _record(folder: Path, key: str) -> None:
     files = {name: _sha256(folder / name) for name in TABLES}
     text = json.dumps({"key": key, "files": files}, indent=1)
@@ -129,7 +154,7 @@ def _sha256(path: Path) -> str:
 def _units() -> dict[str, str]:
     table = glossary()
     units = dict(zip(table["column"], table["unit"], strict=True))
-    return units | {c.name: c.unit for c in IMAGE_COLUMNS}
+    return units | {c.name: c.unit for c in (*SITE_COLUMNS, *IMAGE_COLUMNS)}
 
 
 def _images(plan: Plan, setups: Setups) -> pd.DataFrame:

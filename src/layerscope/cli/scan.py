@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from layerscope.batch.progress import Progress, Snapshot
     from layerscope.batch.workers import Engine
     from layerscope.core.scan import ScanResult
+    from layerscope.core.stage import StagePosition
 
 Run = Annotated[Path, typer.Argument(help="Run folder of a scan.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Run folder; the same again resumes.")]
@@ -63,6 +64,17 @@ def scan(
     shard: Annotated[
         str | None, typer.Option(help="i/n: every n-th chunk from i (0..n-1).")
     ] = None,
+    positions: Annotated[
+        str | None,
+        typer.Option(help="List of stage positions; 'images', 'names', or a pattern of names."),
+    ] = None,
+    position_unit: Annotated[str | None, typer.Option(help="Where the list says none.")] = None,
+    pitch: Annotated[str | None, typer.Option(help="Of a grid of images, e.g. 400x300um.")] = None,
+    columns: Annotated[int | None, typer.Option(help="Images per row of that grid.")] = None,
+    snake: Annotated[bool, typer.Option("--snake", help="Every second row backwards.")] = False,
+    by_order: Annotated[
+        bool, typer.Option("--by-order", help="Match positions to sorted images by order.")
+    ] = False,
     pixel_size: PixelSizeText = None,
     objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
     magnification_table: Annotated[Path | None, typer.Option(help="TOML, [objectives].")] = None,
@@ -115,7 +127,18 @@ def scan(
         max_pixels=max_pixels,
     )
     part = _shard(shard)
-    plan = begin(name_sources(names_of(images)), out, settings, chunk_images=chunk)
+    sources = name_sources(names_of(images))
+    placed: dict[str, StagePosition] = {}
+    if positions is not None:
+        from layerscope.io.positions.assign import place_images
+        from layerscope.io.positions.names import Grid
+
+        grid = Grid.parse(pitch, columns, snake) if pitch else None
+        found = place_images(sources, positions, unit=position_unit, grid=grid, by_order=by_order)
+        placed = found.by_path(sources)
+        for note in found.notes:
+            typer.echo(note, err=True)
+    plan = begin(sources, out, settings, positions=placed, chunk_images=chunk)
     with _Session(workers, scheduler, timeout, quiet) as session:
         result = run_scan(
             plan, session.engine, shard=part, progress=session.progress(plan), report=report
@@ -144,6 +167,41 @@ def merge(
         result = run_scan(plan, session.engine, progress=session.progress(plan), report=report)
     if result is not None:
         _tell(result, run, as_json)
+
+
+def revisit(
+    run: Run,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="List: .csv, .pos, .xml (NIS) or .json (useq).")
+    ] = Path("revisit.csv"),
+    best: Annotated[int | None, typer.Option(help="How many.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Wanted numbers, e.g. 1 or 1-3.")] = None,
+    min_inscribed: Annotated[str | None, typer.Option(help="Largest circle, e.g. 5um.")] = None,
+    min_probability: Annotated[float | None, typer.Option(help="Of the layer number.")] = None,
+    complete: Annotated[bool, typer.Option("--complete", help="Only uncut ones.")] = False,
+    route: Annotated[bool, typer.Option("--route", help="In a short order to travel.")] = False,
+    format: Annotated[
+        str | None, typer.Option(help="csv, micromanager, nis, useq; by extension.")
+    ] = None,
+) -> None:
+    """List the best places to go back to, for the microscope or a spreadsheet."""
+    from layerscope.batch.tables import load_scan
+    from layerscope.core.micrograph import parse_length_nm
+    from layerscope.io.positions import write_positions
+    from layerscope.tasks.revisit import rank_sites, revisit_positions
+
+    wanted = wanted_of(None, layers, False)
+    ranked = rank_sites(
+        load_scan(run).sites,
+        best=best,
+        layers=wanted.layers,
+        min_inscribed_um=parse_length_nm(min_inscribed) * 1e-3 if min_inscribed else None,
+        min_probability=min_probability,
+        complete_only=complete,
+    )
+    for note in write_positions(out, revisit_positions(ranked, route=route), format):
+        typer.echo(note, err=True)
+    typer.echo(f"{len(ranked)} places in {out}")
 
 
 def status(run: Run, as_json: AsJson = False) -> None:
@@ -295,10 +353,12 @@ def _tell(result: ScanResult, out: Path, as_json: bool) -> None:
         }
         typer.echo(json.dumps(summary, ensure_ascii=False))
     else:
-        typer.echo(f"{len(result.images)} images, {failed} failed; {len(result.objects)} regions")
+        from layerscope.report.scan_text import summarise
+
+        typer.echo(summarise(result))
         typer.echo(f"results in {out}/")
     usable = len(result.images) - failed
     raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (scan, merge, status, retry, verify)
+COMMANDS: tuple[Callable[..., None], ...] = (scan, merge, revisit, status, retry, verify)
