@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 OK, FAILED, USAGE, SOME_FAILED, NOTHING_USABLE, MISMATCH, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
-Images = Annotated[list[str], typer.Argument(help="Image files or folders; - reads names.")]
+Images = Annotated[
+    list[str], typer.Argument(help="Image files, folders, a list in a .txt; - reads names.")
+]
 Material = Annotated[str, typer.Option("--material", "-m", help="graphene, hBN, MoS2 ...")]
 Substrate = Annotated[
     str, typer.Option("--substrate", "-s", help="Films from the top, e.g. SiO2(90nm)/Si.")
@@ -36,10 +38,22 @@ OxideSd = Annotated[float, typer.Option(help="How well the film thickness is kno
 
 
 def names_of(images: list[str]) -> list[str]:
-    """Return the names given, or those on standard input for ``-``."""
+    """Return the names given, or those on standard input for ``-``, or in a text file."""
     if images == ["-"]:
         return [line.strip() for line in sys.stdin if line.strip()]
+    if len(images) == 1 and images[0].casefold().endswith(".txt"):
+        return _listed(Path(images[0]))
     return images
+
+
+def _listed(path: Path) -> list[str]:
+    """Names in a text file, one per line, as seen from here or from the file's folder."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(f"{path}: no list of images ({error})") from None
+    names = [line.strip() for line in lines if line.strip()]
+    return [n if Path(n).exists() else str(path.parent / n) for n in names]
 
 
 def tone_of(text: str | None) -> ToneCurve | None:

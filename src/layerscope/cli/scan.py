@@ -64,6 +64,9 @@ def scan(
     shard: Annotated[
         str | None, typer.Option(help="i/n: every n-th chunk from i (0..n-1).")
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("-r", "--recursive", help="Folders in folders too.")
+    ] = False,
     positions: Annotated[
         str | None,
         typer.Option(help="List of stage positions; 'images', 'names', or a pattern of names."),
@@ -127,7 +130,7 @@ def scan(
         max_pixels=max_pixels,
     )
     part = _shard(shard)
-    sources = name_sources(names_of(images))
+    sources = name_sources(names_of(images), deep=recursive)
     placed: dict[str, StagePosition] = {}
     if positions is not None:
         from layerscope.io.positions.assign import place_images

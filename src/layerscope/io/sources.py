@@ -21,14 +21,18 @@ class Source:
     micrograph: Micrograph | None = None
 
 
-def name_sources(images: Iterable[str | os.PathLike[str] | Micrograph]) -> list[Source]:
+def name_sources(
+    images: Iterable[str | os.PathLike[str] | Micrograph], *, deep: bool = False
+) -> list[Source]:
     """Give every image a unique name; folders stand for the images in them.
 
     Parameters
     ----------
     images : iterable of path or Micrograph
-        A folder is not searched deeper. A pattern such as ``scan/*.jpg`` that the shell left as it
-        is matches files. Repeated files count once.
+        A pattern such as ``scan/*.jpg`` that the shell left as it is matches files. Repeated
+        files count once.
+    deep : bool
+        Search the folders in a folder too; links to folders are not followed.
 
     Returns
     -------
@@ -37,7 +41,9 @@ def name_sources(images: Iterable[str | os.PathLike[str] | Micrograph]) -> list[
     """
     items = list(images)
     in_memory = [i for i in items if isinstance(i, Micrograph)]
-    paths = sorted({p for i in items if not isinstance(i, Micrograph) for p in _expand(Path(i))})
+    paths = sorted(
+        {p for i in items if not isinstance(i, Micrograph) for p in _expand(Path(i), deep)}
+    )
     names = _unique_names(paths)
     sources = [Source(name, str(path)) for name, path in zip(names, paths, strict=True)]
     taken = Counter(names)
@@ -49,10 +55,11 @@ def name_sources(images: Iterable[str | os.PathLike[str] | Micrograph]) -> list[
     return sorted(sources, key=lambda s: (s.name, s.path))
 
 
-def _expand(path: Path) -> list[Path]:
+def _expand(path: Path, deep: bool) -> list[Path]:
     if path.is_dir():
         suffixes = {s for f in known_formats() for s in f.extensions}
-        return [p for p in path.iterdir() if p.suffix.casefold() in suffixes and p.name[0] != "."]
+        inside = path.rglob("*") if deep else path.iterdir()
+        return [p for p in inside if p.suffix.casefold() in suffixes and p.name[0] != "."]
     if not path.exists() and any(c in path.name for c in "*?["):
         return [p for p in path.parent.glob(path.name) if p.name[0] != "."] or [path]
     return [path]
