@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 OK, FAILED, USAGE, SOME_FAILED, NOTHING_USABLE, MISMATCH, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
-Images = Annotated[
-    list[str], typer.Argument(help="Image files, folders, a list in a .txt; - reads names.")
-]
+Images = Annotated[list[str], typer.Argument(help="Images, folders, a .txt list, or - .")]
 Material = Annotated[str, typer.Option("--material", "-m", help="graphene, hBN, MoS2 ...")]
 Substrate = Annotated[
     str, typer.Option("--substrate", "-s", help="Films from the top, e.g. SiO2(90nm)/Si.")
