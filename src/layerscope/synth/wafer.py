@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -160,11 +161,15 @@ class SynthScan:
 
     @cached_property
     def scanned(self) -> npt.NDArray[np.bool_]:
-        """Which pixels of the chip some image shows."""
-        seen = np.zeros(self.layers.shape, bool)
+        """Which pixels of the chip some image shows; gaps where images should abut are filled."""
+        seen = np.zeros(self.layers.shape, np.uint8)
         for i in range(len(self)):
-            seen[self._field(i)] = True
-        return seen
+            seen[self._field(i)] = 1
+        error_px = self.raster.error_um * 1e3 / self.raster.pixel_size_nm
+        if 0 <= self.raster.overlap * min(self.raster.shape) < 8 * error_px:
+            width = 2 * int(np.ceil(4 * error_px)) + 3
+            seen = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
+        return seen.astype(bool)
 
     @cached_property
     def truth(self) -> tuple[CropMasks, IntArray, IntArray]:
