@@ -84,6 +84,7 @@ def test_stage_columns_win_over_pixels_and_rows_without_position_are_counted(lis
     assert xy(found) == [(5, 6)]
     assert found.files == ("a",)
     assert found.notes == ("rows without x and y left out: 1",)
+    assert xy(listed("sites.csv", "x_um,y_um,stage_x_um,stage_y_um\n1,2,5,6\n")) == [(5, 6)]
 
 
 def test_windows_spreadsheet_with_decimal_comma(listed):
@@ -108,6 +109,7 @@ def test_an_image_name_in_any_column_of_names_is_the_file(listed):
         ("label,x_um,y_um\na,one,2\n", "row 2: x is 'one'"),
         ("label,x_um\na,1\n", "no column y"),
         ("x_um,X (um),y_um\n1,2,3\n", "both name x"),
+        ('x_um,y_um\n"1,234",2\n', "row 2: x is '1,234'"),  # thousands, not a decimal comma
         ("label,x_um,y_um\n", "the list is empty"),
         ("centroid_x_um,centroid_y_um\n1,2\n", "no column x"),
     ],
@@ -479,14 +481,16 @@ def test_file_names_win_over_labels_and_folders_decide_between_equal_names():
 
 def test_labels_match_whole_words_the_longest_first():
     x, notes = assigned(
-        ["s/img_Pos1_0.tif", "s/img_Pos10_0.tif", "s/Pos1_b.tif", "s/2-Pos_000_001/img_0.tif"],
+        ["s/img_Pos1_0.tif", "s/img_Pos10_0.tif", "s/Pos1_b.tif", "s/2-Pos_000_001/img_0.tif",
+         "s/Pos1_b_0.tif"],
         ("Pos1", "", 1), ("pos10", "", 10), ("Pos1_b", "", 2), ("2-Pos_000_001", "", 3),
         ("Pos9", "", 9),
     )  # fmt: skip
-    assert x == [1, 10, 2, 3]
+    assert x == [1, 10, 2, 3, 2]
     assert notes == (
         "positions by label: 1",
-        "positions by label in the name: 3",
+        "positions by label in the name: 4",
+        "positions that belong to several images: 1 (Pos1_b)",
         "positions that match no image: 1 (Pos9)",
     )
 
@@ -612,6 +616,7 @@ def test_focus_from_a_name():
         (["s_x1_y2", "flat"], {}, r"fits 1 of 2 and not 'flat'"),
         (["flat"], {}, "no position in the file names"),
         (["a_1_2"], {"pattern": "b_{x_um}_{y_um}"}, "fits no name"),
+        (["t0310"], {"pattern": "t{row}{col}", "grid": GRID}, "fits no name"),
         (["a"], {"pattern": "{x_um}"}, "expected x and y"),
         (["a"], {"pattern": "{x_um}_{q}"}, "unknown field 'q'"),
         (["a"], {"pattern": "(?P<x_um>("}, "pattern"),

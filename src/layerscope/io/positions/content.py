@@ -21,7 +21,7 @@ MAX_XML_CHARACTERS = 10_000_000
 MAX_XML_DEPTH = 64
 _CHUNK = 65536
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _XML_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 # Entities are the road to reading local files and to exhausting memory; no microscope writes any.
 _DECLARES_TYPE = re.compile(r"<!\s*(DOCTYPE|ENTITY)", re.IGNORECASE)
