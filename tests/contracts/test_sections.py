@@ -30,7 +30,7 @@ def _run(n: int) -> RunResult:
 def test_gives_a_section_or_says_why_not(name, n):
     run = _run(n)
     before = run.objects.copy()
-    part = SECTIONS[name](run, Pictures(run))
+    part = SECTIONS[name](run, Pictures(run.images))
     assert isinstance(part, (Section, Skipped))
     assert part.title
     if isinstance(part, Skipped):

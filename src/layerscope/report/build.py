@@ -44,7 +44,7 @@ def build_sections(
     tuple of Section or Skipped
         A section that has nothing to show, or whose input is missing, says so in one line.
     """
-    pictures = Pictures(run, micrographs)
+    pictures = Pictures(run.images, micrographs)
     own = list(_OWN)
     outside = sorted(name for name in SECTIONS if name not in _OWN)
     split = own.index("images")

@@ -141,23 +141,23 @@ def histogram(values: FloatArray, *, title: str, label: str) -> Any:
     ax.annotate(text, (median, 1.0), (4, -2), xycoords=("data", "axes fraction"),
                 textcoords="offset points", va="top", fontsize=9)  # fmt: skip
     ax.set_xscale("log")
-    _plain_log_ticks(ax, edges[0], edges[-1])
+    plain_log_ticks(ax.xaxis, edges[0], edges[-1])
     ax.set(title=title, xlabel=label, ylabel="regions", ylim=(0, max(counts) * 1.2))
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.grid(visible=False, axis="x")
     return figure
 
 
-def _plain_log_ticks(ax: Any, low: float, high: float) -> None:
+def plain_log_ticks(axis: Any, low: float, high: float) -> None:
     """Ticks 1, 2, 5, 10 ... written as plain numbers; fewer where the axis spans many decades."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     steps = (1, 2, 5) if np.log10(high / low) < 2.5 else (1,)
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 @styled

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.run import RunResult
+from layerscope.core.scan import ScanResult
 from layerscope.report.build import build_sections
 from layerscope.report.columns import answers, figures_of, numbers, percent, words
-from layerscope.report.figures import to_svg
+from layerscope.report.figures import to_png, to_svg
 from layerscope.report.pictures import encode_jpeg
 from layerscope.report.ranking import rank_flakes
 from layerscope.report.sections import summary
@@ -52,14 +53,18 @@ def render_html(
 
 def report_html(run: RunResult, sections: Sequence[Section | Skipped]) -> str:
     """Return the report as HTML text."""
+    return page_html(report_title(run), sections, version=str(run.provenance.get("version", "")))
+
+
+def page_html(title: str, sections: Sequence[Section | Skipped], *, version: str) -> str:
+    """Return `sections` under a title as one HTML page."""
     shown = [part for part in sections if isinstance(part, Section)]
     skipped = [part for part in sections if isinstance(part, Skipped)]
     template = _environment().get_template("report.html.j2")
-    return template.render(title=report_title(run), sections=shown, skipped=skipped,
-                           version=run.provenance.get("version", ""))  # fmt: skip
+    return template.render(title=title, sections=shown, skipped=skipped, version=version)
 
 
-def report_title(run: RunResult) -> str:
+def report_title(run: RunResult | ScanResult) -> str:
     """Material and substrate, where known."""
     fit = run.calibration
     material = fit.material if fit else run.parameters.get("material")
@@ -105,6 +110,8 @@ def _photo_uri(photo: Photo) -> str:
 
 
 def _plot_uri(plot: Plot) -> str:
+    if plot.dense:
+        return _data_uri("image/png", to_png(plot.figure, dpi=190))
     return _data_uri("image/svg+xml", to_svg(plot.figure))
 
 

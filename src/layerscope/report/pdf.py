@@ -5,6 +5,7 @@ from __future__ import annotations
 import io as streams
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -18,8 +19,6 @@ from layerscope.report.values import Banner, Card, Photo, Plot, Section, Skipped
 
 MARGIN = 48.0
 WIDTH = 595.28 - 2 * MARGIN
-MAX_ROWS = 150
-"""Rows printed per table; the HTML and the CSV have them all."""
 _BANNER = {"warning": ("#fdf1e8", "#d55e00"), "note": ("#f5f7f9", ACCENT),
            "good": ("#eef8f4", "#009e73")}  # fmt: skip
 
@@ -35,26 +34,33 @@ def render_pdf(
 
     The same run gives the same bytes.
     """
+    parts = build_sections(run, micrographs) if sections is None else sections
+    version = str(run.provenance.get("version", ""))
+    Path(path).write_bytes(pdf_bytes(report_title(run), parts, version=version))
+
+
+def pdf_bytes(title: str, parts: Sequence[Section | Skipped], *, version: str) -> bytes:
+    """Return `parts` under a title as an A4 PDF."""
     from reportlab.platypus import SimpleDocTemplate
 
     from layerscope.report.vectors import register_fonts
 
     register_fonts()
-    parts = build_sections(run, micrographs) if sections is None else sections
-    title = report_title(run)
-    version = str(run.provenance.get("version", ""))
+    out = streams.BytesIO()
     document = SimpleDocTemplate(
-        os.fspath(path), leftMargin=MARGIN, rightMargin=MARGIN, topMargin=MARGIN,
+        out, leftMargin=MARGIN, rightMargin=MARGIN, topMargin=MARGIN,
         bottomMargin=MARGIN, title=f"{title}: layerscope report", invariant=1,
         author="layerscope", creator=f"layerscope {version}".strip(), pageCompression=1,
     )  # fmt: skip
-    story = [_paragraph("layerscope report", "soft"), _paragraph(title, "title")]
+    head = f"layerscope {version} · report" if version else "layerscope · report"
+    story = [_paragraph(head, "soft"), _paragraph(title, "title")]
     for part in parts:
         if isinstance(part, Section):
             story += _section(part)
     story += [_paragraph(f"{p.title}: left out. {p.reason}", "soft") for p in parts
               if isinstance(p, Skipped)]  # fmt: skip
     document.build(story, onFirstPage=_footer(title), onLaterPages=_footer(title))
+    return out.getvalue()
 
 
 def _footer(title: str) -> Any:
@@ -184,12 +190,14 @@ def _captioned_photo(photo: Photo) -> list[Any]:
 
 
 def _plots(plots: Sequence[Plot]) -> list[Any]:
-    from reportlab.platypus import KeepTogether
-
     from layerscope.report.vectors import VectorFigure
 
-    wide = [KeepTogether([VectorFigure(p.figure, WIDTH), _paragraph(p.caption, "soft")])
-            for p in plots if p.wide]  # fmt: skip
+    wide = []
+    for p in plots:
+        if p.wide:
+            figure = VectorFigure(p.figure, WIDTH)
+            figure.keepWithNext = True  # heading, figure and caption on one page
+            wide += [figure, _paragraph(p.caption, "soft")]
     narrow = [[VectorFigure(p.figure, WIDTH / 2 - 8), _paragraph(p.caption, "soft")]
               for p in plots if not p.wide]  # fmt: skip
     return [*wide, *(_side_by_side(list(pair)) for pair in _pairs(narrow))]
@@ -204,7 +212,7 @@ def _table(table: Table) -> list[Any]:
     body = [
         [_paragraph(cell, "code" if i in table.code else "cell", 2 * (i in table.numeric))
          for i, cell in enumerate(row)]
-        for row in table.rows[:MAX_ROWS]
+        for row in table.rows[: table.printed]
     ]  # fmt: skip
     shares = table.widths or (1.0,) * len(table.columns)
     widths = [WIDTH * share / sum(shares) for share in shares]
@@ -216,6 +224,6 @@ def _table(table: Table) -> list[Any]:
         ("TOPPADDING", (0, 0), (-1, -1), 2.5), ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
         repeatRows=(1,),
     )  # fmt: skip
-    more = len(table.rows) - MAX_ROWS
+    more = len(table.rows) - table.printed
     rest = [_paragraph(f"{more} more rows are in the HTML report.", "soft")] if more > 0 else []
     return [grid, *rest]

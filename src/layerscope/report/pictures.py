@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -11,7 +12,6 @@ import numpy.typing as npt
 
 from layerscope import io
 from layerscope.core.micrograph import Micrograph
-from layerscope.core.run import RunResult
 from layerscope.draw import to_rgb8
 from layerscope.errors import InputError
 
@@ -19,18 +19,38 @@ Rgb = npt.NDArray[np.uint8]
 _KEPT = 4  # decoded images held at once: 2 Mpx are 7 MB each
 
 
+class Pictured(Protocol):
+    """What must be known of an image to read it again."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the run."""
+
+    @property
+    def path(self) -> str:
+        """File, or empty for an image made in memory."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes, or empty."""
+
+
 class Pictures:
-    """8-bit RGB pictures of the images of a run, by name.
+    """8-bit RGB pictures of images, by name.
 
     Parameters
     ----------
-    run : RunResult
+    images : iterable of Pictured
     given : mapping of str to Micrograph, optional
-        Images that live in memory, by name; all others are read from `ImageResult.path`.
+        Images that live in memory, by name; all others are read from their path.
     """
 
-    def __init__(self, run: RunResult, given: Mapping[str, Micrograph] | None = None):
-        self._images = {image.name: image for image in run.images}
+    def __init__(self, images: Iterable[Pictured], given: Mapping[str, Micrograph] | None = None):
+        self._images = {image.name: image for image in images}
         self._given = dict(given or {})
         self._kept: OrderedDict[str, Rgb | str] = OrderedDict()
 

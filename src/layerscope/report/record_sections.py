@@ -75,7 +75,7 @@ def record(run: RunResult, pictures: Pictures) -> Section:
     """Give parameters, versions and hashes: what is needed to repeat the run."""
     tables = []
     for caption, values in (("Parameters", run.parameters), ("Provenance", run.provenance)):
-        rows = tuple(_flat(values))
+        rows = tuple(flat_rows(values))
         if rows:
             tables.append(Table(("name", "value"), rows, caption, widths=(2, 5)))
     rows = tuple((image.name, image.sha256 or "in memory, no file") for image in run.images)
@@ -85,10 +85,11 @@ def record(run: RunResult, pictures: Pictures) -> Section:
     return Section("Parameters, versions, hashes", text, tables=tuple(tables))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat_rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of a nested mapping as text, one row each."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name} · ")
+            yield from flat_rows(value, f"{prefix}{name} · ")
         elif isinstance(value, (list, tuple)):
             yield f"{prefix}{name}", ", ".join(str(v) for v in value) or "none"
         else:

@@ -29,11 +29,14 @@ class Plot:
         What is drawn, with how many values; also the text for readers who cannot see it.
     wide : bool
         Takes the whole width of the page; otherwise two plots stand side by side.
+    dense : bool
+        Has so many marks that a browser is better served with pixels.
     """
 
     figure: Any
     caption: str
     wide: bool = False
+    dense: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells; `numeric` columns are aligned right, `code` columns set in a fixed width."""
+    """Text cells; `numeric` columns are aligned right, `code` columns set in a fixed width.
+
+    `printed` rows go on paper, all on the screen, where a `folded` table opens at a click.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -66,6 +72,8 @@ class Table:
     numeric: tuple[int, ...] = ()
     code: tuple[int, ...] = ()
     widths: tuple[float, ...] = ()
+    folded: bool = False
+    printed: int = 150
 
 
 @dataclass(frozen=True)
