@@ -30,14 +30,14 @@ _COMMON: tuple[tuple[str, str], ...] = (
     ),
     (
         "r{row}_c{col}",
-        r"(?<![a-z])r(?:ow)?[_=-]?(?P<row>\d+)[_, -]*c(?:ol(?:umn)?)?[_=-]?(?P<col>\d+)(?!\d)",
+        r"(?<![a-z])r(?:ow)?[_=-]?(?P<row>\d+)[_, -]*c(?:ol(?:umn)?)?[_=-]?(?P<col>\d+)",
     ),
     (
         "c{col}_r{row}",
-        r"(?<![a-z])c(?:ol(?:umn)?)?[_=-]?(?P<col>\d+)[_, -]*r(?:ow)?[_=-]?(?P<row>\d+)(?!\d)",
+        r"(?<![a-z])c(?:ol(?:umn)?)?[_=-]?(?P<col>\d+)[_, -]*r(?:ow)?[_=-]?(?P<row>\d+)",
     ),
     # Micro-Manager's tile creator: column first.
-    ("Pos_{col}_{row}", r"(?<![a-z])pos_(?P<col>\d{3,})_(?P<row>\d{3,})(?!\d)"),
+    ("Pos_{col}_{row}", r"(?<![a-z])pos_(?P<col>\d{3,})_(?P<row>\d{3,})"),
 )
 """Patterns that are tried when none is given, first match first; letter case does not matter."""
 
@@ -185,8 +185,8 @@ def _of_template(template: str) -> str:
         if name is None:
             parts.append(".*?")
         elif name in _FIELDS:
-            # A number never starts or ends within another one.
-            parts.append(rf"(?<!\d)(?P<{name}>{_FIELDS[name]})(?!\d)")
+            # Two fields in a row would share the digits of one number in any way.
+            parts.append(rf"(?P<{name}>{_FIELDS[name]})(?!\d)")
         else:
             raise UnknownName.of("field", name, _FIELDS)
     return "".join(parts) + re.escape(template[at:])
