@@ -15,6 +15,7 @@ import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -153,13 +154,13 @@ def open_mosaic(
     shown = " ".join(file.name.split())
     check_file(file)
     try:
-        with file.open("rb") as handle:
+        with file.open("rb") as handle, ExitStack() as on_failure:
             kind = find_format(handle.read(4096), file.suffix.casefold(), shown)
             if kind.name != "tiff":
                 raise UnreadableFile(
                     f"a {kind.description} cannot be read in parts; save it as tiled TIFF"
                 )
-            tif = tifffile.TiffFile(file, _multifile=False)
+            tif = on_failure.enter_context(tifffile.TiffFile(file, _multifile=False))
             with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 header = read_header(tif, data, max_pixels=max_pixels)
             pixels = _pixels_of(header, cache_bytes)
@@ -168,12 +169,11 @@ def open_mosaic(
             white, notes = _white_level(pixels, shape, header)
             handle.seek(0)
             sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+            on_failure.pop_all()
     except DECODER_ERRORS as error:
         raise _named(error, shown) from error
     metadata = {**header.metadata, "format": "tiff", "notes": (*header.notes, *notes)}
-    return Mosaic(
-        file.stem, str(file), shape, white, pixels, header.pixel_size, sha256, metadata
-    )  # fmt: skip
+    return Mosaic(file.stem, str(file), shape, white, pixels, header.pixel_size, sha256, metadata)
 
 
 def _named(error: Exception, shown: str) -> UnreadableFile:

@@ -27,6 +27,7 @@ _BLOCK = 256
 _OVERLAP = 64
 _COARSE = 8
 _EDGE = 0.02
+"""Weight of the whole mosaic's coarse surface, all that remains where a block has no bare cells."""
 
 
 def cells_of(levels: FloatImage, cell: int) -> FloatImage:
@@ -85,22 +86,21 @@ def fit_mosaic(
     seen = cv2.resize(_mask(valid), size, interpolation=cv2.INTER_AREA) == 255
     whole = background_of(coarse, _mask(seen), substrate_level)
     total = cv2.resize(whole.surface, cells.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    rough, total = total, total * np.float32(_EDGE)
+    total *= np.float32(_EDGE)
     mass = np.full(cells.shape[:2], _EDGE, np.float32)
     errors = []
-    for rows, columns in _blocks(cells.shape[:2]):
-        part = (rows, columns)
-        level = np.clip(rough[part].mean(axis=(0, 1)), 0, 1)
+    for part in _blocks(cells.shape[:2]):
+        rough = whole.surface[tuple(slice(s.start // _COARSE, s.stop // _COARSE) for s in part)]
+        level = np.clip(rough.mean(axis=(0, 1)), 0, 1)
         fitted = background_of(cells[part], _mask(valid[part]), level)
-        if fitted.confident and valid[part].any():
-            weight = _ramps(rows, columns, cells.shape[:2])
+        if fitted.confident:
+            weight = _ramps(part, cells.shape[:2])
             total[part] += weight[..., None] * fitted.at(valid[part].shape)
             mass[part] += weight
             errors.append(fitted.surface_se)
-    surface = np.asarray(total / mass[..., None], np.float32)
-    return replace(
-        whole, surface=surface, surface_se=np.median(errors or [whole.surface_se], axis=0)
-    )
+    total /= mass[..., None]
+    error = np.median(errors or [whole.surface_se], axis=0)
+    return replace(whole, surface=total, surface_se=error)
 
 
 def _mask(valid: BoolArray) -> npt.NDArray[np.uint8]:
@@ -120,10 +120,10 @@ def _blocks(shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
             yield rows, columns
 
 
-def _ramps(rows: slice, columns: slice, shape: tuple[int, int]) -> FloatImage:
+def _ramps(part: tuple[slice, slice], shape: tuple[int, int]) -> FloatImage:
     """Weight of a block: 1 inside, falling over the overlap to the neighbours."""
     axes = []
-    for span, length in zip((rows, columns), shape, strict=True):
+    for span, length in zip(part, shape, strict=True):
         n = span.stop - span.start
         rise = (np.arange(n, dtype=np.float32) + 0.5) / _OVERLAP
         up = rise if span.start > 0 else np.ones_like(rise)

@@ -174,17 +174,19 @@ def bare_in(background: Background, window: Window, binning: int) -> FloatImage:
 
 def _cells(mosaic: Mosaic, binning: int) -> tuple[FloatImage, BoolArray]:
     """Mean levels of the cells of the whole mosaic, and which of them are picture."""
-    cell, height = CELL_PX // binning, mosaic.shape[0] // binning
-    cells, valid = [], []
+    cell, (height, width) = CELL_PX // binning, (n // binning for n in mosaic.shape)
+    cells = np.empty((-(-height // cell), -(-width // cell), 3), np.float32)
+    valid = np.ones(cells.shape[:2], bool)
     step = _BAND_PX // binning
     for top in range(0, height, step):
-        window = Window(top, 0, min(top + step, height), mosaic.shape[1] // binning)
+        window = Window(top, 0, min(top + step, height), width)
         levels = analysis_levels(read_window(mosaic, window, binning), binning=binning)
-        cells.append(cells_of(levels, cell))
+        rows = slice(top // cell, -(-window.bottom // cell))
+        cells[rows] = cells_of(levels, cell)
         blank = find_blank(levels, binning)
-        seen = np.ones(levels.shape[:2], np.float32) if blank is None else (~blank).astype("f4")
-        valid.append(cells_of(seen, cell) == 1)
-    return np.concatenate(cells), np.concatenate(valid)
+        if blank is not None:
+            valid[rows] = cells_of((~blank).astype(np.float32), cell) == 1
+    return cells, valid
 
 
 def _measured(
