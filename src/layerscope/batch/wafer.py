@@ -21,7 +21,7 @@ from layerscope.io import read
 from layerscope.io.atomic import write_bytes
 from layerscope.ops.stage import fit_affine
 from layerscope.pipeline import Found
-from layerscope.tasks.wafer import View, locate_sites
+from layerscope.tasks.wafer import STAGE_ERROR_UM, View, locate_sites
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,9 @@ def find_sites(plan: Plan, objects: pd.DataFrame) -> tuple[pd.DataFrame, StageAf
     ]
     affine, notes = _affine(plan, views)
     _save(plan.folder, affine, notes)
-    return locate_sites(views, objects, affine), affine
+    # Pairs of a stage that misses its targets are found three standard deviations apart.
+    error_um = max(STAGE_ERROR_UM, 3 * (affine.rms_um or 0.0) if affine else 0.0)
+    return locate_sites(views, objects, affine, stage_error_um=error_um), affine
 
 
 def outline_reader(plan: Plan) -> Callable[[str, int], BoolArray | None]:
