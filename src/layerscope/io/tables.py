@@ -139,8 +139,8 @@ def _cell(value: Any) -> str:
 
 
 def _safe(text: str) -> str:
-    """Defuse what a spreadsheet would take for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """Defuse what a spreadsheet would take for a formula (OWASP, CSV injection), or a row's end."""
+    return (f"'{text}" if text.startswith(_FORMULA) else text).replace("\r", " ")
 
 
 def _with_units(frame: pd.DataFrame, units: Mapping[str, str]) -> pa.Table:
