@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from layerscope import __version__
 from layerscope.batch.ledger import Entry
 from layerscope.batch.parts import part_path, read_found
 from layerscope.batch.plan import ALGORITHM, Plan
-from layerscope.batch.settings import GIVEN, digest
+from layerscope.batch.seal import digest, seal, unseal
+from layerscope.batch.settings import given_file
 from layerscope.batch.work import CALIBRATION
 from layerscope.core.results import FloatArray, IntArray, RegionSignal
 from layerscope.io.atomic import write_bytes
@@ -56,7 +57,7 @@ def settle_setups(plan: Plan, found: Mapping[int, Entry]) -> Setups:
         The finished ``find`` part of every chunk.
     """
     parts = [found[c].part_sha256 for c in sorted(found)]
-    key = digest([ALGORITHM, plan.settings.as_json(), parts])
+    key = digest([__version__, ALGORITHM, plan.settings.as_json(), parts])
     known = _known(plan.folder, key)
     if known is not None and known.calibration_sha256 == _counting_hash(plan):
         return known
@@ -66,14 +67,14 @@ def settle_setups(plan: Plan, found: Mapping[int, Entry]) -> Setups:
     if not (plan.settings.calibration or plan.settings.head):
         _calibrate(plan, numbers, levels, signals, of_image)
     setups = Setups(tuple(numbers.tolist()), _counting_hash(plan))
-    document = {"key": key, "calibration": setups.calibration_sha256, "setups": setups.numbers}
-    write_bytes(plan.folder / _FILE, json.dumps(document).encode())
+    document = {"key": key, "calibration": setups.calibration_sha256, "setups": numbers.tolist()}
+    write_bytes(plan.folder / _FILE, seal(document).encode())
     return setups
 
 
 def _known(folder: Path, key: str) -> Setups | None:
     try:
-        document = json.loads((folder / _FILE).read_text())
+        document = unseal((folder / _FILE).read_bytes())
         numbers = tuple(int(n) for n in document["setups"])
         return Setups(numbers, document["calibration"]) if document["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -82,7 +83,7 @@ def _known(folder: Path, key: str) -> Setups | None:
 
 def _counting_hash(plan: Plan) -> str:
     given = plan.settings.calibration or plan.settings.head
-    path = plan.folder / GIVEN / given if given else plan.folder / CALIBRATION
+    path = given_file(plan.folder, given) if given else plan.folder / CALIBRATION
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

@@ -7,16 +7,15 @@ never a result.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from layerscope.batch.settings import digest
+from layerscope.batch.seal import seal, unseal
 from layerscope.errors import InputError
 
 Stage = Literal["find", "measure"]
@@ -72,20 +71,16 @@ class Entry:
 
     def as_json(self) -> str:
         """One line, with its checksum."""
-        document = asdict(self)
-        return json.dumps({"check": digest(document)[:16], **document}, separators=(",", ":"))
+        return seal(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Entry | None:
         """Entry of a line, or None if the line is not whole and right."""
         try:
-            document = json.loads(line)
-            check = document.pop("check")
-            if check != digest(document)[:16]:
-                return None
+            document = unseal(line)
             images = tuple(ImageEntry(**i) for i in document.pop("images"))
             return cls(images=images, **document)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError):
             return None
 
 
@@ -124,10 +119,9 @@ class SqliteLedger:
     def __init__(self, path: Path, *, read_only: bool = False):
         self._path = path
         if read_only:
-            name = f"file:{path.as_posix().replace('%', '%25').replace('?', '%3f')}?mode=ro"
-            self._base = sqlite3.connect(name, uri=True, timeout=10)
-            return
-        self._base = _opened(path)
+            self._base = _looked_at(path)
+        else:
+            self._base = _opened(path)
 
     def record(self, entry: Entry) -> None:
         """Keep an entry; committed with full synchronisation (0.7 ms a chunk)."""
@@ -141,11 +135,12 @@ class SqliteLedger:
 
     def quarantine(self, number: int, status: str) -> None:
         """Remember an image that must not be tried again."""
-        self._write("INSERT OR REPLACE INTO quarantine VALUES (?, ?, '')", (number, status))
+        row = (number, "", _quarantine_line(number, status))
+        self._write("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", row)
 
     def quarantined(self) -> dict[int, str]:
         """Status by number of the images not to be tried."""
-        return {int(n): str(status) for n, status, _ in _rows(self._base, "quarantine")}
+        return _quarantined(text for _, _, text in _rows(self._base, "quarantine"))
 
     def release(self, numbers: set[int]) -> None:
         """Allow these images to be tried again."""
@@ -166,43 +161,86 @@ class SqliteLedger:
             ) from None
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    """Open the ledger; what can be read of a damaged one is carried over to a new one."""
+def _quarantine_line(number: int, status: str) -> str:
+    return seal({"quarantine": number, "status": status})
+
+
+def _quarantined(lines: Iterable[Any]) -> dict[int, str]:
+    """Status by number, of the lines that are whole and right; an empty status releases."""
+    out: dict[int, str] = {}
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError):
+            document = unseal(line)
+            out[document["quarantine"]] = document["status"]
+    return {n: s for n, s in out.items() if s}
+
+
+def _looked_at(path: Path) -> sqlite3.Connection:
+    """Open only to read; in an archive that nobody can write, WAL has to be told so."""
+    name = f"file:{path.as_posix().replace('%', '%25').replace('?', '%3f')}?mode=ro"
+    base = _connected(name, uri=True)
     try:
-        base = _prepared(path)
+        base.execute("SELECT 1 FROM parts LIMIT 1").fetchone()
+    except sqlite3.OperationalError:
+        if not os.access(path.parent, os.W_OK):
+            base.close()
+            return _connected(f"{name}&immutable=1", uri=True)
+    except sqlite3.DatabaseError:
+        pass  # damaged: read as far as it goes
+    return base
+
+
+def _connected(name: str | Path, *, uri: bool = False) -> sqlite3.Connection:
+    base = sqlite3.connect(name, uri=uri, timeout=10)
+    # A flipped byte may spoil the encoding of one row; the checksum is what judges it.
+    base.text_factory = lambda content: content.decode(errors="replace")
+    return base
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open the ledger; what can be read of a damaged one is carried over to a new one.
+
+    Raises
+    ------
+    sqlite3.OperationalError
+        If it cannot be written here.
+    """
+    base = _connected(path)
+    try:
+        _prepare(base)
         if base.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
             return base
-    except sqlite3.DatabaseError as error:
-        if "unable to open" in str(error) or "readonly" in str(error):
-            raise InputError(f"cannot write {path}: {error}; choose another -o") from None
-    with suppress(NameError, UnboundLocalError):
+    except sqlite3.OperationalError:
         base.close()
+        raise
+    except sqlite3.DatabaseError:
+        pass  # malformed, or no database at all
+    base.close()
     damaged = path.with_suffix(".damaged")
     saved = _salvaged(path)
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.replace(f"{path}{suffix}", f"{damaged}{suffix}")
-    base = _prepared(path)
+    base = _connected(path)
+    _prepare(base)
     with base:
         for table, rows in saved.items():
             base.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)
     return base
 
 
-def _prepared(path: Path) -> sqlite3.Connection:
-    base = sqlite3.connect(path, timeout=10)
+def _prepare(base: sqlite3.Connection) -> None:
     base.execute("PRAGMA journal_mode=WAL")
     base.execute("PRAGMA synchronous=FULL")
     for table in ("parts", "quarantine"):
         base.execute(f"CREATE TABLE IF NOT EXISTS {table} (a, b, c, PRIMARY KEY (a, b))")
     base.commit()
-    return base
 
 
 def _salvaged(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     saved: dict[str, list[tuple[Any, ...]]] = {"parts": [], "quarantine": []}
     with suppress(sqlite3.Error):
-        base = sqlite3.connect(path)
+        base = _connected(path)
         for table, rows in saved.items():
             rows.extend(_rows(base, table))
         base.close()
@@ -222,7 +260,6 @@ class LineLedger:
 
     def __init__(self, path: Path):
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
 
     def record(self, entry: Entry) -> None:
         """Append the entry and flush it to the disk."""
@@ -235,16 +272,11 @@ class LineLedger:
 
     def quarantine(self, number: int, status: str) -> None:
         """Remember an image that must not be tried again."""
-        self._append(json.dumps({"quarantine": number, "status": status}))
+        self._append(_quarantine_line(number, status))
 
     def quarantined(self) -> dict[int, str]:
         """Status by number of the images not to be tried."""
-        out: dict[int, str] = {}
-        for line in self._lines():
-            with suppress(ValueError, KeyError, TypeError, AttributeError):
-                document = json.loads(line)
-                out[int(document["quarantine"])] = str(document["status"])
-        return {n: s for n, s in out.items() if s}
+        return _quarantined(self._lines())
 
     def release(self, numbers: set[int]) -> None:
         """Allow these images to be tried again."""
@@ -263,6 +295,7 @@ class LineLedger:
     def _append(self, line: str) -> None:
         # A leading newline ends a line that a crash left half written.
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(f"\n{line}")
                 stream.flush()
@@ -274,18 +307,12 @@ class LineLedger:
 
 
 def open_ledger(folder: Path, *, shard: tuple[int, int] | None = None) -> Ledger:
-    """Ledger to write to: of the driver of a run folder, or of one of its shards.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written.
-    """
+    """Ledger to write to: of the driver of a run folder, or of one of its shards."""
     if shard is not None:
         return LineLedger(folder / "ledger" / f"shard-{shard[0]}-of-{shard[1]}.jsonl")
     try:
         return SqliteLedger(folder / "ledger.sqlite")
-    except sqlite3.Error:
+    except sqlite3.OperationalError:
         # Network folders cannot share the memory that WAL needs.
         return LineLedger(folder / "ledger" / "driver.jsonl")
 
@@ -307,6 +334,21 @@ def all_quarantined(folder: Path) -> dict[int, str]:
         out |= ledger.quarantined()
         ledger.close()
     return out
+
+
+def release_images(folder: Path, numbers: set[int]) -> None:
+    """Allow images to be tried again, whichever driver or shard has set them aside.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    with closing(open_ledger(folder)) as own:
+        own.release(numbers & set(own.quarantined()))
+    for path in sorted((folder / "ledger").glob("*.jsonl")):
+        shard = LineLedger(path)
+        shard.release(numbers & set(shard.quarantined()))
 
 
 def _every(folder: Path) -> Iterator[Ledger]:

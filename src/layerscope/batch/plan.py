@@ -6,14 +6,14 @@ good; images that appear later are appended, so that finished chunks stay finish
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from layerscope import __version__
-from layerscope.batch.settings import FIND_FIELDS, Settings, digest
+from layerscope.batch.seal import digest, seal, unseal
+from layerscope.batch.settings import FIND_FIELDS, Settings
 from layerscope.core.stage import StagePosition
 from layerscope.errors import InputError
 from layerscope.io.atomic import write_bytes
@@ -28,6 +28,10 @@ CHUNK_IMAGES = 32
 part (a file, a ledger entry, a message) is below a hundredth."""
 
 _PLAN, _INPUTS = "scan.json", "inputs.jsonl"
+
+
+class DamagedPlan(InputError):
+    """The files of a plan are not what was written."""
 
 
 @dataclass(frozen=True)
@@ -120,15 +124,16 @@ class Plan:
 
     def save(self) -> None:
         """Write the plan; the last of its files to appear makes it valid."""
-        lines = [json.dumps(_input_json(i), ensure_ascii=False) for i in self.inputs]
+        lines = [seal(_input_json(i)) for i in self.inputs]
         document = {
             "version": __version__,
             "chunk_images": self.chunk_images,
+            "images": len(self.inputs),
             "settings": self.settings.as_json(),
         }
+        # Images first: a crash in between leaves more lines than the plan counts, which is right.
         write_bytes(self.folder / _INPUTS, ("\n".join(lines) + "\n").encode())
-        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-        write_bytes(self.folder / _PLAN, text.encode())
+        write_bytes(self.folder / _PLAN, (seal(document, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> Plan:
@@ -141,16 +146,23 @@ class Plan:
         """
         where = Path(folder)
         try:
-            document = json.loads((where / _PLAN).read_text(encoding="utf-8"))
-            lines = (where / _INPUTS).read_text(encoding="utf-8").splitlines()
-            inputs = tuple(_input_of(json.loads(line)) for line in lines)
+            document = unseal((where / _PLAN).read_bytes())
+            lines = (where / _INPUTS).read_bytes().splitlines()
+            inputs = tuple(_input_of(unseal(line)) for line in lines)
+            if [i.number for i in inputs] != list(range(len(inputs))):
+                raise ValueError("images are missing from it")
+            if len(inputs) < document["images"]:
+                raise ValueError(f"{len(inputs)} of {document['images']} images are left in it")
             settings = Settings.from_json(document["settings"])
-            return cls(where, settings, inputs, int(document["chunk_images"]))
-        except FileNotFoundError:
-            raise InputError(f"{where} is no scan: it has no {_PLAN}; begin one there") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return cls(where, settings, inputs, document["chunk_images"])
+        except FileNotFoundError as error:
             raise InputError(
-                f"{where / _PLAN}: damaged ({error}); begin the scan anew in another folder"
+                f"{where} is no scan: it has no {Path(error.filename).name}; begin one with 'scan'"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedPlan(
+                f"{where}: {_PLAN} or {_INPUTS} is damaged ({error}); give the whole 'scan' "
+                "command again, which keeps what is done"
             ) from None
 
     @classmethod

@@ -29,9 +29,9 @@ from layerscope.batch.ledger import (
     all_quarantined,
     open_ledger,
 )
-from layerscope.batch.lock import RunLock
+from layerscope.batch.lock import RunLock, sweep
 from layerscope.batch.parts import part_path
-from layerscope.batch.plan import CHUNK_IMAGES, Input, Plan
+from layerscope.batch.plan import CHUNK_IMAGES, DamagedPlan, Input, Plan
 from layerscope.batch.progress import Progress
 from layerscope.batch.settings import Settings
 from layerscope.batch.survey import Survey
@@ -45,6 +45,9 @@ from layerscope.io.sources import Source
 
 MakeEngine = Callable[[Plan, Progress], Engine]
 Shard = tuple[int, int]
+
+_PLAN_WAIT_S = 30.0
+"""Shards of a cluster begin all at once, each in a fraction of a second."""
 
 
 class Interrupted(InputError):
@@ -83,18 +86,30 @@ def begin(
         (where / "parts").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write to {where}: {error.strerror}; choose another -o") from None
-    settings = settings.with_copies(where)
-    if Plan.exists(where):
-        known = Plan.load(where)
-        known.require_same(settings)
-    else:
-        known = Plan(where, settings, (), chunk_images)
-    plan = known.extended(sources).placed(positions or {})
-    if not plan.inputs:
-        raise InputError("no image to scan: give a folder, a pattern or a list of images")
-    if plan is not known:
-        plan.save()
+    with RunLock(where, "plan", wait_s=_PLAN_WAIT_S):
+        settings = settings.with_copies(where)
+        known = _known_plan(where, settings) or Plan(where, settings, (), chunk_images)
+        # From anywhere, and on any machine, a path must lead to the same file.
+        sources = [replace(s, path=os.path.abspath(s.path)) for s in sources]
+        placed = {os.path.abspath(path): at for path, at in (positions or {}).items()}
+        plan = known.extended(sources).placed(placed)
+        if not plan.inputs:
+            raise InputError("no image to scan: give a folder, a pattern or a list of images")
+        if plan is not known:
+            RunLock(where).require_free()
+            plan.save()
     return plan
+
+
+def _known_plan(folder: Path, settings: Settings) -> Plan | None:
+    """Plan of the folder; a damaged one is made again, and parts that do not fit it as well."""
+    try:
+        known = Plan.load(folder) if Plan.exists(folder) else None
+    except DamagedPlan:
+        return None
+    if known is not None:
+        known.require_same(settings)
+    return known
 
 
 def run_scan(
@@ -133,12 +148,13 @@ def run_scan(
     progress = progress or Progress(plan.folder)
     name = "driver" if shard is None else f"shard-{shard[0]}-of-{shard[1]}"
     with RunLock(plan.folder, name), closing(open_ledger(plan.folder, shard=shard)) as ledger:
+        plan = Plan.load(plan.folder)  # another driver may have added images before this one's turn
         job = _Job(plan, ledger, make_engine, progress)
-        found = job.find(range(*(shard[0], plan.n_chunks, shard[1])) if shard else None)
         if shard is not None:
+            job.find(range(shard[0], plan.n_chunks, shard[1]))
             return None
-        setups = job.settle(found)
-        measured = job.measure(found, setups)
+        sweep(plan.folder)
+        found, setups, measured = job.all_stages()
         return publish(plan, found, measured, setups, progress, report=report)
 
 
@@ -150,14 +166,24 @@ class _Job:
         self._make_engine = make_engine
         self._known = all_entries(plan.folder)
 
-    def find(self, chunks: range | None) -> dict[int, Entry]:
+    def all_stages(self) -> tuple[dict[int, Entry], Setups, dict[int, Entry]]:
+        """Find, settle and measure; again where an image turned out to kill its workers."""
+        every = range(self._plan.n_chunks)
+        while True:
+            found = self.find(every)
+            setups = self.settle(found)
+            measured = self.measure(found, setups)
+            if len(measured) == len(every):
+                return found, setups, measured
+
+    def find(self, chunks: range) -> dict[int, Entry]:
         """Find flakes on every image of the chunks that are not done; returns all entries."""
         plan = self._plan
         if not Survey.exists(plan.folder):
             Survey.of([i.source for i in plan.inputs], plan.settings, plan.folder).save(plan.folder)
         survey = Survey.load(plan.folder)[1]
         skip = all_quarantined(plan.folder)
-        keys = {c: plan.find_key(c, survey) for c in (chunks or range(plan.n_chunks))}
+        keys = {c: plan.find_key(c, survey) for c in chunks}
         done = {c: e for c, k in keys.items() if (e := self._done("find", c, k, skip)) is not None}
         tasks = [
             Task(
@@ -174,7 +200,10 @@ class _Job:
         return settle_setups(self._plan, found)
 
     def measure(self, found: Mapping[int, Entry], setups: Setups) -> dict[int, Entry]:
-        """Count layers and measure every part that is not done; returns all entries."""
+        """Count layers and measure every part that is not done; returns all entries.
+
+        A chunk is left out if an image of it was set aside: it has to be found without it first.
+        """
         plan, tasks, done = self._plan, [], {}
         for chunk in range(plan.n_chunks):
             own = tuple(setups.numbers[i.number] for i in plan.chunk(chunk))
@@ -192,22 +221,27 @@ class _Job:
         sizes = {c: len(self._plan.chunk(c)) for c in range(self._plan.n_chunks)}
         before = sum(sizes[c] for c in done)
         self._progress.begin(stage, before + sum(sizes[t.chunk] for t in tasks), before)
-        for entry in done.values():
-            self._progress.known(entry)
+        for known in done.values():
+            self._progress.known(known)
         if not tasks:
             return done
+        put_off = set()
         engine = self._make_engine(self._plan, self._progress)
         try:
             for outcome in engine.run(tasks):
                 for number, status in outcome.set_aside.items():
                     self._ledger.quarantine(number, status)
                 entry = outcome.entry
+                if entry is None:
+                    put_off.add(outcome.chunk)
+                    continue
                 self._ledger.record(entry)
+                self._known[entry.stage, entry.chunk] = [entry]
                 done[entry.chunk] = entry
                 self._progress.finished(entry, sizes[entry.chunk])
         finally:
             engine.close()
-        if any(t.chunk not in done for t in tasks):
+        if any(t.chunk not in done and t.chunk not in put_off for t in tasks):
             raise Interrupted(
                 f"stopped after {sum(sizes[c] for c in done)} images; the same command goes on"
             )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layerscope.batch.seal import digest
 from layerscope.errors import InputError
 from layerscope.io import MAX_PIXELS
 from layerscope.ops.tone import ToneCurve, tone_curve
@@ -134,10 +134,22 @@ FIND_FIELDS = (
 """Fields that decide what is found on an image; the others decide what becomes of it."""
 
 
-def digest(document: Any) -> str:
-    """SHA-256 of a JSON document, the same whatever the order of its keys."""
-    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def given_file(folder: Path, name: str) -> Path:
+    """Copy of a file that the user gave, checked against the hash in its name.
+
+    Raises
+    ------
+    InputError
+        If it is missing or not what was given.
+    """
+    path = folder / GIVEN / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; give the same 'scan' command again") from None
+    if hashlib.sha256(content).hexdigest()[:16] not in name:
+        raise InputError(f"{path}: changed since it was given; give the same 'scan' command again")
+    return path
 
 
 def _copied(name: str, folder: Path) -> str:
@@ -151,6 +163,6 @@ def _copied(name: str, folder: Path) -> str:
     except OSError as error:
         raise InputError(f"{name}: {error.strerror}") from None
     copy = folder / f"{source.stem[:40]}-{hashlib.sha256(content).hexdigest()[:16]}{source.suffix}"
-    if not copy.exists():
+    if not copy.exists() or copy.read_bytes() != content:
         write_bytes(copy, content)
     return copy.name

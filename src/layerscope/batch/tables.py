@@ -14,7 +14,7 @@ from layerscope.batch.ledger import Entry
 from layerscope.batch.parts import Failed, part_path, read_found, read_part
 from layerscope.batch.plan import ALGORITHM, Input, Plan
 from layerscope.batch.progress import Progress
-from layerscope.batch.settings import digest
+from layerscope.batch.seal import digest
 from layerscope.batch.wafer import find_sites, outline_reader, read_affine
 from layerscope.batch.work import ROW, Desk
 from layerscope.core.scan import IMAGE_COLUMNS, SITE_COLUMNS, ScanResult, Status

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from layerscope.batch.ledger import Entry, all_entries, all_quarantined, open_ledger
+from layerscope.batch.ledger import Entry, all_entries, release_images
 from layerscope.batch.lock import RunLock
 from layerscope.batch.parts import part_path
 from layerscope.batch.plan import Plan
@@ -49,11 +49,11 @@ def scan_status(folder: str | Path) -> dict[str, Any]:
 
 
 def _latest(plan: Plan, stage: str) -> dict[int, Entry]:
-    """One entry per chunk whose part is there."""
+    """One entry per chunk whose part is there; the driver's, who merges, before those of shards."""
     out = {}
     for (own, chunk), entries in all_entries(plan.folder).items():
         if own == stage and part_path(plan.folder, own, chunk).exists():
-            out[chunk] = entries[-1]
+            out[chunk] = entries[0]
     return out
 
 
@@ -145,14 +145,5 @@ def retry_scan(folder: str | Path, statuses: Collection[str]) -> int:
             if own:
                 part_path(plan.folder, "find", chunk).unlink()
             numbers |= own
-        _release(plan.folder, numbers)
+        release_images(plan.folder, numbers)
     return len(numbers)
-
-
-def _release(folder: Path, numbers: set[int]) -> None:
-    ledger = open_ledger(folder)
-    try:
-        for number in sorted(numbers & set(all_quarantined(folder))):
-            ledger.release({number})
-    finally:
-        ledger.close()

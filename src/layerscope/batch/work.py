@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from layerscope.batch.ledger import Entry, ImageEntry, Stage
 from layerscope.batch.parts import Failed, part_path, read_found, write_found, write_part
 from layerscope.batch.plan import Input, Plan
-from layerscope.batch.settings import GIVEN
+from layerscope.batch.settings import given_file
 from layerscope.batch.survey import Survey
 from layerscope.core.results import Detections
 from layerscope.core.scan import STATUS_MEANING, Status
@@ -102,7 +102,8 @@ class Desk:
         from layerscope.io.calibration import read_calibration
 
         given = self.plan.settings.calibration
-        return read_calibration(self.folder / GIVEN / given if given else self.folder / CALIBRATION)
+        own = self.folder / CALIBRATION
+        return read_calibration(given_file(self.folder, given) if given else own)
 
     @cached_property
     def head(self) -> LayerHead | None:
@@ -110,7 +111,7 @@ class Desk:
         from layerscope.models.heads import load_head
 
         name = self.plan.settings.head
-        return load_head(self.folder / GIVEN / name) if name else None
+        return load_head(given_file(self.folder, name)) if name else None
 
     @cached_property
     def tone(self) -> ToneCurve:

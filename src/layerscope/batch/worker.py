@@ -19,7 +19,8 @@ from layerscope.errors import LayerscopeError
 
 def main(folder: str) -> None:
     """Work until the tasks end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     replies = _own_output()
     driver = os.getppid()
     import cv2

@@ -34,9 +34,19 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished task: its entry, and the images that were set aside on the way."""
+    """A task that was worked on.
 
-    entry: Entry
+    Attributes
+    ----------
+    chunk : int
+    entry : Entry or None
+        None: an image that had been found on could not be measured; find without it first.
+    set_aside : dict of int to str
+        Images that turned out to kill their workers or to take too long, with their status.
+    """
+
+    chunk: int
+    entry: Entry | None
     set_aside: dict[int, str]
 
 
@@ -87,13 +97,15 @@ class Child:
         while True:
             reply, image, late = self._attempt(replace(task, skip=task.skip | set_aside))
             if isinstance(reply, Entry):
-                return Outcome(reply, set_aside)
+                return Outcome(task.chunk, reply, set_aside)
             self._end()
             strikes[image] += 1
             if self._closed:
                 raise InputError("interrupted")
             if image is not None and (late or strikes[image] >= STRIKES):
                 set_aside[image] = str(Status.TIMEOUT if late else Status.CRASHED)
+                if task.stage == "measure":
+                    return Outcome(task.chunk, None, set_aside)
             elif image is None and strikes[None] >= _IDLE_DEATHS:
                 raise InputError(
                     f"a worker process died {_IDLE_DEATHS} times without looking at an image: "
