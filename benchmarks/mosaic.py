@@ -214,7 +214,7 @@ def main() -> None:
         write(path, side, fields, layout, options.compression)
         print(f"{side} x {side} px, {options.compression}, {path.stat().st_size / 1e6:.0f} MB")
         command = [sys.executable, __file__, "--analyse", str(path), out]
-        said = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        said = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         masks = read_masks(out, (side, side))
     truth = truth_of(side, fields, layout)
     found = np.count_nonzero(match_truth(masks, truth) >= 0)

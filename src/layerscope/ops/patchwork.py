@@ -89,9 +89,10 @@ def fit_mosaic(
     total *= np.float32(_EDGE)
     mass = np.full(cells.shape[:2], _EDGE, np.float32)
     errors = []
+    rough = whole.at(coarse.shape[:2])
     for part in _blocks(cells.shape[:2]):
-        rough = whole.surface[tuple(slice(s.start // _COARSE, s.stop // _COARSE) for s in part)]
-        level = np.clip(rough.mean(axis=(0, 1)), 0, 1)
+        near = rough[tuple(slice(s.start // _COARSE, s.stop // _COARSE) for s in part)]
+        level = np.clip(near.mean(axis=(0, 1)), 0, 1)
         fitted = background_of(cells[part], _mask(valid[part]), level)
         if fitted.confident:
             weight = _ramps(part, cells.shape[:2])
