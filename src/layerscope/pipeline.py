@@ -27,6 +27,7 @@ from layerscope.core.run import Failure, ImageResult, RunResult
 from layerscope.errors import InputError, LayerscopeError
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.labels import Labels, assign_labels
+from layerscope.io.mosaic import is_mosaic, open_mosaic
 from layerscope.io.sources import Source, name_sources
 from layerscope.measure import measure
 from layerscope.ops.illumination import FlatField
@@ -46,6 +47,7 @@ from layerscope.tasks.layers import (
     is_crystal,
     renumbered,
 )
+from layerscope.tasks.mosaic import find_flakes_tiled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,6 +248,7 @@ def find_in(
     max_pixels: int = MAX_PIXELS,
     substrates: Substrates | None = None,
     substrate_level: FloatArray | None = None,
+    on_tile: Callable[[], None] = lambda: None,
 ) -> Found:
     """Read one image, give it its scale, and find its flakes; no layer numbers yet.
 
@@ -258,29 +261,21 @@ def find_in(
         What a sample of the set says; an image that is not sure of its own substrate follows it.
     substrate_level : ndarray, (3,), optional
         The bare substrate of this image, where the caller knows it.
+    on_tile : callable, optional
+        Called now and then while a mosaic, a TIFF of over 60 MPix, is worked on.
     """
+    if source.micrograph is None and is_mosaic(source.path):
+        return _find_in_mosaic(source, scale, wanted, substrate_level, on_tile)
     image = source.micrograph or read(source.path, max_pixels=max_pixels)
     if min(image.shape) < _SMALLEST_SIDE_PX:
         height, width = image.shape
         raise InputError(
             f"{image.name}: {width} x {height} px; expected {_SMALLEST_SIDE_PX} px or more a side"
         )
-    image = resolve_pixel_size(
-        image,
-        pixel_size=scale.pixel_size,
-        objective=scale.objective,
-        magnification_table=scale.magnification_table,
-        scale_bar_length=scale.scale_bar_length,
-    )
+    image = _scaled(image, scale)
     image = mask_annotations(image)
-    size, notes = image.pixel_size, [str(n) for n in image.metadata.get("notes", ())]
-    if size is None:
-        notes.append("no pixel size: lengths and areas in px only")
-    min_area_px = wanted.min_area_px
-    if wanted.min_area_um2 > 0 and size is None:
-        notes.append(f"no pixel size: the smallest area is {min_area_px} px, not in um2")
-    elif size is not None and wanted.min_area_um2 > 0:
-        min_area_px = max(1, round(wanted.min_area_um2 / size.um**2))
+    notes = [str(n) for n in image.metadata.get("notes", ())]
+    min_area_px, own = _smallest_area(image.pixel_size, wanted)
     find = partial(find_flakes, image, flat_field=optics.flat_field, min_area_px=min_area_px)
     detections, background = find(substrate_level=substrate_level)
     level = substrates.credible(background) if substrates is not None else None
@@ -288,7 +283,52 @@ def find_in(
         detections, background = find(substrate_level=level)
     if background.level.max() < _DARKEST_SUBSTRATE:
         raise InputError(f"{image.name}: the substrate is black; expose longer, or crop the image")
-    return Found(source, image.sha256, image.shape, size, detections, background, tuple(notes))
+    said, size = (*notes, *own), image.pixel_size
+    return Found(source, image.sha256, image.shape, size, detections, background, said)
+
+
+def _find_in_mosaic(
+    source: Source,
+    scale: Scale,
+    wanted: Wanted,
+    substrate_level: FloatArray | None,
+    on_tile: Callable[[], None],
+) -> Found:
+    """Find on one huge picture, tile by tile, as if it were whole."""
+    with open_mosaic(source.path) as mosaic:
+        on_tile()
+        corner = mosaic.read(0, 0, *(min(n, 64) for n in mosaic.shape))
+        size = _scaled(replace(corner, metadata=mosaic.metadata), scale).pixel_size
+        min_area_px, own = _smallest_area(size, wanted)
+        detections, background = find_flakes_tiled(
+            mosaic,
+            substrate_level=substrate_level,
+            min_area_px=min_area_px,
+            progress=lambda *_: on_tile(),
+        )
+        notes = (*mosaic.metadata.get("notes", ()), *own, "read in tiles: no flat field is used")
+    return Found(source, mosaic.sha256, mosaic.shape, size, detections, background, notes)
+
+
+def _scaled(image: Micrograph, scale: Scale) -> Micrograph:
+    return resolve_pixel_size(
+        image,
+        pixel_size=scale.pixel_size,
+        objective=scale.objective,
+        magnification_table=scale.magnification_table,
+        scale_bar_length=scale.scale_bar_length,
+    )
+
+
+def _smallest_area(size: PixelSize | None, wanted: Wanted) -> tuple[int, tuple[str, ...]]:
+    """Smallest region in px, and what to say about the scale."""
+    if size is not None:
+        told = wanted.min_area_um2 > 0
+        return max(1, round(wanted.min_area_um2 / size.um**2)) if told else wanted.min_area_px, ()
+    notes = ["no pixel size: lengths and areas in px only"]
+    if wanted.min_area_um2 > 0:
+        notes.append(f"no pixel size: the smallest area is {wanted.min_area_px} px, not in um2")
+    return wanted.min_area_px, tuple(notes)
 
 
 def _find_all(

@@ -76,6 +76,7 @@ class Progress:
         self._lock = threading.Lock()
         self._written = 0.0
         self._regions = self._failed = 0
+        self._last = -1  # a mosaic is turned to again and again
         self.begin("survey", 0)
 
     def begin(self, stage: str, images: int, done: int = 0) -> None:
@@ -96,7 +97,8 @@ class Progress:
     def image(self, number: int) -> None:
         """Count an image that a worker turns to."""
         with self._lock:
-            self._touched += 1
+            self._touched += number != self._last
+            self._last = number
         self._tell()
 
     def finished(self, entry: Entry, images: int) -> None:

@@ -7,30 +7,33 @@ found on an image depends on its bytes and this file alone, whoever analyses it 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from layerscope.batch.settings import GIVEN, Settings
+from layerscope import __version__
+from layerscope.batch.plan import ALGORITHM
+from layerscope.batch.seal import digest, seal, unseal
+from layerscope.batch.settings import Settings, given_file
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import FloatArray
 from layerscope.errors import InputError, LayerscopeError
 from layerscope.io import read
 from layerscope.io.atomic import write_bytes
+from layerscope.io.mosaic import is_mosaic
 from layerscope.io.sources import Source
 from layerscope.ops.illumination import FlatField, flat_field_from_reference, flat_field_of_scan
-from layerscope.ops.optical import Background
 from layerscope.ops.setups import Substrates
-from layerscope.pipeline import find_in
+from layerscope.pipeline import Found, find_in
 
 SAMPLE = 48
 """Images looked at: the flat field's own noise is then 0.2 %, and it takes a few seconds."""
 
 _FILE = "survey.json"
+_VERSIONS = [__version__, ALGORITHM]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +47,14 @@ class Survey:
     substrates : Substrates
     notes : tuple of str
         What was decided and why, one line each.
+    sample : mapping of str to str
+        Paths and hashes of the images that it was made from.
     """
 
     flat_field: FlatField | None
     substrates: Substrates
     notes: tuple[str, ...] = ()
+    sample: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sources: Sequence[Source], settings: Settings, folder: Path) -> Survey:
@@ -62,22 +68,26 @@ class Survey:
             The run folder, which holds the files that the user gave.
         """
         sample = [sources[i] for i in _spread(len(sources), SAMPLE)]
+        sample = [s for s in sample if not is_mosaic(s.path)]  # they have surveys of their own
         flat_field, notes = _flat_field(sample, settings, folder)
-        backgrounds = list(_backgrounds(sample, settings, flat_field))
-        return cls(flat_field, Substrates.of(backgrounds), notes)
+        seen = list(_found(sample, settings, flat_field))
+        substrates = Substrates.of([f.background for f in seen])
+        return cls(flat_field, substrates, notes, {f.source.path: f.sha256 for f in seen})
 
     def save(self, folder: Path) -> None:
         """Write it to the run folder."""
         flat = self.flat_field
         document = {
+            "made_with": _VERSIONS,
             "notes": list(self.notes),
             "substrates": {
                 "log_level": _rounded(self.substrates.log_level),
                 "support": _rounded(self.substrates.support),
             },
             "flat_field": flat and {"source": flat.source, "gain": _rounded(flat.gain)},
+            "sample": dict(self.sample),
         }
-        write_bytes(folder / _FILE, (json.dumps(document, ensure_ascii=False) + "\n").encode())
+        write_bytes(folder / _FILE, (seal(document) + "\n").encode())
 
     @classmethod
     def load(cls, folder: Path) -> tuple[Survey, str]:
@@ -86,33 +96,50 @@ class Survey:
         Raises
         ------
         InputError
-            If it is missing or damaged.
+            If it is missing, damaged or made by another version.
         """
         try:
-            content = (folder / _FILE).read_bytes()
-            document = json.loads(content)
-            return _survey_of(document), hashlib.sha256(content).hexdigest()
+            document = unseal((folder / _FILE).read_bytes())
+            if document["made_with"] != _VERSIONS:
+                raise ValueError(f"made by version {document['made_with'][0]}")
+            return _survey_of(document), digest([document["substrates"], document["flat_field"]])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / _FILE}: missing or damaged ({error})") from None
+            raise InputError(
+                f"{folder / _FILE}: missing or damaged ({error}); 'layerscope scan' makes it again"
+            ) from None
 
     @classmethod
-    def exists(cls, folder: Path) -> bool:
-        """Whether the run folder has a survey that can be read."""
+    def stands(cls, folder: Path) -> bool:
+        """Whether the run folder has a survey, and of images most of which are what they were.
+
+        One image that was replaced does not change the light; a folder filled with another chip
+        does.
+        """
         try:
-            cls.load(folder)
+            sample = cls.load(folder)[0].sample
         except InputError:
             return False
-        return True
+        changed = sum(_sha256(path) not in ("", sha256) for path, sha256 in sample.items())
+        return 2 * changed <= len(sample)
 
 
 def _survey_of(document: Any) -> Survey:
     flat = document["flat_field"]
-    field = FlatField(np.array(flat["gain"], np.float32), flat["source"]) if flat else None
+    gain = FlatField(np.array(flat["gain"], np.float32), flat["source"]) if flat else None
     known = document["substrates"]
     substrates = Substrates(
         np.array(known["log_level"], float).reshape(-1, 3), np.array(known["support"], float)
     )
-    return Survey(field, substrates, tuple(document["notes"]))
+    return Survey(gain, substrates, tuple(document["notes"]), document["sample"])
+
+
+def _sha256(path: str) -> str:
+    """Hash of a file; empty where it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 def _rounded(values: FloatArray | Any) -> Any:
@@ -138,18 +165,18 @@ def _flat_field(
     if settings.flat_field == "image":
         return None, ("flat field: fitted to each image, as asked",)
     if settings.flat_field != "scan":
-        reference = read(folder / GIVEN / settings.flat_field)
+        reference = read(given_file(folder, settings.flat_field))
         return flat_field_from_reference(reference), ("flat field: the reference image given",)
     try:
-        field = flat_field_of_scan(_readable(sample, settings.max_pixels))
+        found = flat_field_of_scan(_readable(sample, settings.max_pixels))
     except InputError as error:
         return None, (f"flat field: fitted to each image, because {error}",)
-    return field, (f"flat field: {field.source}",)
+    return found, (f"flat field: {found.source}",)
 
 
-def _backgrounds(
+def _found(
     sample: Sequence[Source], settings: Settings, flat_field: FlatField | None
-) -> Iterator[Background]:
+) -> Iterator[Found]:
     optics = settings.optics(flat_field)
     for source in sample:
         try:
@@ -159,6 +186,6 @@ def _backgrounds(
                 optics=optics,
                 wanted=settings.wanted,
                 max_pixels=settings.max_pixels,
-            ).background
+            )
         except LayerscopeError:
             continue

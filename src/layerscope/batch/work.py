@@ -147,7 +147,7 @@ def _find(desk: Desk, task: Task, on_image: OnImage) -> Entry:
             row: Found | Failed = _skipped(item, Status(task.skip[item.number]))
         else:
             on_image(item.number)
-            row = _find_in(desk, item)
+            row = _find_in(desk, item, on_image)
         status = Status.OK if isinstance(row, Found) else row.status
         sha256 = row.sha256 if isinstance(row, Found) else ""
         megapixels += row.shape[0] * row.shape[1] * 1e-6 if isinstance(row, Found) else 0.0
@@ -179,7 +179,7 @@ def _skipped(item: Input, status: Status) -> Failed:
     )
 
 
-def _find_in(desk: Desk, item: Input) -> Found | Failed:
+def _find_in(desk: Desk, item: Input, on_image: OnImage) -> Found | Failed:
     settings, survey = desk.plan.settings, desk.survey
     try:
         found = find_in(
@@ -189,6 +189,7 @@ def _find_in(desk: Desk, item: Input) -> Found | Failed:
             wanted=settings.wanted,
             max_pixels=settings.max_pixels,
             substrates=survey.substrates,
+            on_tile=lambda: on_image(item.number),
         )
     except LayerscopeError as error:
         return Failed(item.source, _status_of(error), str(error))

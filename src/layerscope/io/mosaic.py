@@ -32,6 +32,9 @@ from layerscope.io.tiff import Header, as_picture, read_header
 Array = npt.NDArray[Any]
 
 MAX_MOSAIC_PIXELS = 10_000_000_000
+MOSAIC_FROM_PIXELS = 60_000_000
+"""Analysed whole, a picture takes some 20 bytes per pixel: this many are 1.2 GB."""
+_MOST_COMPRESSED = 1000
 MAX_SEGMENT_BYTES = 256_000_000
 """Largest strip or tile that is decoded; a part of it cannot be read without the whole."""
 CACHE_BYTES = 200_000_000
@@ -121,6 +124,23 @@ class Mosaic:
     def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
+
+
+def is_mosaic(path: str | os.PathLike[str], *, from_pixels: int = MOSAIC_FROM_PIXELS) -> bool:
+    """Whether a file is a TIFF so large that it is to be read in parts; never raises."""
+    import tifffile
+
+    file = Path(path)
+    if file.suffix.casefold() not in (".tif", ".tiff", ".btf"):
+        return False
+    try:
+        if not file.is_file() or file.stat().st_size * _MOST_COMPRESSED < from_pixels:
+            return False
+        with tifffile.TiffFile(file, _multifile=False) as tif:
+            page = tif.pages.first
+            return bool(int(page.imagelength) * int(page.imagewidth) > from_pixels)
+    except DECODER_ERRORS:
+        return False
 
 
 def open_mosaic(
