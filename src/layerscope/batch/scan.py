@@ -179,7 +179,7 @@ class _Job:
     def find(self, chunks: range) -> dict[int, Entry]:
         """Find flakes on every image of the chunks that are not done; returns all entries."""
         plan = self._plan
-        if not Survey.exists(plan.folder):
+        if not Survey.stands(plan.folder):
             Survey.of([i.source for i in plan.inputs], plan.settings, plan.folder).save(plan.folder)
         survey = Survey.load(plan.folder)[1]
         skip = all_quarantined(plan.folder)

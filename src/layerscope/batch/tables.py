@@ -14,7 +14,7 @@ from layerscope.batch.ledger import Entry
 from layerscope.batch.parts import Failed, part_path, read_found, read_part
 from layerscope.batch.plan import ALGORITHM, Input, Plan
 from layerscope.batch.progress import Progress
-from layerscope.batch.seal import digest
+from layerscope.batch.seal import digest, seal, unseal
 from layerscope.batch.wafer import find_sites, outline_reader, read_affine
 from layerscope.batch.work import ROW, Desk
 from layerscope.core.scan import IMAGE_COLUMNS, SITE_COLUMNS, ScanResult, Status
@@ -30,7 +30,8 @@ TABLES = (
     "images.csv", "images.parquet", "objects.csv", "objects.parquet", "sites.csv", "sites.parquet",
     "failures.csv", "stage.json",
 )  # fmt: skip
-_RECORD, _REPORTED = "result.json", ".reported"
+RECORD, _REPORTED = "result.json", ".reported"
+CHANGED = "not what was written; 'layerscope scan' or 'merge' makes it again"
 
 
 def publish(
@@ -96,10 +97,14 @@ def load_scan(folder: str | Path) -> ScanResult:
 
     desk = Desk(Path(folder))
     where = desk.folder
-    if not (where / _RECORD).exists():
+    known = published_files(where)
+    if not known:
         raise InputError(
             f"{where}: the scan is not finished; 'layerscope status' says how far it is"
         )
+    for name in ("images.parquet", "objects.parquet", "sites.parquet", "stage.json"):
+        if _sha256(where / name) != known.get(name):
+            raise InputError(f"{where / name}: {CHANGED}")
     settings = desk.plan.settings
     affine, notes = read_affine(where)
     return ScanResult(
@@ -114,15 +119,15 @@ def load_scan(folder: str | Path) -> ScanResult:
 
 
 def published_files(folder: Path) -> dict[str, str]:
-    """SHA-256 by name of the files that the last complete result consists of."""
+    """SHA-256 by name of the files that the last complete result consists of; empty without one."""
     return _recorded(folder)[1]
 
 
 def _recorded(folder: Path) -> tuple[str, dict[str, str]]:
     try:
-        record = json.loads((folder / _RECORD).read_text())
-        return record["key"], {str(n): str(s) for n, s in record["files"].items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        record = unseal((folder / RECORD).read_bytes())
+        return record["key"], record["files"]
+    except (OSError, ValueError, KeyError):
         return "", {}
 
 
@@ -140,8 +145,8 @@ def _has_report(folder: Path, key: str) -> bool:
 
 def _record(folder: Path, key: str) -> None:
     files = {name: _sha256(folder / name) for name in TABLES}
-    text = json.dumps({"key": key, "files": files}, indent=1)
-    write_bytes(folder / _RECORD, (text + "\n").encode())
+    text = seal({"key": key, "files": files}, indent=1)
+    write_bytes(folder / RECORD, (text + "\n").encode())
 
 
 def _sha256(path: Path) -> str:

@@ -14,7 +14,7 @@ from layerscope.batch.lock import RunLock
 from layerscope.batch.parts import part_path
 from layerscope.batch.plan import Plan
 from layerscope.batch.progress import read_progress
-from layerscope.batch.tables import published_files
+from layerscope.batch.tables import CHANGED, RECORD, published_files
 from layerscope.core.scan import Status
 from layerscope.errors import InputError
 
@@ -43,7 +43,7 @@ def scan_status(folder: str | Path) -> dict[str, Any]:
         "chunks_measured": len(_latest(plan, "measure")),
         "chunks": plan.n_chunks,
         "running": RunLock(plan.folder).is_held(),
-        "finished": bool(published_files(plan.folder)),
+        "finished": looked_at == len(plan.inputs) and bool(published_files(plan.folder)),
         "progress": asdict(progress) if progress else None,
     }
 
@@ -84,26 +84,34 @@ def verify_scan(folder: str | Path) -> Verification:
         If the folder holds no scan.
     """
     plan = Plan.load(folder)
-    damaged, changed, missing, parts, images = [], [], [], 0, 0
-    for stage in ("find", "measure"):
-        for chunk, entry in sorted(_latest(plan, stage).items()):
-            parts += 1
-            path = part_path(plan.folder, stage, chunk)
-            if _sha256(path) != entry.part_sha256:
-                damaged.append(f"{path}: not what the ledger says; 'scan' makes it again")
-            for item, image in zip(plan.chunk(chunk), entry.images, strict=False):
-                images += bool(image.sha256)
-                now = _sha256(Path(item.path)) if image.sha256 else ""
-                if now is None:
-                    missing.append(f"{item.path}: no longer there")
-                elif now != image.sha256:
-                    changed.append(f"{item.path}: not the bytes that were analysed")
-    for name, sha256 in published_files(plan.folder).items():
-        if _sha256(plan.folder / name) != sha256:
-            damaged.append(
-                f"{plan.folder / name}: changed since it was written; 'scan' makes it again"
-            )
-    return Verification(parts, images, tuple(damaged), tuple(changed), tuple(missing))
+    entries = all_entries(plan.folder)
+    finished = (plan.folder / RECORD).exists()
+    every = [(s, c) for s in ("find", "measure") for c in range(plan.n_chunks)]
+    parts = [place for place in every if finished or place in entries]
+    damaged, changed, missing, images = _damaged_tables(plan.folder), [], [], 0
+    for stage, chunk in parts:
+        path = part_path(plan.folder, stage, chunk)
+        sha256 = _sha256(path)
+        entry = next((e for e in entries.get((stage, chunk), ()) if e.part_sha256 == sha256), None)
+        if entry is None:
+            damaged.append(f"{path}: {CHANGED}")
+            continue
+        for item, image in zip(plan.chunk(chunk), entry.images, strict=False):
+            images += bool(image.sha256)
+            now = _sha256(Path(item.path)) if image.sha256 else ""
+            if now is None:
+                missing.append(f"{item.path}: no longer there")
+            elif now != image.sha256:
+                changed.append(f"{item.path}: not the bytes that were analysed")
+    return Verification(len(parts), images, tuple(damaged), tuple(changed), tuple(missing))
+
+
+def _damaged_tables(folder: Path) -> list[str]:
+    """Faults of a finished scan's tables; none of a scan that is not finished."""
+    known = published_files(folder)
+    if not known and (folder / RECORD).exists():
+        return [f"{folder / RECORD}: {CHANGED}"]
+    return [f"{folder / n}: {CHANGED}" for n, s in known.items() if _sha256(folder / n) != s]
 
 
 def _sha256(path: Path) -> str | None:

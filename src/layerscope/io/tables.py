@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,10 @@ from layerscope.io.atomic import open_atomic
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+_GROUP_ROWS = 50_000
+"""Rows per row group of a Parquet file: some 20 MB in memory. Groups that followed the pieces would
+make the bytes depend on how the work was cut."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -51,8 +56,8 @@ def write_table(
 class TableWriter:
     """A table written piece by piece, so that it never has to be whole in memory.
 
-    The file appears when the block ends well. The form is that of `write_table`; Parquet has one
-    row group per piece.
+    The file appears when the block ends well. The form is that of `write_table`, whatever the
+    pieces: the same rows give the same bytes.
 
     Parameters
     ----------
@@ -71,13 +76,15 @@ class TableWriter:
             raise InputError(
                 f"{path}: tables are written as .csv or .parquet, not {suffix or 'bare'!r}"
             )
-        self._file = open_atomic(path)
+        self._path, self._stack = path, ExitStack()
         self._units, self._as_csv = units or {}, suffix == ".csv"
         self._parquet: Any = None
+        self._waiting: list[pa.Table] = []
         self._begun = False
 
     def __enter__(self) -> TableWriter:
-        self._stream = self._file.__enter__()
+        self._stream = self._stack.enter_context(open_atomic(self._path))
+        self._stack.push(self._finish)
         return self
 
     def __exit__(
@@ -86,9 +93,7 @@ class TableWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._parquet is not None:
-            self._parquet.close()
-        self._file.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
     def append(self, frame: pd.DataFrame) -> None:
         """Add rows; every piece has the columns of the first."""
@@ -106,7 +111,29 @@ class TableWriter:
             self._parquet = parquet.ParquetWriter(
                 self._stream, table.schema, compression="zstd", write_statistics=True
             )
-        self._parquet.write_table(table.cast(self._parquet.schema))
+        self._waiting.append(table.cast(self._parquet.schema))
+        if sum(t.num_rows for t in self._waiting) >= _GROUP_ROWS:
+            self._write_groups()
+
+    def _write_groups(self, *, last: bool = False) -> None:
+        """Write what waits as row groups of one size; only the last may be smaller."""
+        import pyarrow as pa
+
+        table = pa.concat_tables(self._waiting).combine_chunks()
+        ready = table.num_rows - (0 if last else table.num_rows % _GROUP_ROWS)
+        for start in range(0, ready, _GROUP_ROWS):
+            self._parquet.write_table(table.slice(start, _GROUP_ROWS))
+        self._waiting = [table.slice(ready)]
+
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._parquet is None:
+            return
+        if kind is None:
+            self._write_groups(last=True)
+            self._parquet.close()
+        else:
+            with suppress(OSError):  # the disk is full, or the writer would close itself later
+                self._parquet.close()
 
 
 def _csv_bytes(frame: pd.DataFrame, *, header: bool) -> bytes:
