@@ -6,6 +6,7 @@ Each message says what came, what was expected and what to do.
     ├── InputError            a file or a value from the user cannot be used
     │   ├── UnreadableFile    missing, truncated, of another type
     │   │   └── TooLarge      over the limit on pixels or bytes
+    │   ├── CannotWrite       the disk is full, or the folder is not ours to write to
     │   ├── ScaleUnknown      a length was asked for and the image has no pixel size
     │   └── UnknownName       no material, format, model ... of that name; near names are offered
     ├── CalibrationRefused    physics and image disagree; absolute layer numbers are withheld
@@ -32,6 +33,10 @@ class UnreadableFile(InputError):
 
 class TooLarge(UnreadableFile):
     """A file over the limit on pixels or bytes: refused before it is decoded."""
+
+
+class CannotWrite(InputError):
+    """A file or folder cannot be written: no room, or no permission."""
 
 
 class ScaleUnknown(InputError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from layerscope.batch.seal import seal, unseal
-from layerscope.errors import InputError
+from layerscope.errors import CannotWrite
 
 Stage = Literal["find", "measure"]
 
@@ -156,8 +156,8 @@ class SqliteLedger:
             with self._base:
                 self._base.execute(sql, values)
         except sqlite3.Error as error:
-            raise InputError(
-                f"cannot write {self._path}: {error}; the scan can be resumed"
+            raise CannotWrite(
+                f"cannot write {self._path}: {error}; make room, then the same command goes on"
             ) from None
 
 
@@ -301,8 +301,9 @@ class LineLedger:
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
-            raise InputError(
-                f"cannot write {self._path}: {error.strerror}; the scan can be resumed"
+            raise CannotWrite(
+                f"cannot write {self._path}: {error.strerror}; make room, then the same command "
+                "goes on"
             ) from None
 
 
@@ -341,7 +342,7 @@ def release_images(folder: Path, numbers: set[int]) -> None:
 
     Raises
     ------
-    InputError
+    CannotWrite
         If the folder cannot be written.
     """
     with closing(open_ledger(folder)) as own:

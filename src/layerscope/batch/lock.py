@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 from types import TracebackType
 
-from layerscope.errors import InputError
+from layerscope.errors import CannotWrite, InputError
 from layerscope.io.atomic import write_bytes
 
 
@@ -44,7 +44,7 @@ class RunLock:
         except sqlite3.DatabaseError as error:
             if _is_busy(error):
                 raise self._refusal() from None
-            raise InputError(
+            raise CannotWrite(
                 f"cannot write to {self._path.parent}: {error}; choose another -o"
             ) from None
         who = {"host": socket.gethostname(), "pid": os.getpid()}

@@ -40,7 +40,7 @@ from layerscope.batch.work import Task
 from layerscope.batch.workers import Engine
 from layerscope.core.scan import ScanResult, Status
 from layerscope.core.stage import StagePosition
-from layerscope.errors import InputError
+from layerscope.errors import CannotWrite, InputError
 from layerscope.io.sources import Source
 
 MakeEngine = Callable[[Plan, Progress], Engine]
@@ -85,7 +85,7 @@ def begin(
     try:
         (where / "parts").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write to {where}: {error.strerror}; choose another -o") from None
+        raise CannotWrite(f"cannot write to {where}: {error.strerror}; choose another -o") from None
     with RunLock(where, "plan", wait_s=_PLAN_WAIT_S):
         settings = settings.with_copies(where)
         known = _known_plan(where, settings) or Plan(where, settings, (), chunk_images)

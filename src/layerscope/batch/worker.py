@@ -40,7 +40,7 @@ def main(folder: str) -> None:
             entry = desk.do(Task.from_json(line), touch)
             _send(replies, {"entry": entry.as_json()})
         except LayerscopeError as error:
-            _send(replies, {"error": str(error)})
+            _send(replies, {"error": str(error), "kind": type(error).__name__})
 
 
 def _own_output() -> TextIO:

@@ -23,12 +23,15 @@ from typing import Any, Protocol
 from layerscope.batch.ledger import Entry
 from layerscope.batch.work import Task
 from layerscope.core.scan import Status
-from layerscope.errors import InputError, LayerscopeError
+from layerscope.errors import CannotWrite, InputError, LayerscopeError
 
 STRIKES = 2
 """Deaths of a worker on one image before the image is set aside: one may be bad luck."""
 
 _IDLE_DEATHS = 3
+_START_S = 120.0
+"""Longest time for a process to start: Python on a slow network disk takes a minute."""
+
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -74,12 +77,19 @@ class Child:
         Longest time for one image, or for anything else the worker does.
     on_image : callable, optional
         Called with an image's number when its worker turns to it.
+    cwd : Path, optional
+        Where relative names of images start from, if not here.
     """
 
     def __init__(
-        self, folder: Path, timeout_s: float, on_image: Callable[[int], None] | None = None
+        self,
+        folder: Path,
+        timeout_s: float,
+        on_image: Callable[[int], None] | None = None,
+        *,
+        cwd: Path | None = None,
     ):
-        self._folder, self._timeout_s = folder, timeout_s
+        self._folder, self._timeout_s, self._cwd = folder, timeout_s, cwd
         self._on_image = on_image or (lambda _: None)
         self._process: subprocess.Popen[str] | None = None
         self._closed = False
@@ -107,9 +117,9 @@ class Child:
                 if task.stage == "measure":
                     return Outcome(task.chunk, None, set_aside)
             elif image is None and strikes[None] >= _IDLE_DEATHS:
-                raise InputError(
-                    f"a worker process died {_IDLE_DEATHS} times without looking at an image: "
-                    "is there enough memory? Try --workers 1"
+                raise LayerscopeError(
+                    f"a worker process died {_IDLE_DEATHS} times before it looked at an image: "
+                    "is there enough memory? Try --workers 1; the same command goes on"
                 )
 
     def close(self) -> None:
@@ -119,16 +129,17 @@ class Child:
 
     def _attempt(self, task: Task) -> tuple[Entry | None, int | None, bool]:
         """Entry, or None with the image that was being looked at and whether time ran out."""
-        watch = _Watch(self._started(), self._timeout_s)
+        watch = _Watch(self._started(), max(self._timeout_s, _START_S))
         image: int | None = None
         for message in self._messages(task):
-            watch.rewind()
+            watch.rewind(self._timeout_s)
             if "entry" in message:
                 watch.cancel()
                 return Entry.from_json(message["entry"]), None, False
             if "error" in message:
                 watch.cancel()
-                raise InputError(message["error"])
+                full = message.get("kind") == CannotWrite.__name__
+                raise (CannotWrite if full else LayerscopeError)(message["error"])
             image = int(message["image"])
             self._on_image(image)
         return None, image, watch.cancel()
@@ -154,6 +165,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 text=True,
                 encoding="utf-8",
+                cwd=self._cwd,
                 env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1")},
             )
         return self._process
@@ -180,8 +192,9 @@ class _Watch:
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
-    def rewind(self) -> None:
-        """Start counting again."""
+    def rewind(self, timeout_s: float) -> None:
+        """Start counting again, up to another limit."""
+        self._timeout_s = timeout_s
         self._heard.set()
 
     def cancel(self) -> bool:

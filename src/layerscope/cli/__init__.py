@@ -30,7 +30,7 @@ from layerscope.cli.options import (
     wanted_of,
 )
 from layerscope.cli.scan import COMMANDS
-from layerscope.errors import InputError, LayerscopeError
+from layerscope.errors import CannotWrite, InputError, LayerscopeError
 
 if TYPE_CHECKING:
     from layerscope.core.run import RunResult
@@ -55,12 +55,10 @@ def main() -> None:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         app(standalone_mode=True)
-    except InputError as error:
-        typer.echo(f"layerscope: {error}", err=True)
-        sys.exit(USAGE)
     except LayerscopeError as error:
         typer.echo(f"layerscope: {error}", err=True)
-        sys.exit(FAILED)
+        usage = isinstance(error, InputError) and not isinstance(error, CannotWrite)
+        sys.exit(USAGE if usage else FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from layerscope.errors import InputError
+from layerscope.errors import CannotWrite
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -19,7 +20,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
     Raises
     ------
-    InputError
+    CannotWrite
         If the folder is missing or cannot be written.
     """
     with open_atomic(path) as stream:
@@ -32,14 +33,14 @@ def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
 
     Raises
     ------
-    InputError
+    CannotWrite
         If the folder is missing or cannot be written.
     """
     target = Path(path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     except OSError as reason:
-        raise InputError(f"cannot write {target}: {reason.strerror}; give another folder") from None
+        raise _refusal(target, reason) from None
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -52,10 +53,16 @@ def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
         _sync_folder(target.parent)
     except OSError as reason:
         temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {target}: {reason.strerror}") from None
+        raise _refusal(target, reason) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _refusal(target: Path, reason: OSError) -> CannotWrite:
+    full = reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "make room there" if full else "give another folder"
+    return CannotWrite(f"cannot write {target}: {reason.strerror}; {advice}")
 
 
 def _sync_folder(folder: Path) -> None:
