@@ -36,6 +36,7 @@ from layerscope.cli.options import (
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
+    from layerscope.batch.cluster import Cluster
     from layerscope.batch.plan import Plan
     from layerscope.batch.progress import Progress, Snapshot
     from layerscope.batch.workers import Engine
@@ -49,6 +50,9 @@ Timeout = Annotated[float, typer.Option(help="Longest time for one image, s.")]
 Scheduler = Annotated[
     str | None, typer.Option(help="Dask: local, tcp://HOST:PORT, a scheduler file, or slurm.")
 ]
+SlurmOptions = Annotated[
+    list[str] | None, typer.Option("--slurm-opt", help="key=value, as for sbatch; repeatable.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="On stdout, as JSON.")]
 Report = Annotated[bool, typer.Option(help="Write report.html and report.pdf.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
@@ -61,6 +65,7 @@ def scan(
     out: Out = Path("scan"),
     workers: NumberOfWorkers = None,
     scheduler: Scheduler = None,
+    slurm_opt: SlurmOptions = None,
     shard: Annotated[
         str | None, typer.Option(help="i/n: every n-th chunk from i (0..n-1).")
     ] = None,
@@ -142,7 +147,7 @@ def scan(
         for note in found.notes:
             typer.echo(note, err=True)
     plan = begin(sources, out, settings, positions=placed, chunk_images=chunk)
-    with _Session(workers, scheduler, timeout, quiet) as session:
+    with _Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
         result = run_scan(
             plan, session.engine, shard=part, progress=session.progress(plan), report=report
         )
@@ -156,6 +161,7 @@ def merge(
     run: Run,
     workers: NumberOfWorkers = None,
     scheduler: Scheduler = None,
+    slurm_opt: SlurmOptions = None,
     timeout: Timeout = 60.0,
     report: Report = True,
     as_json: AsJson = False,
@@ -166,7 +172,7 @@ def merge(
     from layerscope.batch.scan import run_scan
 
     plan = Plan.load(run)
-    with _Session(workers, scheduler, timeout, quiet) as session:
+    with _Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
         result = run_scan(plan, session.engine, progress=session.progress(plan), report=report)
     if result is not None:
         _tell(result, run, as_json)
@@ -271,22 +277,39 @@ class _Session:
     second ends at once. Both leave a folder that the same command resumes.
     """
 
-    def __init__(self, workers: int | None, scheduler: str | None, timeout_s: float, quiet: bool):
+    def __init__(
+        self,
+        workers: int | None,
+        timeout_s: float,
+        quiet: bool,
+        scheduler: str | None = None,
+        slurm_options: list[str] | None = None,
+    ):
         self._workers = workers if workers is not None else os.cpu_count() or 1
-        self._scheduler, self._timeout_s, self._quiet = scheduler, timeout_s, quiet
+        self._timeout_s, self._quiet = timeout_s, quiet
+        self._scheduler, self._slurm_options = scheduler, slurm_options or []
+        self._cluster: Cluster | None = None
         self._engine: Engine | None = None
         self._stopped = False
         self._line = _ProgressLine(quiet)
 
     def __enter__(self) -> _Session:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._interrupted)
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._before = {n: signal.signal(n, self._interrupted) for n in signals}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> None:
+        from layerscope.batch.scan import Interrupted
+
         self._line.close()
-        if kind is not None and self._stopped and issubclass(kind, InputError):
-            typer.echo("stopped; the same command goes on", err=True)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._cluster is not None:
+            self._cluster.close()
+        if self._stopped and isinstance(error, Interrupted):
+            typer.echo(f"layerscope: {error}", err=True)
             raise typer.Exit(INTERRUPTED)
 
     def progress(self, plan: Plan) -> Progress:
@@ -299,10 +322,25 @@ class _Session:
         """Make the workers of one stage."""
         from layerscope.batch.workers import Workers
 
-        self._engine = Workers(plan.folder, self._workers, self._timeout_s, progress.image)
+        if self._scheduler is None:
+            self._engine = Workers(plan.folder, self._workers, self._timeout_s, progress.image)
+        else:
+            self._engine = self._connected(self._scheduler).engine(plan.folder, self._timeout_s)
         if self._stopped:
             self._engine.stop()
         return self._engine
+
+    def _connected(self, scheduler: str) -> Cluster:
+        from layerscope.batch.cluster import Cluster
+
+        if self._cluster is None:
+            self._cluster = Cluster(
+                scheduler,
+                self._workers,
+                slurm_options=self._slurm_options,
+                tell=lambda line: typer.echo(line, err=True),
+            )
+        return self._cluster
 
     def _interrupted(self, *_: Any) -> None:
         if self._stopped:
@@ -310,7 +348,8 @@ class _Session:
                 self._engine.close()
             os._exit(INTERRUPTED)
         self._stopped = True
-        typer.echo("\nstopping after the images in hand; once more stops at once", err=True)
+        # Not through the stream: the signal may have come in the middle of a line of progress.
+        os.write(2, b"\nstopping after the images in hand; once more stops at once\n")
         if self._engine is not None:
             self._engine.stop()
 
