@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from layerscope.ops.deviation import planes_of
 from layerscope.ops.labels import (
     border_pairs,
     core_labels,
@@ -18,7 +19,13 @@ from layerscope.ops.labels import (
 from layerscope.ops.region_features import describe
 from layerscope.ops.region_masks import crop_masks, full_resolution
 from layerscope.ops.region_merge import merge_regions
-from layerscope.ops.regions import Terraces, anything_differs, find_terraces, keep_labels
+from layerscope.ops.regions import (
+    Terraces,
+    anything_differs,
+    find_terraces,
+    keep_labels,
+    measure_thresholds,
+)
 
 BARE = np.array([130, 113, 155], np.float32)
 NOISE = np.ones(3)
@@ -152,7 +159,7 @@ def test_label_primitives_against_plain_loops():
                     expected.add((y * 15 + x, (y + dy) * 15 + x + dx))
     assert pairs == expected
     rows = rng.normal(size=(180, 3))
-    means = group_means(flat, rows, 4)
+    means = group_means(flat, rows.T, 4)
     for k in range(4):
         assert means[k] == pytest.approx(rows[flat == k].mean(axis=0))
     where, value = sample_regions(labels, 4, 5)
@@ -178,7 +185,7 @@ def merged(colours, min_area_px=40):
     labels = np.zeros((20, 20), np.uint16)
     labels[4:14, 4:14], labels[5:13, 5:13] = 1, 2
     level = np.array([[0, 0, 0], *colours], float)
-    deviation = level[labels].astype(np.float32)
+    deviation = planes_of(level[labels].astype(np.float32))
     return merge_regions(labels, level, deviation, 1.0, min_area_px)
 
 
@@ -207,7 +214,22 @@ def test_a_strip_of_any_colour_beside_something_far_stronger_may_be_its_fringe(t
     labels = np.zeros((30, 40), np.uint16)
     labels[5:25, 5:9], labels[5:25, 9:30] = 1, 2
     level = np.array([[0, 0, 0], [20, -20, 5], [20 * times, 20 * times, 20 * times]])
-    pixels = level[labels].astype(np.float32)
+    pixels = planes_of(level[labels].astype(np.float32))
     features = describe(Terraces(labels, level, pixels, np.ones(3)))
     assert (features.rim_share[0] > 0.3) == rim
     assert features.rim_share[1] == 0
+
+
+def test_rows_do_not_depend_on_the_bands_and_bytes_are_levels():
+    rng = np.random.default_rng(3)
+    levels = np.clip(scene((150, 210), 1.0), 0, 255).round()
+    for row, column in rng.integers(10, 120, (12, 2)):
+        levels[row : row + 20, column : column + 25] -= 17
+    bare = np.broadcast_to(BARE, levels.shape).copy()
+    limits = measure_thresholds(levels, bare, NOISE, 0.2 * NOISE, 30)
+    whole = find_terraces(levels, bare, NOISE, 0.2 * NOISE, 30, None, limits)
+    eight_bit = find_terraces(levels.astype(np.uint8), bare, NOISE, 0.2 * NOISE, 30, None, limits)
+    np.testing.assert_array_equal(whole.labels, eight_bit.labels)
+    shifted = find_terraces(levels[17:], bare[17:], NOISE, 0.2 * NOISE, 30, None, limits)
+    np.testing.assert_array_equal(whole.deviation[1][25:], shifted.deviation[1][8:])
+    np.testing.assert_array_equal(whole.labels[60:] > 0, shifted.labels[43:] > 0)

@@ -6,6 +6,8 @@ index, and lists of them are handled instead of whole frames: most pixels are su
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -65,11 +67,11 @@ def sample_regions(labels: Labels, count: int, most: int) -> tuple[IntArray, Int
 
 
 def group_means(
-    value: npt.NDArray[np.integer], rows: npt.NDArray[np.floating], count: int
+    value: npt.NDArray[np.integer], columns: npt.NDArray[Any], count: int
 ) -> FloatArray:
-    """Mean of the `rows` (n, 3) of each group 0..count-1; 0 for an empty group."""
+    """Mean (count, 3) of the `columns` (3, n) of each group 0..count-1; 0 for an empty group."""
     total = np.maximum(np.bincount(value, minlength=count), 1)
-    sums = [np.bincount(value, rows[:, c], count) for c in range(3)]
+    sums = [np.bincount(value, column, count) for column in columns]
     return np.stack(sums, axis=1) / total[:, None]
 
 

@@ -120,8 +120,19 @@ def analysis_levels(
     ndarray of float32, (H // binning, W // binning, 3)
         Finite; pixels that are not finite in the data become 0 (see `usable_pixels`).
     """
+    levels = binned_levels(micrograph, binning, flat_field)
+    return levels.astype(np.float32, copy=False)
+
+
+def binned_levels(
+    micrograph: Micrograph, binning: int, flat_field: FlatField | None
+) -> npt.NDArray[np.uint8] | FloatImage:
+    """`analysis_levels`, left in 8 bits where the camera's are: the finder is faster on them."""
     height, width = (max(1, n // binning) for n in micrograph.shape)
     whole = micrograph.data[: height * binning, : width * binning]
+    if whole.dtype == np.uint8 and micrograph.white_level == LEVELS and flat_field is None:
+        small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+        return cv2.merge([small] * 3) if small.ndim == 2 else np.asarray(small)
     levels = camera_levels(whole, micrograph.white_level, (height, width))
     if flat_field is not None:
         levels /= flat_field.at((height, width))
@@ -184,14 +195,16 @@ def fit_background(
 
 
 def background_of(
-    levels: FloatImage,
+    levels: npt.NDArray[np.uint8] | FloatImage,
     usable: npt.NDArray[np.uint8] | None = None,
     substrate_level: npt.ArrayLike | None = None,
 ) -> Background:
     """`fit_background` on levels (h, w, 3) that `analysis_levels` returned."""
     wanted = None if substrate_level is None else _checked_level(substrate_level) * LEVELS
     grid = cell_grid(levels.shape[:2])
-    cells = cv2.resize(levels, grid[::-1], interpolation=cv2.INTER_AREA)
+    cells = cv2.resize(
+        levels.astype(np.float32, copy=False), grid[::-1], interpolation=cv2.INTER_AREA
+    )
     valid = np.ones(grid, bool)
     if usable is not None:
         valid = cv2.resize(usable, grid[::-1], interpolation=cv2.INTER_AREA) == 255

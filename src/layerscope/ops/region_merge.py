@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from layerscope.core.results import FloatArray, IntArray
-from layerscope.ops.channels import FloatImage, colours_at, farthest
+from layerscope.ops.channels import farthest
+from layerscope.ops.deviation import Planes, levels_at
 from layerscope.ops.labels import Labels, border_pairs, union
 
 _ONE_COLOUR = 3.5
@@ -37,7 +38,7 @@ class _Borders:
 
 
 def merge_regions(
-    labels: Labels, level: FloatArray, deviation: FloatImage, flat: float, min_area_px: int
+    labels: Labels, level: FloatArray, deviation: Planes, flat: float, min_area_px: int
 ) -> tuple[Labels, FloatArray]:
     """Join neighbours of one colour without a crack between; absorb what is small, or drop it.
 
@@ -47,7 +48,8 @@ def merge_regions(
         0 is substrate, 1..n are regions.
     level : ndarray, (n + 1, 3)
         Mean deviation of each region from the substrate, working levels; row 0 is 0.
-    deviation : ndarray of float32, (h, w, 3)
+    deviation : planes of int16, (h, w)
+        As in `Terraces`.
     flat : float
         Largest 2x2 range inside a terrace, working levels.
     min_area_px : int
@@ -93,12 +95,12 @@ def _borders(labels: Labels, count: int) -> _Borders:
     return _Borders(first[both], second[both], pair, *np.divmod(name, count))
 
 
-def _join(borders: _Borders, level: FloatArray, pixels: FloatImage, tolerance: float) -> IntArray:
+def _join(borders: _Borders, level: FloatArray, pixels: Planes, tolerance: float) -> IntArray:
     """Root of each label after union of neighbours of one colour without a crack between."""
     low, high, pair = borders.low, borders.high, borders.pair
-    middle = np.take((level[low] + level[high]).astype(np.float32) / 2, pair, axis=0)
-    off = farthest(colours_at(pixels, borders.first) - middle)
-    off += farthest(colours_at(pixels, borders.second) - middle)
+    middle = np.take(((level[low] + level[high]) / 2).astype(np.float32).T, pair, axis=1)
+    off = np.abs(levels_at(pixels, borders.first) - middle).max(axis=0)
+    off += np.abs(levels_at(pixels, borders.second) - middle).max(axis=0)
     crack = np.bincount(pair, off, len(low)) / np.bincount(pair, minlength=len(low)) / 2
     apart = farthest(level[low] - level[high])
     alike = (apart < tolerance) & (crack < 1.3 * tolerance)

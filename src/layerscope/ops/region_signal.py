@@ -88,7 +88,7 @@ def measure_signal(
     return RegionSignal(
         level=level,
         level_se=level_se,
-        background=group_means(value - 1, colours_at(light.substrate, where), count) / LEVELS,
+        background=group_means(value - 1, colours_at(light.substrate, where).T, count) / LEVELS,
         background_se=np.broadcast_to(light.substrate_se, (count, 3)).copy(),
         spread=spread,
         core_px=full.astype(np.int64),

@@ -56,16 +56,16 @@ def fit_surface(
     return _follow(cells, surface, valid, gate)
 
 
-def pixel_noise(levels: FloatImage, surface: FloatImage) -> FloatArray:
+def pixel_noise(levels: npt.NDArray[np.uint8] | FloatImage, surface: FloatImage) -> FloatArray:
     """Measure the sd of bare pixels from differences of neighbours: no gradient enters.
 
     Parameters
     ----------
-    levels : ndarray of float32, (h, w, 3)
+    levels : ndarray of uint8 or float32, (h, w, 3)
     surface : ndarray of float32, (h', w', 3)
         Substrate on its coarse grid.
     """
-    some = levels[:: 1 if levels.shape[0] < 300 else 8]
+    some = levels[:: 1 if levels.shape[0] < 300 else 8].astype(np.float32, copy=False)
     size = (some.shape[1], some.shape[0])
     model = cv2.resize(surface, size, interpolation=cv2.INTER_LINEAR)
     near = farthest(some - model) < 8

@@ -19,8 +19,8 @@ from layerscope.ops.optical import (
     LEVELS,
     Background,
     FlatField,
-    analysis_levels,
     background_of,
+    binned_levels,
     binning_of,
     usable_pixels,
 )
@@ -116,7 +116,7 @@ def find_flakes(
     rules = rules or Rules()
     b = min(binning or binning_of(micrograph.shape), *micrograph.shape)
     usable = usable_pixels(micrograph, b)
-    levels = analysis_levels(micrograph, binning=b, flat_field=flat_field)
+    levels = binned_levels(micrograph, b, flat_field)
     background = background_of(levels, usable, substrate_level)
     bare = background.at(levels.shape[:2])
     bare *= np.float32(LEVELS)
@@ -130,8 +130,10 @@ class View:
 
     Attributes
     ----------
-    levels, bare : ndarray of float32, (h, w, 3)
-        Working levels of the image and of the substrate.
+    levels : ndarray of uint8 or float32, (h, w, 3)
+        Working levels of the image.
+    bare : ndarray of float32, (h, w, 3)
+        Those of the substrate.
     background : Background
         Of the whole image or, for a window of a mosaic, of the mosaic.
     usable : ndarray of uint8, (h, w), or None
@@ -142,7 +144,7 @@ class View:
         Those of the mosaic; None measures them on `levels`.
     """
 
-    levels: FloatImage
+    levels: npt.NDArray[np.uint8] | FloatImage
     bare: FloatImage
     background: Background
     usable: npt.NDArray[np.uint8] | None
