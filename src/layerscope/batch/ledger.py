@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 from layerscope.batch.seal import seal, unseal
 from layerscope.errors import CannotWrite
 
-Stage = Literal["find", "measure"]
+Stage = Literal["survey", "find", "measure"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Entry:
 
     Attributes
     ----------
-    stage : {"find", "measure"}
+    stage : {"survey", "find", "measure"}
     chunk : int
     key : str
         Hash of everything that decided its content, besides the bytes of the images.

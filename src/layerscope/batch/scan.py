@@ -25,6 +25,7 @@ from layerscope.batch.ledger import (
     Entry,
     ImageEntry,
     Ledger,
+    Stage,
     all_entries,
     all_quarantined,
     open_ledger,
@@ -180,7 +181,8 @@ class _Job:
         """Find flakes on every image of the chunks that are not done; returns all entries."""
         plan = self._plan
         if not Survey.stands(plan.folder):
-            Survey.of([i.source for i in plan.inputs], plan.settings, plan.folder).save(plan.folder)
+            # By a worker: an image that kills its reader must not kill the driver.
+            self._work("survey", {}, [Task("survey", 0, "", all_quarantined(plan.folder))])
         survey = Survey.load(plan.folder)[1]
         skip = all_quarantined(plan.folder)
         keys = {c: plan.find_key(c, survey) for c in chunks}
@@ -216,7 +218,7 @@ class _Job:
                 done[chunk] = entry
         return self._work("measure", done, tasks)
 
-    def _work(self, stage: str, done: dict[int, Entry], tasks: list[Task]) -> dict[int, Entry]:
+    def _work(self, stage: Stage, done: dict[int, Entry], tasks: list[Task]) -> dict[int, Entry]:
         """Have the tasks done; every outcome is in the ledger before the next is looked at."""
         sizes = {c: len(self._plan.chunk(c)) for c in range(self._plan.n_chunks)}
         before = sum(sizes[c] for c in done)

@@ -7,7 +7,8 @@ found on an image depends on its bytes and this file alone, whoever analyses it 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from layerscope import __version__
-from layerscope.batch.plan import ALGORITHM
+from layerscope.batch.plan import ALGORITHM, Input, Plan
 from layerscope.batch.seal import digest, seal, unseal
-from layerscope.batch.settings import Settings, given_file
+from layerscope.batch.settings import given_file
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import FloatArray
 from layerscope.errors import InputError, LayerscopeError
@@ -57,20 +58,23 @@ class Survey:
     sample: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, sources: Sequence[Source], settings: Settings, folder: Path) -> Survey:
+    def of(
+        cls, plan: Plan, *, skip: Container[int] = (), on_image: Callable[[int], None] | None = None
+    ) -> Survey:
         """Look at images spread evenly over the scan; those that cannot be read are passed over.
 
         Parameters
         ----------
-        sources : sequence of Source
-        settings : Settings
-        folder : Path
-            The run folder, which holds the files that the user gave.
+        plan : Plan
+        skip : collection of int
+            Images that must not be touched.
+        on_image : callable, optional
+            Called with an image's number before it is touched.
         """
-        sample = [sources[i] for i in _spread(len(sources), SAMPLE)]
-        sample = [s for s in sample if not is_mosaic(s.path)]  # they have surveys of their own
-        flat_field, notes = _flat_field(sample, settings, folder)
-        seen = list(_found(sample, settings, flat_field))
+        spread = [plan.inputs[i] for i in _spread(len(plan.inputs), SAMPLE)]
+        sample = _Sample([i for i in spread if i.number not in skip], plan, on_image)
+        flat_field, notes = _flat_field(sample)
+        seen = list(sample.found(flat_field))
         substrates = Substrates.of([f.background for f in seen])
         return cls(flat_field, substrates, notes, {f.source.path: f.sha256 for f in seen})
 
@@ -151,41 +155,50 @@ def _spread(n: int, wanted: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, n - 1, min(n, wanted)).round()}) if n else []
 
 
-def _readable(sample: Sequence[Source], max_pixels: int) -> Iterator[Micrograph]:
-    for source in sample:
-        try:
-            yield read(source.path, max_pixels=max_pixels)
-        except LayerscopeError:
-            continue
+class _Sample:
+    """The images looked at; those that fail are passed over, since `find` will name them."""
+
+    def __init__(self, inputs: Sequence[Input], plan: Plan, on_image: Callable[[int], None] | None):
+        self._inputs, self.plan = inputs, plan
+        self._on_image = on_image or (lambda _: None)
+
+    def micrographs(self) -> Iterator[Micrograph]:
+        """Read them."""
+        for source in self._touched():
+            with suppress(LayerscopeError, MemoryError):
+                yield read(source.path, max_pixels=self.plan.settings.max_pixels)
+
+    def found(self, flat_field: FlatField | None) -> Iterator[Found]:
+        """Look for flakes on them in this light."""
+        settings = self.plan.settings
+        for source in self._touched():
+            try:
+                yield find_in(
+                    source,
+                    scale=settings.scale,
+                    optics=settings.optics(flat_field),
+                    wanted=settings.wanted,
+                    max_pixels=settings.max_pixels,
+                )
+            except Exception:  # whatever it is, `find` meets it again and names it
+                continue
+
+    def _touched(self) -> Iterator[Source]:
+        for item in self._inputs:
+            self._on_image(item.number)
+            if not is_mosaic(item.path):  # they have surveys of their own
+                yield item.source
 
 
-def _flat_field(
-    sample: Sequence[Source], settings: Settings, folder: Path
-) -> tuple[FlatField | None, tuple[str, ...]]:
+def _flat_field(sample: _Sample) -> tuple[FlatField | None, tuple[str, ...]]:
+    settings, folder = sample.plan.settings, sample.plan.folder
     if settings.flat_field == "image":
         return None, ("flat field: fitted to each image, as asked",)
     if settings.flat_field != "scan":
         reference = read(given_file(folder, settings.flat_field))
         return flat_field_from_reference(reference), ("flat field: the reference image given",)
     try:
-        found = flat_field_of_scan(_readable(sample, settings.max_pixels))
+        found = flat_field_of_scan(sample.micrographs())
     except InputError as error:
         return None, (f"flat field: fitted to each image, because {error}",)
     return found, (f"flat field: {found.source}",)
-
-
-def _found(
-    sample: Sequence[Source], settings: Settings, flat_field: FlatField | None
-) -> Iterator[Found]:
-    optics = settings.optics(flat_field)
-    for source in sample:
-        try:
-            yield find_in(
-                source,
-                scale=settings.scale,
-                optics=optics,
-                wanted=settings.wanted,
-                max_pixels=settings.max_pixels,
-            )
-        except LayerscopeError:
-            continue

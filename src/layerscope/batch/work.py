@@ -47,7 +47,8 @@ class Task:
 
     Attributes
     ----------
-    stage : {"find", "measure"}
+    stage : {"survey", "find", "measure"}
+        A survey is of the whole scan, as chunk 0.
     chunk : int
     key : str
         Goes into the entry; see `Plan.find_key` and `Plan.measure_key`.
@@ -135,8 +136,15 @@ class Desk:
             If the part cannot be written, or an earlier part that it needs is damaged. A bad
             image is no error.
         """
-        work = _find if task.stage == "find" else _measure
+        work = {"survey": _survey, "find": _find, "measure": _measure}[task.stage]
         return work(self, task, on_image or (lambda _: None))
+
+
+def _survey(desk: Desk, task: Task, on_image: OnImage) -> Entry:
+    start = time.process_time()
+    Survey.of(desk.plan, skip=task.skip, on_image=on_image).save(desk.folder)
+    times = {"survey": time.process_time() - start}
+    return Entry("survey", 0, task.key, Survey.load(desk.folder)[1], cpu_s=_short(times))
 
 
 def _find(desk: Desk, task: Task, on_image: OnImage) -> Entry:
