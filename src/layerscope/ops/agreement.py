@@ -96,6 +96,38 @@ class Agreement:
 NOTHING = Agreement(0.0, 0.0, 0.0)
 
 
+def agree_in_place(a: Piece, b: Piece, corner_b: tuple[float, float]) -> Agreement:
+    """Compare two masks inside the overlap of their images, moved by less than a pixel.
+
+    Parameters
+    ----------
+    a, b : Piece
+    corner_b : tuple of float
+        Row and column of the second image's corner on the first image.
+    """
+    base = round(corner_b[0]), round(corner_b[1])
+    at = [(a, a.corner), (b, (b.corner[0] + base[0], b.corner[1] + base[1]))]
+    frame = [(max(0, c), min(n, c + m)) for c, n, m in zip(base, a.shape, b.shape, strict=True)]
+    inside = [_clipped(piece, corner, frame) for piece, corner in at]
+    both = [
+        (max(low, corner[k], at[1][1][k]), min(high, *(c[k] + p.mask.shape[k] for p, c in at)))
+        for k, (low, high) in enumerate(frame)
+        for corner in [a.corner]
+    ]
+    parts = [_clipped(piece, corner, both) for piece, corner in at]
+    common = cv2.countNonZero(parts[0] & parts[1]) if parts[0].size else 0
+    counts = [cv2.countNonZero(m) if m.size else 0 for m in inside]
+    shift = base[0] - corner_b[0], base[1] - corner_b[1]
+    return Agreement(float(common), float(counts[0]), float(counts[1]), shift)
+
+
+def _clipped(piece: Piece, corner: tuple[int, int], spans: list[tuple[int, int]]) -> Mask:
+    """Part of a mask at `corner` inside a rectangle."""
+    (top, bottom), (left, right) = spans
+    y, x = corner
+    return piece.mask[max(top - y, 0) : max(bottom - y, 0), max(left - x, 0) : max(right - x, 0)]
+
+
 def agree_in_overlap(a: Piece, b: Piece, corner_b: tuple[float, float], reach_px: int) -> Agreement:
     """Compare two masks inside the overlap of their images.
 
@@ -198,30 +230,33 @@ def _fixed(iou: FloatArray, peak: tuple[int, int], factor: int) -> tuple[bool, b
 def agree_along_seam(
     a: BoolArray, b: BoolArray, start_b: float, reach_px: int, axis: int
 ) -> Agreement:
-    """Compare where two regions are cut by a common border.
+    """Compare where two images are cut by a common border.
 
     Parameters
     ----------
-    a, b : ndarray of bool
-        Along the border, from the first pixel of each region's box.
+    a, b : ndarray of bool, (k, n) and (k, m)
+        Pixels along each image's border that belong to each of k kinds of region.
     start_b : float
         Where `b` starts, in pixels from where `a` does.
     reach_px : int
         `b` is moved by up to this; the smallest of equally good displacements counts.
     axis : int
-        0 if the border runs along rows' direction (downwards), 1 if along columns'.
+        0 if the border runs downwards, 1 if to the right.
     """
     start = round(start_b)
-    canvas = np.zeros(len(b) + 2 * reach_px)
+    in_a, in_b = float(np.count_nonzero(a)), float(np.count_nonzero(b))
+    steps = np.arange(-reach_px, reach_px + 1)
+    common = np.zeros(len(steps))
     at = reach_px - start
-    low, high = max(at, 0), min(at + len(a), len(canvas))
+    length = b.shape[1] + 2 * reach_px
+    low, high = max(at, 0), min(at + a.shape[1], length)
     if low >= high:
         return NOTHING
-    canvas[low:high] = a[low - at : high - at]
-    common = np.correlate(canvas, b.astype(float), "valid")
-    in_a, in_b = float(np.count_nonzero(a)), float(np.count_nonzero(b))
+    for one, other in zip(a, b, strict=False):
+        canvas = np.zeros(length)
+        canvas[low:high] = one[low - at : high - at]
+        common += np.correlate(canvas, other.astype(float), "valid")
     iou = common / np.maximum(in_a + in_b - common, 1)
-    steps = np.arange(-reach_px, reach_px + 1)
     best = int(np.argmin(np.where(iou >= iou.max() - _AS_GOOD, np.abs(steps), np.inf)))
     move = float(start + steps[best] - start_b)
     shift, fixed = ((move, 0.0), (True, False)) if axis == 0 else ((0.0, move), (False, True))

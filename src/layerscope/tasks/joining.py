@@ -52,8 +52,9 @@ def join_regions(regions: Regions, fields: Fields, near: Neighbourhood, pieces: 
     pieces : Pieces
     """
     box = on_wafer(regions, fields)
-    close = apart_px(box[near.regions[:, 0]], box[near.regions[:, 1]]) <= _REACH_PX + SEAM_PX
     lap = fields.overlap_px(near.images).min(axis=1)[near.on]
+    apart = apart_px(box[near.regions[:, 0]], box[near.regions[:, 1]])
+    close = apart <= np.where(lap < SEAM_PX, _REACH_PX - np.minimum(lap, 0), 0)
 
     def compare(i: int, j: int, lap_px: float, reach: int) -> _Seen:
         return _Seen(i, j, lap_px, _compare(regions, fields, i, j, pieces, lap_px, reach))
@@ -84,7 +85,7 @@ def _compare(
     if lap_px < SEAM_PX:
         if regions.answer[i] != regions.answer[j]:
             return NOTHING
-        found = compare_cuts(regions, fields, i, j, pieces, reach)
+        found = compare_cuts(regions, fields, [i], [j], pieces, reach)
         return found if found.least_px >= LEAST_CUT_PX else NOTHING
     # In a narrow strip two flakes side by side could be moved onto each other.
     found = compare_masks(regions, fields, i, j, pieces, min(reach, int(lap_px) // 6))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import cv2
 import numpy as np
 
 from layerscope.core.results import UNKNOWN, BoolArray, CropMasks, FloatArray, IntArray
@@ -15,6 +16,7 @@ from layerscope.ops.agreement import (
     Piece,
     agree_along_seam,
     agree_in_overlap,
+    agree_in_place,
 )
 from layerscope.ops.mosaic import Fields, Pairs, solve_offsets
 
@@ -24,8 +26,10 @@ SEAM_PX = 6
 LEAST_PX, LEAST_CUT_PX = 30.0, 4.0
 """Masks, or cuts, that share less ground prove nothing."""
 
-_SURE_IOU = 0.7
+_SURE_IOU = 0.75
+_VOTE_AREA_PX = 120.0
 _VOTE_PX = 3.0
+_NEAR_PX = 3
 _MOST_VOTES = 4
 _EXACT, _ALIGNED = 2.0, 0.5
 _CHUNK = 1 << 21
@@ -194,12 +198,9 @@ def measure_offsets(
     edges = np.searchsorted(near.on, np.arange(len(near.images) + 1))
     for k in np.flatnonzero(np.diff(edges)).tolist():
         if k not in votes:
-            rows = slice(edges[k], edges[k + 1])
-            pairs = near.regions[rows][regions.compatible(near.regions[rows])]
-            pairs = pairs[np.argsort(-regions.area_px[pairs].min(axis=1), kind="stable")]
-            abut = bool(lap[k] < SEAM_PX)
-            some = pairs[:_MOST_VOTES]
-            votes[k] = list(_seen_votes(regions, fields, some, pieces, reach, abut))
+            pairs = near.regions[edges[k] : edges[k + 1]]
+            cast = _seam_vote if lap[k] < SEAM_PX else _mask_votes
+            votes[k] = list(cast(regions, fields, pairs, pieces, reach))
     told = [(k, _elect(votes[k])) for k in sorted(votes) if votes[k]]
     which = np.array([k for k, _ in told], np.int64)
     shift = np.array([v[0] for _, v in told]).reshape(-1, 2)
@@ -229,18 +230,31 @@ def _whole_votes(
     return votes
 
 
-def _seen_votes(
-    regions: Regions, fields: Fields, pairs: Pairs, pieces: Pieces, reach: int, abut: bool
+def _mask_votes(
+    regions: Regions, fields: Fields, pairs: Pairs, pieces: Pieces, reach: int
 ) -> Iterator[_Vote]:
-    least = LEAST_CUT_PX if abut else 2 * LEAST_PX
-    compare = compare_cuts if abut else compare_masks
-    for i, j in pairs.tolist():
-        found = compare(regions, fields, i, j, pieces, reach)
-        if found.iou >= _SURE_IOU and found.least_px >= least and any(found.fixed):
-            y, x = (
-                s if fixed else np.nan for s, fixed in zip(found.shift_px, found.fixed, strict=True)
-            )
-            yield _Vote((y, x), _ALIGNED)
+    """Displacements at which the masks of single regions agree; the largest regions only."""
+    pairs = pairs[regions.compatible(pairs)]
+    order = np.argsort(-regions.area_px[pairs].min(axis=1), kind="stable")
+    for i, j in pairs[order[:_MOST_VOTES]].tolist():
+        found = compare_masks(regions, fields, i, j, pieces, reach)
+        if found.iou >= _SURE_IOU and found.least_px >= _VOTE_AREA_PX and any(found.fixed):
+            yield _Vote(_where_fixed(found), _ALIGNED)
+
+
+def _seam_vote(
+    regions: Regions, fields: Fields, pairs: Pairs, pieces: Pieces, reach: int
+) -> Iterator[_Vote]:
+    """Displacement at which all cuts along a seam agree: a single one can fit in many places."""
+    first, second = (np.unique(side).tolist() for side in pairs.T)
+    found = compare_cuts(regions, fields, first, second, pieces, reach)
+    if found.iou >= _SURE_IOU and found.least_px >= 2 * LEAST_CUT_PX:
+        yield _Vote(_where_fixed(found), _ALIGNED)
+
+
+def _where_fixed(found: Agreement) -> tuple[float, float]:
+    (y, x), (fixed_y, fixed_x) = found.shift_px, found.fixed
+    return y if fixed_y else np.nan, x if fixed_x else np.nan
 
 
 def _elect(votes: list[_Vote]) -> tuple[FloatArray, FloatArray]:
@@ -266,30 +280,54 @@ def compare_masks(
     regions: Regions, fields: Fields, i: int, j: int, pieces: Pieces, reach: int
 ) -> Agreement:
     """Compare two regions inside the overlap of their images."""
-    corner = _corner_of_second(regions, fields, i, j)
-    return agree_in_overlap(pieces[i], pieces[j], corner, reach)
+    corner, a, b = _corner_of_second(regions, fields, i, j), pieces[i], pieces[j]
+    found = agree_in_place(a, b, corner)
+    if reach == 0 or (reach <= _NEAR_PX and _settled(found, a, b)):
+        return found
+    return agree_in_overlap(a, b, corner, reach)
+
+
+def _settled(found: Agreement, a: Piece, b: Piece) -> bool:
+    """Whether moving the masks by a few pixels would change nothing: four times as fast."""
+    thin = min(cv2.countNonZero(p.mask) / max(p.mask.shape) for p in (a, b)) < 3 * _NEAR_PX
+    return found.iou >= _SURE_IOU or (found.contained < 0.3 and not thin)
 
 
 def compare_cuts(
-    regions: Regions, fields: Fields, i: int, j: int, pieces: Pieces, reach: int
+    regions: Regions,
+    fields: Fields,
+    first: Sequence[int],
+    second: Sequence[int],
+    pieces: Pieces,
+    reach: int,
 ) -> Agreement:
-    """Compare where the seam between two images cuts two regions."""
-    corner = _corner_of_second(regions, fields, i, j)
-    a, b = pieces[i], pieces[j]
-    lap = [min(a.shape[k], corner[k] + b.shape[k]) - max(0.0, corner[k]) for k in (0, 1)]
+    """Compare where the seam between two images cuts regions of one and of the other.
+
+    Only cuts of regions with the same layer answer agree.
+    """
+    corner = _corner_of_second(regions, fields, first[0], second[0])
+    a, b = pieces[first[0]].shape, pieces[second[0]].shape
+    lap = [min(a[k], corner[k] + b[k]) - max(0.0, corner[k]) for k in (0, 1)]
     along = 0 if lap[1] <= lap[0] else 1
     after = corner[1 - along] > 0
-    cuts = [_cut_profile(a, along, after), _cut_profile(b, along, not after)]
+    answers = sorted({int(regions.answer[r]) for r in (*first, *second)})
+    cuts = [
+        _cut_profiles([(answers.index(regions.answer[r]), pieces[r]) for r in rows], along, last)
+        for rows, last in ((first, after), (second, not after))
+    ]
     if lap[along] < SEAM_PX or not all(c.any() for c in cuts):
         return NOTHING
-    start = corner[along] + b.corner[along] - a.corner[along]
-    return agree_along_seam(cuts[0], cuts[1], start, reach, along)
+    return agree_along_seam(cuts[0], cuts[1], corner[along], reach, along)
 
 
-def _cut_profile(piece: Piece, along: int, last: bool) -> BoolArray:
-    """Find where the piece touches the image's last or first line along an axis."""
+def _cut_profiles(rows: list[tuple[int, Piece]], along: int, last: bool) -> BoolArray:
+    """Which pixels (k, n) of an image's last or first line along an axis each answer covers."""
     across = 1 - along
-    end = piece.corner[across] + piece.mask.shape[across]
-    touches = end >= piece.shape[across] if last else piece.corner[across] <= 0
-    line = np.take(piece.mask, -1 if last else 0, axis=across)
-    return np.asarray((line > 0) & touches)
+    profiles = np.zeros((max(k for k, _ in rows) + 1, rows[0][1].shape[along]), bool)
+    for answer, piece in rows:
+        start, end = piece.corner[across], piece.corner[across] + piece.mask.shape[across]
+        if end >= piece.shape[across] if last else start <= 0:
+            line = np.take(piece.mask, -1 if last else 0, axis=across) > 0
+            at = piece.corner[along]
+            profiles[answer, at : at + len(line)] |= line
+    return profiles
