@@ -41,6 +41,7 @@ class Failed:
 
 _RGB = ("level", "noise", "surface_se")
 _SIGNAL = tuple(f.name for f in fields(RegionSignal))
+_COLOURS = tuple(n for n in _SIGNAL if getattr(RegionSignal.empty(), n).ndim == 2)
 _PROVENANCE = ("task", "software", "binning", "min_area_px", "flat_field")
 
 
@@ -194,7 +195,7 @@ def _found(row: Mapping[str, Any], lists: Mapping[str, Any]) -> Found:
     shape = (row["height"], row["width"])
     boxes = lists["boxes"].reshape(-1, 4)
     signal = {n: lists[f"signal_{n}"] for n in _SIGNAL}
-    signal |= {n: v.reshape(-1, 3) for n, v in signal.items() if len(v) == 3 * len(boxes)}
+    signal |= {n: signal[n].reshape(-1, 3) for n in _COLOURS}
     packed = lists.get("crops")
     detections = Detections(
         masks=CropMasks(boxes, _unpacked(packed, boxes), shape),
