@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from layerscope.ops.deviation import planes_of
+from layerscope.ops.deviation import fixed_point
 from layerscope.ops.labels import (
     border_pairs,
     core_labels,
@@ -185,7 +185,7 @@ def merged(colours, min_area_px=40):
     labels = np.zeros((20, 20), np.uint16)
     labels[4:14, 4:14], labels[5:13, 5:13] = 1, 2
     level = np.array([[0, 0, 0], *colours], float)
-    deviation = planes_of(level[labels].astype(np.float32))
+    deviation = fixed_point(level[labels].astype(np.float32))
     return merge_regions(labels, level, deviation, 1.0, min_area_px)
 
 
@@ -214,7 +214,7 @@ def test_a_strip_of_any_colour_beside_something_far_stronger_may_be_its_fringe(t
     labels = np.zeros((30, 40), np.uint16)
     labels[5:25, 5:9], labels[5:25, 9:30] = 1, 2
     level = np.array([[0, 0, 0], [20, -20, 5], [20 * times, 20 * times, 20 * times]])
-    pixels = planes_of(level[labels].astype(np.float32))
+    pixels = fixed_point(level[labels].astype(np.float32))
     features = describe(Terraces(labels, level, pixels, np.ones(3)))
     assert (features.rim_share[0] > 0.3) == rim
     assert features.rim_share[1] == 0
@@ -231,5 +231,5 @@ def test_rows_do_not_depend_on_the_bands_and_bytes_are_levels():
     eight_bit = find_terraces(levels.astype(np.uint8), bare, NOISE, 0.2 * NOISE, 30, None, limits)
     np.testing.assert_array_equal(whole.labels, eight_bit.labels)
     shifted = find_terraces(levels[17:], bare[17:], NOISE, 0.2 * NOISE, 30, None, limits)
-    np.testing.assert_array_equal(whole.deviation[1][25:], shifted.deviation[1][8:])
+    np.testing.assert_array_equal(whole.deviation[25:], shifted.deviation[8:])
     np.testing.assert_array_equal(whole.labels[60:] > 0, shifted.labels[43:] > 0)

@@ -15,15 +15,12 @@ from layerscope.ops.channels import FloatImage
 from layerscope.ops.deviation import (
     STEPS,
     Mask,
-    Planes,
-    brightest,
-    local_mean,
+    Steps,
+    fixed_point,
     local_range,
-    planes_of,
-    smoothed_planes,
+    smoothed,
     steps_at,
-    subtract,
-    within,
+    within_steps,
 )
 from layerscope.ops.labels import Labels
 
@@ -61,20 +58,18 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class _Maps:
-    """Deviation from the substrate, its 3 x 3 mean and its range, and the brightest channel."""
+    """Bare substrate, deviation from it, and the mean and the range of that around each pixel."""
 
-    deviation: Planes
-    mean: Planes
-    range: Planes
-    light: npt.NDArray[np.int16]
-    bare_light: npt.NDArray[np.int16]
+    bare: Steps
+    deviation: Steps
+    mean: Steps
+    range: Steps
 
 
 def _maps(levels: npt.NDArray[Any], substrate: FloatImage) -> _Maps:
-    smooth, bare = smoothed_planes(levels), planes_of(substrate)
-    deviation = subtract(smooth, bare)
-    mean, range_ = local_mean(deviation), local_range(deviation)
-    return _Maps(deviation, mean, range_, brightest(smooth), brightest(bare))
+    bare = fixed_point(substrate)
+    deviation = np.asarray(cv2.subtract(smoothed(levels), bare))
+    return _Maps(bare, deviation, np.asarray(cv2.blur(deviation, (3, 3))), local_range(deviation))
 
 
 def _bands(height: int, rows: int, every: int) -> Iterator[tuple[slice, slice]]:
@@ -109,25 +104,24 @@ class Pixels:
 
 def compare(
     levels: npt.NDArray[Any], substrate: FloatImage, limits: Thresholds, usable: Mask | None
-) -> tuple[Planes, Mask, Pixels]:
+) -> tuple[Steps, Mask, Pixels]:
     """Deviation from the substrate, 255 where that is bare, and the pixels where it is not.
 
     Bands stay in the processor's cache and need no fresh memory, which halves the time.
     """
     bare = np.empty(levels.shape[:2], np.uint8)
-    r, g, b = (np.empty(bare.shape, np.int16) for _ in range(3))
+    deviation = np.empty(levels.shape, np.int16)
     parts = []
     for wide, own in _bands(len(bare), _BAND, _BAND):
         maps = _maps(levels[wide], substrate[wide])
-        mask = within(maps.mean, limits.differs)
+        mask = within_steps(maps.mean, limits.differs)
         if usable is not None:
             mask |= cv2.bitwise_not(usable[wide])
         # Single pixels and lines one pixel wide cannot become regions: they only cost time.
         mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _QUAD)[own]
         rows = slice(wide.start + own.start, wide.start + own.stop)
         bare[rows] = mask
-        for plane, part in zip((r, g, b), maps.deviation, strict=True):
-            plane[rows] = part[own]
+        deviation[rows] = maps.deviation[own]
         where = np.flatnonzero(mask == 0) + own.start * levels.shape[1]
         parts.append(_unknown(maps, where, limits, wide.start * levels.shape[1]))
     pixels = Pixels(
@@ -135,15 +129,16 @@ def compare(
         np.concatenate([p.colour for p in parts], axis=1),
         np.concatenate([p.steep for p in parts]),
     )
-    return (r, g, b), bare, pixels
+    return deviation, bare, pixels
 
 
 def _unknown(maps: _Maps, where: IntArray, limits: Thresholds, offset: int) -> Pixels:
     """Pixels at the flat indices `where` of `maps`, which begin at `offset` of the image."""
     colour, span = steps_at(maps.deviation, where), steps_at(maps.range, where)
     # Shot noise grows as the root of the light.
-    light, bare = np.take(maps.light, where), np.take(maps.bare_light, where)
-    noisier = np.sqrt(np.maximum(light.astype(np.float32) / np.maximum(bare, 1), 1))
+    bare = steps_at(maps.bare, where)
+    light = (bare + colour).max(axis=0).astype(np.float32)
+    noisier = np.sqrt(np.maximum(1, light / np.maximum(bare.max(axis=0), 1)))
     share = (1 / (STEPS * limits.flat)).astype(np.float32)
     steep = (span * share[:, None]).max(axis=0) / noisier
     plateau = span.max(axis=0) <= _PLATEAU * np.abs(colour).max(axis=0).astype(np.float32)
@@ -163,8 +158,8 @@ def off_substrate(
         As in `Thresholds`.
     usable : ndarray of uint8 or None
     """
-    deviation = subtract(smoothed_planes(levels), planes_of(substrate))
-    bare = within(local_mean(deviation), differs)
+    deviation = np.asarray(cv2.subtract(smoothed(levels), fixed_point(substrate)))
+    bare = within_steps(np.asarray(cv2.blur(deviation, (3, 3))), differs)
     if usable is not None:
         bare |= cv2.bitwise_not(usable)
     return np.asarray(cv2.bitwise_not(cv2.morphologyEx(bare, cv2.MORPH_CLOSE, _QUAD)))
@@ -190,8 +185,8 @@ def measure_thresholds(
         for wide, own in _bands(height, 8, max(8, height // 10))
     ]
     some, ranges = (
-        np.concatenate([[p[own][::2, ::2].ravel() for p in planes] for planes, own in each], axis=1)
-        for each in ([(m.mean, o) for m, o in bands], [(m.range, o) for m, o in bands])
+        np.concatenate([m[own][::2, ::2].reshape(-1, 3) for m, (_, own) in zip(each, bands)]).T
+        for each in ([m.mean for m, _ in bands], [m.range for m, _ in bands])
     )
     bare = (np.abs(some) <= np.maximum(2 * noise, 1.0)[:, None] * STEPS).all(axis=0)
     if np.count_nonzero(bare) < 200:

@@ -8,7 +8,7 @@ import numpy as np
 
 from layerscope.core.results import FloatArray, IntArray
 from layerscope.ops.channels import farthest
-from layerscope.ops.deviation import Planes, levels_at
+from layerscope.ops.deviation import Steps, levels_at
 from layerscope.ops.labels import Labels, border_pairs, union
 
 _ONE_COLOUR = 3.5
@@ -38,7 +38,7 @@ class _Borders:
 
 
 def merge_regions(
-    labels: Labels, level: FloatArray, deviation: Planes, flat: float, min_area_px: int
+    labels: Labels, level: FloatArray, deviation: Steps, flat: float, min_area_px: int
 ) -> tuple[Labels, FloatArray]:
     """Join neighbours of one colour without a crack between; absorb what is small, or drop it.
 
@@ -48,7 +48,7 @@ def merge_regions(
         0 is substrate, 1..n are regions.
     level : ndarray, (n + 1, 3)
         Mean deviation of each region from the substrate, working levels; row 0 is 0.
-    deviation : planes of int16, (h, w)
+    deviation : ndarray of int16, (h, w, 3)
         As in `Terraces`.
     flat : float
         Largest 2x2 range inside a terrace, working levels.
@@ -95,7 +95,7 @@ def _borders(labels: Labels, count: int) -> _Borders:
     return _Borders(first[both], second[both], pair, *np.divmod(name, count))
 
 
-def _join(borders: _Borders, level: FloatArray, pixels: Planes, tolerance: float) -> IntArray:
+def _join(borders: _Borders, level: FloatArray, pixels: Steps, tolerance: float) -> IntArray:
     """Root of each label after union of neighbours of one colour without a crack between."""
     low, high, pair = borders.low, borders.high, borders.pair
     middle = np.take(((level[low] + level[high]) / 2).astype(np.float32).T, pair, axis=1)

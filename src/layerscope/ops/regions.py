@@ -24,7 +24,7 @@ from layerscope.ops.comparison import (
     measure_thresholds,
     off_substrate,
 )
-from layerscope.ops.deviation import STEPS, Mask, Planes
+from layerscope.ops.deviation import STEPS, Mask, Steps
 from layerscope.ops.labels import Labels, group_means
 from layerscope.ops.region_merge import merge_regions
 
@@ -62,7 +62,7 @@ class Terraces:
         0 is substrate, 1..n regions.
     level : ndarray, (n + 1, 3)
         Mean deviation of each region's flat part from the substrate, working levels; row 0 is 0.
-    deviation : tuple of three ndarray of int16, (h, w)
+    deviation : ndarray of int16, (h, w, 3)
         Of every pixel from the substrate, `deviation.STEPS` per working level.
     flat : ndarray, (3,)
         Largest 2x2 range that counted as flat, working levels.
@@ -70,7 +70,7 @@ class Terraces:
 
     labels: Labels
     level: FloatArray
-    deviation: Planes
+    deviation: Steps
     flat: FloatArray
 
     def __len__(self) -> int:
