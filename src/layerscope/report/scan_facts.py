@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.columns import Column
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import BoolArray, FloatArray
-from layerscope.core.scan import STATUS_MEANING, ScanResult, Status
+from layerscope.core.scan import IMAGE_COLUMNS, SITE_COLUMNS, STATUS_MEANING, ScanResult, Status
 from layerscope.core.stage import StageAffine
 from layerscope.errors import InputError
-from layerscope.report.columns import answers, count_flakes, numbers, words
+from layerscope.report.columns import answers, numbers, words
 from layerscope.report.pictures import Pictures
-from layerscope.report.ranking import ROOM_PX, ROOM_UM, rank_flakes
+from layerscope.report.ranking import ROOM_PX, ROOM_UM
 from layerscope.report.scan_numbers import union_area
+from layerscope.tasks.revisit import rank_sites
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +55,8 @@ class Scan:
     """
 
     def __init__(self, result: ScanResult, outlines: Outlines | None = None):
-        _require(result.images, ("image", "status", "reason", "path"), "images")
-        if len(result.sites):
-            _require(result.sites, ("image", "region_id", "n_layers"), "sites")
+        _require(result.images, IMAGE_COLUMNS, "images")
+        _require(result.sites, SITE_COLUMNS, "sites")
         unknown = sorted(set(result.images["status"]) - set(STATUS_MEANING))
         if unknown:
             raise InputError(f"images table: status {unknown[0]!r}, expected one of "
@@ -130,8 +131,6 @@ class Scan:
     @cached_property
     def complete(self) -> BoolArray:
         """Which sites lie whole within the scanned images."""
-        if "complete" not in self.sites:
-            return np.zeros(len(self.sites), bool)
         return np.asarray(self.sites["complete"].to_numpy(), bool)
 
     @cached_property
@@ -149,17 +148,19 @@ class Scan:
     @cached_property
     def flakes(self) -> int:
         """Distinct flakes on the wafer."""
-        if "flake_id" in self.sites:
-            return int(self.sites["flake_id"].nunique())
-        return count_flakes(self.sites)
+        return int(self.sites["flake_id"].nunique())
 
     @cached_property
     def best(self) -> pd.DataFrame:
-        """Flakes by merit, the best region of each, best first."""
-        if not len(self.sites):
-            return self.sites
-        ranked = rank_flakes(self.sites)
-        return ranked.drop_duplicates("flake_id") if "flake_id" in ranked else ranked
+        """Rows of `sites`, one per flake: few layers first, those of one number as `rank_sites`.
+
+        So the first ones are those of a revisit list of monolayers, under the same numbers.
+        """
+        ranked = rank_sites(self.sites, one_per_flake=False)
+        last = {"thick": len(ranked) + 100, "unknown": len(ranked) + 101}
+        layers = [last[a] if a in last else int(a) for a in answers(ranked)]
+        ranked = ranked.iloc[np.argsort(np.array(layers, np.int64), kind="stable")]
+        return ranked.drop_duplicates("flake_id").drop(columns="rank")
 
     @cached_property
     def positions(self) -> FloatArray:
@@ -229,7 +230,7 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
     return [(p.isdigit(), int(p) if p.isdecimal() else 0, p) for p in parts]
 
 
-def _require(table: pd.DataFrame, names: tuple[str, ...], what: str) -> None:
-    missing = [name for name in names if name not in table]
+def _require(table: pd.DataFrame, columns: tuple[Column, ...], what: str) -> None:
+    missing = [c.name for c in columns if c.name not in table]
     if missing:
         raise InputError(f"the {what} table of a scan lacks the column {missing[0]!r}")

@@ -71,7 +71,12 @@ def survival(
 
 @styled
 def over_scan(
-    curves: Mapping[str, FloatArray], *, title: str, label: str, outlying: BoolArray
+    curves: Mapping[str, FloatArray],
+    *,
+    title: str,
+    label: str,
+    outlying: BoolArray,
+    mean: bool = False,
 ) -> Any:
     """Values of consecutive images: median and the middle 90 % of groups, outlying ones marked.
 
@@ -81,11 +86,13 @@ def over_scan(
         Channel ``r``, ``g``, ``b``, or anything else for a single curve; NaN where an image failed.
     title, label : str
     outlying : ndarray of bool, (n,)
+    mean : bool
+        Draw the mean in place of the median.
     """
     figure, (ax,) = new_figure(4.6, 2.7)
     for name, values in curves.items():
         text, color = _CHANNELS.get(name, (name, ACCENT))
-        spread, middle = binned(values, N_BINS)
+        spread, middle = binned(values, N_BINS, mean=mean)
         if not len(middle):
             continue
         ax.fill_between(middle + 1, spread[:, 0], spread[:, 2], color=color, alpha=0.2, linewidth=0)
@@ -94,7 +101,7 @@ def over_scan(
         marked = np.flatnonzero(outlying & np.isfinite(values))[:MAX_MARKS]
         ax.plot(marked + 1, values[marked], "x", color=INK, markersize=4.5, markeredgewidth=0.9)
     ax.set(title=title, xlabel="image, in the order of names", ylabel=label)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, nbins=6)
     ax.margins(x=0.02, y=0.12)
     if len(curves) > 1:
         ax.legend(loc="best", ncols=3, fontsize=8, handlelength=1.2, columnspacing=1)

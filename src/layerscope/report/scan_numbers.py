@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layerscope.core.results import BoolArray, FloatArray, IntArray
+from layerscope.core.results import FloatArray, IntArray
 
 _TAIL = 0.025
 _MAD_TO_SD = 1.4826  # of a normal distribution
@@ -126,10 +126,11 @@ def median_bounds(values: FloatArray) -> Bounds:
     return Bounds(middle, float(values[low]), float(values[high]))
 
 
-def binned(values: FloatArray, bins: int) -> tuple[FloatArray, FloatArray]:
-    """Quantiles (b, 3), 5, 50 and 95 %, of consecutive rows, and the middle row of each bin (b,).
+def binned(values: FloatArray, bins: int, *, mean: bool = False) -> tuple[FloatArray, FloatArray]:
+    """Summarise consecutive rows: quantiles 5, 50, 95 % (b, 3) and the middle row of each bin (b,).
 
-    NaN rows are ignored; a bin without a number is left out.
+    NaN rows are ignored; a bin without a number is left out. With `mean` the mean stands in place
+    of the median, for shares that are mostly zero.
     """
     ends = np.linspace(0, len(values), min(bins, len(values)) + 1).astype(int)
     middle, found = [], []
@@ -138,11 +139,6 @@ def binned(values: FloatArray, bins: int) -> tuple[FloatArray, FloatArray]:
         part = part[np.isfinite(part)]
         if len(part):
             middle.append((start + end - 1) / 2)
-            found.append(np.quantile(part, [0.05, 0.5, 0.95]))
+            low, centre, high = np.quantile(part, [0.05, 0.5, 0.95])
+            found.append((low, part.mean() if mean else centre, high))
     return np.array(found, float).reshape(-1, 3), np.array(middle, float)
-
-
-def counts_per(keys: IntArray, n: int, chosen: BoolArray | None = None) -> FloatArray:
-    """How many rows fall to each of `n` places; `keys` (m,) below 0 fall to none."""
-    keep = keys >= 0 if chosen is None else (keys >= 0) & chosen
-    return np.bincount(keys[keep], minlength=n).astype(float)

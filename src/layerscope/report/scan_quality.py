@@ -112,11 +112,12 @@ def _curves(scan: Scan, measured: tuple[Signal, ...], focus: FloatArray) -> list
     for curves, title, label, marked in panels:
         if not any(np.isfinite(v).any() for v in curves.values()):
             continue
-        figure = over_scan(curves, title=title, label=label, outlying=marked)
+        mean = "share" in curves
+        figure = over_scan(curves, title=title, label=label, outlying=marked, mean=mean)
         named = " Crosses: outlying images, named below." if marked.any() else ""
         caption = (
-            f"{title} in the order of the images' names: median and the middle 90 % of "
-            f"consecutive images.{named}"
+            f"{title} in the order of the images' names: {'mean' if mean else 'median'} and the "
+            f"middle 90 % of consecutive images.{named}"
         )
         plots.append(Plot(figure, caption))
     return plots

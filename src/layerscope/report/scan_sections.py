@@ -82,7 +82,7 @@ def _banners(scan: Scan) -> tuple[Banner, ...]:
     calibration = scan.result.calibration
     if calibration is not None and all(s.status == "ok" for s in calibration.setups):
         found.append(Banner("good", "Layer numbers are absolute", setups_sentence(scan)))
-    elif calibration is None and scan.result.parameters.get("layers_from", "physics") != "physics":
+    elif calibration is None and scan.result.parameters.get("head"):
         found.append(Banner("note", "Layer numbers by a trained head", setups_sentence(scan)))
     else:
         found.append(Banner("warning", "Layer numbers are withheld", setups_sentence(scan)))
@@ -136,7 +136,8 @@ def _affine_text(scan: Scan) -> str:
     error = "no residual: nothing was fitted"
     if affine.rms_um is not None:
         error = f"residual {figures_of(affine.rms_um, 2)} µm rms"
-    return f"turned by {turn:.2f}°, {mirrored}; from {affine.source}; {error}"
+    parts = [f"turned by {turn:.2f}°, {mirrored}", f"from {affine.source}", error, *affine.notes]
+    return "; ".join(parts)
 
 
 def wafer_map(scan: Scan) -> Section | Skipped:
@@ -187,7 +188,9 @@ def _yield_notes(scan: Scan) -> tuple[str, ...]:
 
 
 def _yield_table(scan: Scan) -> Table:
-    counts, areas = expected_counts(scan.sites), expected_areas(scan.sites, scan.area)
+    square, factor = _area_unit(scan)
+    counts = expected_counts(scan.sites)
+    areas = expected_areas(scan.sites, scan.area * factor)
     none = (np.nan, np.nan, np.nan)
     rows = []
     for answer in answer_order(scan.answers.tolist()):
@@ -196,11 +199,10 @@ def _yield_table(scan: Scan) -> Table:
         share = share_bounds(int((mask & scan.complete).sum()), n)
         mean, low, high = counts.get(answer, none)
         expected = f"{whole(mean)} ({whole(low)}–{whole(high)})" if np.isfinite(mean) else "–"
-        complete = f"{100 * share.value:.0f} % ({100 * share.low:.0f}–{100 * share.high:.0f})"
+        complete = f"{100 * share.value:.1f} % ({100 * share.low:.1f}–{100 * share.high:.1f})"
         density = garwood_text(n, scan.scanned_um2 * 1e-6)
         area = interval(*areas.get(answer, none), "")
         rows.append((answer_text(answer), whole(n), expected, density, whole(room), complete, area))
-    square = "µm²" if scan.scaled else "px"
     columns = ("answer", "regions", "expected (95 %)", "per mm² (95 %)",
                f"circle ≥ {scan.room:g} {scan.unit}", "whole (95 %)",
                f"area expected, {square} (95 %)")  # fmt: skip
@@ -212,6 +214,13 @@ def _yield_table(scan: Scan) -> Table:
     )
     return Table(columns, tuple(rows), caption, numeric=(1, 2, 3, 4, 5, 6),
                  widths=(1.8, 1.4, 2.7, 2.6, 1.4, 1.9, 3.4))  # fmt: skip
+
+
+def _area_unit(scan: Scan) -> tuple[str, float]:
+    """Choose the unit in which the sum of areas is a short number, and its value."""
+    if not scan.scaled:
+        return "px", 1.0
+    return ("mm²", 1e-6) if np.nansum(scan.area) > 1e5 else ("µm²", 1.0)
 
 
 def _layer_plot(scan: Scan) -> Plot | None:
@@ -261,7 +270,8 @@ def best_sites(scan: Scan) -> Section | Skipped:
     for rank in sorted(range(len(best)), key=lambda i: words(best, "image")[i]):
         cards[rank] = _card(rank + 1, best.iloc[[rank]], scan)
     text = (
-        "One per flake: its most promising region. Ranked by thin × roomy × clean × certain. "
+        "One per flake: monolayers first, then two layers, and so on; within a number by largest "
+        "inscribed circle × probability × score. A revisit list of monolayers has the same order. "
         f"Shown: {len(best)} of {counted(scan.flakes, 'flake')}; all are in the sites table. Sizes "
         "have no interval: they follow from the outline, which has no error model."
     )

@@ -155,9 +155,8 @@ def setups_sentence(scan: Scan) -> str:
     """Say for how many images layer numbers are absolute."""
     calibration = scan.result.calibration
     if calibration is None:
-        source = scan.result.parameters.get("layers_from", "physics")
-        if source != "physics":
-            return f"Layer numbers come from the head {source}."
+        if head := scan.result.parameters.get("head"):
+            return f"Layer numbers come from the trained head {head}."
         return "No calibration: layer numbers are not derived from a thickness model."
     bad = [k for k, s in enumerate(calibration.setups) if s.status != "ok"]
     if not bad:

@@ -13,9 +13,10 @@ from layerscope.report.columns import answer_order, answer_text, answers, number
 from layerscope.report.fields import Frame, compound, hatching
 from layerscope.report.figures import INK, layer_color, new_figure, styled
 from layerscope.report.scan_facts import Scan
+from layerscope.report.scan_text import whole
 
-MAX_DOTS = 700
-"""Sites drawn, the most promising; on a wafer of 20,000 fields more would hide each other."""
+MAX_DOTS = 600
+"""Sites drawn; on a wafer of 20,000 fields more would hide each other."""
 N_BEST = 10
 FAILED_COLOR = "#d55e00"
 _FAILED_PALE = "#fbe3d3"
@@ -48,16 +49,18 @@ def draw_wafer_map(scan: Scan) -> tuple[Any, str]:
 
 
 def shown_sites(scan: Scan) -> Any:
-    """Rows of the sites that get a dot: those with a layer number first, by merit."""
+    """Rows of the sites that get a dot: all, or the best of each colour in equal parts."""
     if not len(scan.sites) or not scan.placed:
         return scan.sites.iloc[:0]
     located = np.asarray(np.isfinite(_site_places(scan.sites)).all(axis=1), bool)
-    numbered = np.array([a.isdigit() for a in scan.answers], bool)
     if np.count_nonzero(located) <= MAX_DOTS:
         return scan.sites[located]
-    best = scan.best
-    keep = [i for i in best.index if located[i] and numbered[i]]
-    return scan.sites.loc[keep[:MAX_DOTS]]
+    ranked = scan.best.index.to_numpy()
+    ranked = ranked[located[ranked]]
+    colour = np.array([min(int(a), _MANY) if a.isdigit() else 0 for a in scan.answers[ranked]])
+    present = np.unique(colour[colour > 0])
+    each = [ranked[colour == k][: MAX_DOTS // max(len(present), 1)] for k in present]
+    return scan.sites.loc[np.concatenate([*each, ranked[:0]])]
 
 
 def _site_places(sites: Any) -> FloatArray:
@@ -203,7 +206,7 @@ def _round_sizes(circle: FloatArray) -> list[float]:
     if not len(circle) or circle.max() <= 0:
         return []
     low, high = np.quantile(circle, [0.2, 0.99])
-    steps = [s * 10.0**d for d in range(-2, 6) for s in (1, 2, 5)]
+    steps = [s * 10.0**d for d in range(-2, 6) for s in (1, 1.5, 2, 3, 5, 7)]
     inside = [s for s in steps if low <= s <= high]
     return inside[:: max(1, len(inside) // 2)][:3] if inside else [float(f"{high:.1g}")]
 
@@ -286,8 +289,9 @@ def _dots_said(scan: Scan, shown: Any) -> str:
     if len(shown) == len(scan.sites):
         return "Dots are regions of one thickness, larger with their largest inscribed circle."
     return (
-        f"Dots: {len(shown)} of {len(scan.sites)} regions, one per flake, the most promising "
-        "with a layer number; larger with the largest inscribed circle."
+        f"Dots: {whole(len(shown))} of {whole(len(scan.sites))} regions, the most promising of "
+        "each colour, so how many there are of a colour says nothing; larger with the largest "
+        "inscribed circle."
     )
 
 
