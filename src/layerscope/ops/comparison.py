@@ -185,7 +185,9 @@ def measure_thresholds(
         for wide, own in _bands(height, 8, max(8, height // 10))
     ]
     some, ranges = (
-        np.concatenate([m[own][::2, ::2].reshape(-1, 3) for m, (_, own) in zip(each, bands)]).T
+        np.concatenate(
+            [m[own][::2, ::2].reshape(-1, 3) for m, (_, own) in zip(each, bands, strict=True)]
+        ).T
         for each in ([m.mean for m, _ in bands], [m.range for m, _ in bands])
     )
     bare = (np.abs(some) <= np.maximum(2 * noise, 1.0)[:, None] * STEPS).all(axis=0)
