@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from types import TracebackType
 
+from layerscope.batch.settings import GIVEN
 from layerscope.errors import CannotWrite, InputError
 from layerscope.io.atomic import write_bytes
 
@@ -97,8 +98,9 @@ def sweep(folder: Path) -> None:
     shards = (p.name[1:].removesuffix(".lock") for p in folder.glob(".shard-*.lock"))
     if any(RunLock(folder, name).is_held() for name in shards):
         return
-    for left in (*folder.glob(".*.tmp"), *(folder / "parts").glob(".*.tmp")):
-        left.unlink(missing_ok=True)
+    for place in (folder, folder / "parts", folder / GIVEN):
+        for left in place.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
 
 
 def _locked(path: Path, wait_s: float) -> sqlite3.Connection:
