@@ -16,8 +16,10 @@ from layerscope.io import read
 from layerscope.io.annotations import write_coco, write_geojson, write_instances, write_layers
 from layerscope.io.atomic import write_bytes
 from layerscope.io.calibration import write_calibration
+from layerscope.io.mosaic import is_mosaic
 from layerscope.io.tables import write_table
 from layerscope.measure import glossary
+from layerscope.report.overview import overview_of
 
 if TYPE_CHECKING:
     from layerscope.core.micrograph import Micrograph
@@ -95,8 +97,6 @@ def _units() -> dict[str, str]:
 
 
 def _write_image(image: ImageResult, target: Path, rows: Any, pixels: Micrograph | None) -> None:
-    write_instances(target / "masks" / f"{image.name}.png", image.detections.masks)
-    write_layers(target / "layers" / f"{image.name}.png", image.detections)
     numbers = [] if rows is None else rows.select_dtypes("number").to_dict("records")
     write_geojson(
         target / "geojson" / f"{image.name}.geojson",
@@ -104,12 +104,16 @@ def _write_image(image: ImageResult, target: Path, rows: Any, pixels: Micrograph
         image=image.name,
         measurements=numbers,
     )
-    micrograph = pixels or read(image.path)
-    picture = draw_flakes(
-        to_rgb8(micrograph.data, micrograph.white_level),
-        image.detections,
-        pixel_size=image.pixel_size,
-    )
+    shown, size = image.detections, image.pixel_size
+    if pixels is None and is_mosaic(image.path):
+        # Label images as large as a mosaic would not fit into memory; GeoJSON and COCO have them.
+        micrograph, shown, size = overview_of(image)
+    else:
+        micrograph = pixels or read(image.path)
+        write_instances(target / "masks" / f"{image.name}.png", shown.masks)
+        write_layers(target / "layers" / f"{image.name}.png", shown)
+    rgb = to_rgb8(micrograph.data, micrograph.white_level)
+    picture = draw_flakes(rgb, shown, pixel_size=size)
     write_bytes(target / "overlays" / f"{image.name}.jpg", _jpeg(picture))
 
 
