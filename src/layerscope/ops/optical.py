@@ -238,7 +238,9 @@ def _flat_cells(cells: FloatImage) -> BoolArray:
     """Cells whose 3x3 neighbourhood is as even as the evener half of the image."""
     box = np.ones((3, 3), np.uint8)
     span = channel_max(cv2.dilate(cells, box) - cv2.erode(cells, box))
-    limit = np.clip(3 * np.percentile(span[::3, ::3], 30), 2.0, 10.0)
+    some = span[::3, ::3].ravel()
+    rank = int(0.3 * (len(some) - 1))
+    limit = np.clip(3 * np.partition(some, rank)[rank], 2.0, 10.0)
     dark = channel_max(cells) < 1
     burnt = channel_max(-cells) < -0.97 * LEVELS
     return np.asarray((span <= limit) & ~dark & ~burnt)
@@ -274,7 +276,8 @@ def _candidates(cells: FloatImage, flat: BoolArray) -> tuple[SubstrateCandidate,
         mine = member[group]
         near = mine & (farthest(logs - centre[common[best]]) < 0.06)
         spread = len(np.unique(tile[mine])) / 40
-        level = np.median(colours[near if near.any() else mine], axis=0) / LEVELS
+        chosen = colours[near if near.any() else mine]
+        level = np.median(np.ascontiguousarray(chosen.T), axis=1) / LEVELS
         found.append(SubstrateCandidate(level, share, share * (0.25 + spread)))
         left = np.where(member, 0, left)
     return tuple(sorted(found, key=lambda c: -c.score))
