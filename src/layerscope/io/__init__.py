@@ -17,9 +17,12 @@ import stat
 import struct
 import tokenize
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from layerscope.core.micrograph import Micrograph
 from layerscope.errors import TooLarge, UnreadableFile
@@ -43,6 +46,12 @@ class Format:
     reader : str
         ``"package.module:function"`` with the signature ``(data: bytes, *, max_pixels: int) ->
         Micrograph``, raising `UnreadableFile` without naming the file.
+    named : tuple of str
+        Extensions that mean other things too: such files are read when they are named, and left
+        alone in a folder.
+    confirm : str
+        ``"package.module:function"`` from bytes to bool, where `magic` is shared with a format
+        further down in the table.
     """
 
     name: str
@@ -50,25 +59,56 @@ class Format:
     magic: tuple[bytes, ...]
     extensions: tuple[str, ...]
     reader: str
+    named: tuple[str, ...] = ()
+    confirm: str = ""
+
+    def claims(self, data: bytes) -> bool:
+        """Whether a file that starts with these bytes is of this format."""
+        if not self.magic or not data.startswith(self.magic):
+            return False
+        return not self.confirm or bool(_imported(self.confirm)(data))
 
     def decode(self, data: bytes, *, max_pixels: int) -> Micrograph:
         """Micrograph from the bytes of a file of this format."""
-        module, _, function = self.reader.partition(":")
-        micrograph: Micrograph = getattr(import_module(module), function)(
-            data, max_pixels=max_pixels
-        )
+        micrograph: Micrograph = _imported(self.reader)(data, max_pixels=max_pixels)
         return micrograph
+
+
+def _imported(target: str) -> Callable[..., Any]:
+    module, _, function = target.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 _JPEG, _PNG, _NPY = (b"\xff\xd8\xff",), (b"\x89PNG\r\n\x1a\n",), (b"\x93NUMPY",)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_IO = "layerscope.io."
+_IO, _SPM = "layerscope.io.", "layerscope.io.spm."
+_NUMBERED = tuple(f".{n:03d}" for n in range(1000))
 FORMATS: tuple[Format, ...] = (
     Format("jpeg", "JPEG photograph", _JPEG, (".jpg", ".jpeg"), _IO + "raster:decode_jpeg"),
     Format("png", "PNG image", _PNG, (".png",), _IO + "raster:decode_png"),
+    Format("jpk", "JPK scan", _TIFF, (".jpk", ".jpk-qi-image"), _SPM + "jpk:decode_jpk",
+           confirm=_SPM + "jpk:is_jpk"),
+    Format("park", "Park scan in a TIFF", _TIFF, (), _SPM + "park:decode_park", (".tiff", ".tif"),
+           _SPM + "park:is_park"),
     Format("tiff", "TIFF or OME-TIFF", _TIFF, (".tif", ".tiff", ".btf"), _IO + "tiff:decode_tiff"),
     Format("bmp", "Windows bitmap", (b"BM",), (".bmp", ".dib"), _IO + "raster:decode_bmp"),
     Format("npy", "NumPy array", _NPY, (".npy",), _IO + "raster:decode_npy"),
+    Format("gwy", "Gwyddion file", (b"GWYP", b"GWYO"), (".gwy",), _SPM + "gwy:decode_gwy"),
+    Format("gsf", "Gwyddion simple field", (b"Gwyddion Simple Field 1.0\n",), (".gsf",),
+           _SPM + "gsf:decode_gsf"),
+    Format("nanoscope", "Bruker NanoScope scan", (b"\\*File list", b"\\*Force file list"),
+           (".spm", *_NUMBERED), _SPM + "nanoscope:decode_nanoscope"),
+    Format("nanonis", "Nanonis scan", (b":NANONIS_VERSION:",), (".sxm",),
+           _SPM + "nanonis:decode_nanonis"),
+    Format("mdt", "NT-MDT file", (b"\x01\xb0\x93\xff",), (".mdt",), _SPM + "mdt:decode_mdt"),
+    Format("wsxm", "WSxM image", (b"WSxM file copyright",), (".stp", ".top"),
+           _SPM + "wsxm:decode_wsxm"),
+    Format("hdf5", "HDF5 file", (b"\x89HDF\r\n\x1a\n",), (".h5", ".hdf5", ".topostats"),
+           _SPM + "hdf5:decode_hdf5"),
+    Format("ibw", "Igor wave of Asylum Research", (), (".ibw",), _SPM + "ibw:decode_ibw"),
+    Format("matrix", "matrix or points in a text", (), (".xyz", ".asc"),
+           _SPM + "matrix:decode_matrix", (".txt", ".csv", ".tsv", ".dat")),
 )  # fmt: skip
 """The formats that layerscope reads itself; `known_formats` has those of outside packages too."""
 
@@ -111,7 +151,7 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Micro
     UnreadableFile
         If there is no complete image of a known format within the limits; one line says why.
     """
-    data = _read_bytes(Path(path), max_bytes=16 * max_pixels + (1 << 26))
+    data = read_bytes(Path(path), max_pixels=max_pixels)
     return decode(data, name=Path(path).stem, extension=Path(path).suffix, max_pixels=max_pixels)
 
 
@@ -131,26 +171,69 @@ def decode(
     """
     shown = " ".join(f"{name}{extension}".split())
     found = find_format(data, extension.casefold(), shown)
-    try:
+    with refusals(shown, found.description):
         micrograph = found.decode(data, max_pixels=max_pixels)
+    return signed(micrograph, found, data, name=name, extension=extension)
+
+
+@contextmanager
+def refusals(shown: str, description: str) -> Iterator[None]:
+    """Turn whatever damaged bytes raise into one line that names the file.
+
+    Parameters
+    ----------
+    shown : str
+        What messages call the file.
+    description : str
+        Of its format.
+
+    Raises
+    ------
+    UnreadableFile
+    """
+    try:
+        yield
     except UnreadableFile as error:
         raise type(error)(f"{shown}: {error}") from error
     except DECODER_ERRORS as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UnreadableFile(
-            f"{shown}: truncated, damaged or unsupported {found.description} ({reason}); "
-            "copy it again"
+            f"{shown}: truncated, damaged or unsupported {description} ({reason}); copy it again"
         ) from error
+
+
+def signed(
+    micrograph: Micrograph, found: Format, data: bytes, *, name: str, extension: str
+) -> Micrograph:
+    """`micrograph` with its name, format, hash and first step.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        As its format's reader made it.
+    found : Format
+    data : bytes
+        The file.
+    name, extension : str
+        Of the file.
+    """
     metadata = {"format": found.name, **micrograph.metadata}
-    if extension and extension.casefold() not in found.extensions:
+    if extension and extension.casefold() not in (*found.extensions, *found.named):
         note = f"named {extension} but is a {found.description}"
         metadata["notes"] = (*metadata.get("notes", ()), note)
     named = replace(micrograph, name=name, metadata=metadata, history=())
     return named.after("read", {"format": found.name}, sha256=hashlib.sha256(data).hexdigest())
 
 
-def _read_bytes(path: Path, *, max_bytes: int) -> bytes:
+def read_bytes(path: Path, *, max_pixels: int) -> bytes:
+    """Bytes of a regular, not empty file, up to 16 for each pixel allowed.
+
+    Raises
+    ------
+    UnreadableFile
+    """
     shown = " ".join(str(path).split())
+    max_bytes = 16 * max_pixels + (1 << 26)
     size = check_file(path).st_size
     if size > max_bytes:
         raise TooLarge(f"{shown}: {size} bytes, over the limit of {max_bytes}")
@@ -222,10 +305,10 @@ def find_format(data: bytes, extension: str, shown: str) -> Format:
     """
     formats = known_formats()
     for candidate in formats:
-        if data.startswith(candidate.magic) and candidate.magic:
+        if candidate.claims(data):
             return candidate
     for candidate in formats:
-        if not candidate.magic and extension in candidate.extensions:
+        if not candidate.magic and extension in (*candidate.extensions, *candidate.named):
             return candidate
     readable = ", ".join(f.name for f in formats)
     raise UnreadableFile(f"{shown}: {_describe(data)}; readable are {readable}")
