@@ -259,7 +259,7 @@ def _fitted(overlaps: list[_Overlap], pixel_size: PixelSize | None) -> StageAffi
     """Least squares with Huber's weights (Ann. Math. Stat. 35, 73 (1964)): stages slip at times.
 
     Weighing pairs that share an image by their common error (generalised least squares) was not
-    better: over 12 scans the median error of the matrix was 0.26 % either way.
+    better: over 12 scans the median error of the matrix was 0.26 % against 0.28 %.
     """
     step, shift = _columns(overlaps)
     root = np.ones((len(step), 1))

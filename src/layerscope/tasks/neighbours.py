@@ -32,6 +32,7 @@ _VOTE_PX = 3.0
 _NEAR_PX = 3
 _MOST_VOTES = 4
 _EXACT, _ALIGNED = 2.0, 0.5
+_LEAST_FIXED = 0.1
 _CHUNK = 1 << 21
 
 
@@ -181,7 +182,7 @@ class _Vote:
     """What one pair of regions says about the offset of its two images; NaN: nothing."""
 
     shift_px: tuple[float, float]
-    weight: float
+    weight: tuple[float, float]
 
 
 def measure_offsets(
@@ -226,7 +227,7 @@ def _whole_votes(
     )  # fmt: skip
     votes: dict[int, list[_Vote]] = {}
     for k, (y, x) in zip(near.on[good].tolist(), shift[good].tolist(), strict=True):
-        votes.setdefault(k, []).append(_Vote((y, x), _EXACT))
+        votes.setdefault(k, []).append(_Vote((y, x), (_EXACT, _EXACT)))
     return votes
 
 
@@ -238,8 +239,8 @@ def _mask_votes(
     order = np.argsort(-regions.area_px[pairs].min(axis=1), kind="stable")
     for i, j in pairs[order[:_MOST_VOTES]].tolist():
         found = compare_masks(regions, fields, i, j, pieces, reach)
-        if found.iou >= _SURE_IOU and found.least_px >= _VOTE_AREA_PX and any(found.fixed):
-            yield _Vote(_where_fixed(found), _ALIGNED)
+        if found.iou >= _SURE_IOU and found.least_px >= _VOTE_AREA_PX:
+            yield _vote_of(found)
 
 
 def _seam_vote(
@@ -249,12 +250,16 @@ def _seam_vote(
     first, second = (np.unique(side).tolist() for side in pairs.T)
     found = compare_cuts(regions, fields, first, second, pieces, reach)
     if found.iou >= _SURE_IOU and found.least_px >= 2 * LEAST_CUT_PX:
-        yield _Vote(_where_fixed(found), _ALIGNED)
+        yield _vote_of(found)
 
 
-def _where_fixed(found: Agreement) -> tuple[float, float]:
-    (y, x), (fixed_y, fixed_x) = found.shift_px, found.fixed
-    return y if fixed_y else np.nan, x if fixed_x else np.nan
+def _vote_of(found: Agreement) -> _Vote:
+    """Weigh each axis by the square of how well it is determined."""
+    shift = [
+        s if f > _LEAST_FIXED else np.nan for s, f in zip(found.shift_px, found.fixed, strict=True)
+    ]
+    weight = [_ALIGNED * f**2 for f in found.fixed]
+    return _Vote((shift[0], shift[1]), (weight[0], weight[1]))
 
 
 def _elect(votes: list[_Vote]) -> tuple[FloatArray, FloatArray]:
@@ -263,10 +268,9 @@ def _elect(votes: list[_Vote]) -> tuple[FloatArray, FloatArray]:
     weight = np.array([v.weight for v in votes])
     with np.errstate(invalid="ignore"):
         close = ~(np.abs(shift[:, None] - shift) > _VOTE_PX).any(axis=2)
-    chosen = close[int(np.argmax(close @ weight))]
-    told = np.isfinite(shift) & chosen[:, None]
-    total = (told * weight[:, None]).sum(axis=0)
-    mean = np.where(told, shift, 0) * weight[:, None]
+    chosen = close[int(np.argmax(close @ weight.sum(axis=1)))]
+    weight = weight * (np.isfinite(shift) & chosen[:, None])
+    total, mean = weight.sum(axis=0), np.where(weight > 0, shift, 0) * weight
     return np.asarray(mean.sum(axis=0) / np.maximum(total, 1e-9)), total
 
 

@@ -51,7 +51,9 @@ class Table:
         if len(set(names)) != len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise InputError(f"two images are named {twice}: expected one name each")
-        image = pd.Categorical(objects["image"], categories=names).codes.astype(np.int64)
+        image = (
+            pd.Index(names, dtype="str").get_indexer(pd.Index(objects["image"])).astype(np.int64)
+        )
         if (image < 0).any():
             stray = objects["image"].iloc[int(np.argmax(image < 0))]
             raise InputError(f"regions of image {stray}, which is not among the images given")
