@@ -161,10 +161,17 @@ def heads() -> str:
 
 def report_sections() -> str:
     """Sections of report.html and report.pdf."""
-    from layerscope.report import SECTIONS
+    from layerscope.report import SCAN_SECTIONS, SECTIONS
 
-    return _of_registry(
-        "In this order. A section that has nothing to show says so in one line.", SECTIONS
+    empty = "In this order. A section that has nothing to show says so in one line."
+    return "\n".join(
+        [
+            _of_registry(empty, SECTIONS),
+            "",
+            "## Of a scan",
+            "",
+            _of_registry("A scan has its own.", SCAN_SECTIONS),
+        ]
     )
 
 

@@ -116,11 +116,13 @@ def compound(corners: FloatArray) -> Any:
     return Path(vertices, codes)
 
 
-def hatching(corners: FloatArray) -> Any:
-    """Three diagonals in each tile (n, 4, 2), as one path."""
+def hatching(corners: FloatArray, lines: int = 2) -> Any:
+    """Parallel diagonals in each tile (n, 4, 2) as one path, `lines` on each side of the middle."""
     from matplotlib.path import Path
 
     a, b, c, d = (corners[:, i] for i in range(4))
-    ends = [(a, c), ((a + b) / 2, (b + c) / 2), ((a + d) / 2, (d + c) / 2)]
+    ends = []
+    for s in np.linspace(0, 1, lines, endpoint=False):
+        ends += [(a + s * (b - a), b + (1 - s) * (c - b)), (a + s * (d - a), d + (1 - s) * (c - d))]
     vertices = np.concatenate([np.stack(pair, axis=1).reshape(-1, 2) for pair in ends])
     return Path(vertices, np.tile([Path.MOVETO, Path.LINETO], len(vertices) // 2))

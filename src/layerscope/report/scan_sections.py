@@ -78,14 +78,7 @@ def summary(scan: Scan) -> Section:
 
 
 def _banners(scan: Scan) -> tuple[Banner, ...]:
-    found = []
-    calibration = scan.result.calibration
-    if calibration is not None and all(s.status == "ok" for s in calibration.setups):
-        found.append(Banner("good", "Layer numbers are absolute", setups_sentence(scan)))
-    elif calibration is None and scan.result.parameters.get("head"):
-        found.append(Banner("note", "Layer numbers by a trained head", setups_sentence(scan)))
-    else:
-        found.append(Banner("warning", "Layer numbers are withheld", setups_sentence(scan)))
+    found = [] if scan.failed.all() else [_layers_banner(scan)]
     if scan.failed.any():
         what = counted(int(scan.failed.sum()), "image")
         text = "They count neither as scanned nor as empty; “Failures” names each with its reason."
@@ -95,6 +88,15 @@ def _banners(scan: Scan) -> tuple[Banner, ...]:
         text = f"The pixel size of {counted(missing, 'image')} is unknown: their sizes are in px."
         found.append(Banner("warning", "Scale unknown", text))
     return tuple(found)
+
+
+def _layers_banner(scan: Scan) -> Banner:
+    calibration, text = scan.result.calibration, setups_sentence(scan)
+    if calibration is not None and all(s.status == "ok" for s in calibration.setups):
+        return Banner("good", "Layer numbers are absolute", text)
+    if calibration is None and scan.result.parameters.get("head"):
+        return Banner("note", "Layer numbers by a trained head", text)
+    return Banner("warning", "Layer numbers are withheld", text)
 
 
 def _scanned_table(scan: Scan) -> Table:
@@ -320,7 +322,8 @@ def _card(rank: int, row: pd.DataFrame, scan: Scan) -> Card:
     rows = [
         ("circle fits", f"⌀ {_size(row, 'inscribed_circle_diameter', '')}"),
         ("area", _size(row, "area", "²")),
-        ("stage x, y, µm", f"{x:.1f}, {y:.1f}" if np.isfinite([x, y]).all() else "unknown"),
+        ("stage x", f"{x:.1f} µm" if np.isfinite(x) else "unknown"),
+        ("stage y", f"{y:.1f} µm" if np.isfinite(y) else "unknown"),
         ("image", words(row, "image")[0]),
         ("seen on", counted(max(1, int(np.nan_to_num(numbers(row, "views")[0]))), "image")),
     ]

@@ -83,7 +83,10 @@ def found_sentence(scan: Scan) -> str:
     if not n:
         return f"No flake was found on the {counted(len(scan.analysed), 'analysed image')}."
     flakes = counted(scan.flakes, "flake")
-    return f"{flakes} in {counted(n, 'region')} of one thickness, repeats in overlaps counted once."
+    text = f"{flakes} in {counted(n, 'region')} of one thickness"
+    if scan.result.affine is None:
+        return f"{text}; where images overlap, what both show is counted twice."
+    return f"{text}, repeats in overlaps counted once."
 
 
 def area_sentence(scan: Scan) -> str:
@@ -100,8 +103,8 @@ def area_sentence(scan: Scan) -> str:
     if np.isfinite(scan.positions[~scan.failed]).all():
         return f"{area}, overlaps counted once."
     return (
-        f"{area}: the sum of the images, because some have no stage position. Where images overlap "
-        "it is too large, and what is given per mm² too small."
+        f"{area}: the sum of the images, because not all have a stage position. Where images "
+        "overlap it is too large."
     )
 
 
@@ -154,6 +157,8 @@ def _expected_of(sites: pd.DataFrame, answer: str) -> Bounds | None:
 def setups_sentence(scan: Scan) -> str:
     """Say for how many images layer numbers are absolute."""
     calibration = scan.result.calibration
+    if scan.failed.all():
+        return ""
     if calibration is None:
         if head := scan.result.parameters.get("head"):
             return f"Layer numbers come from the trained head {head}."

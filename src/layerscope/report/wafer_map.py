@@ -102,8 +102,9 @@ def _draw_fields(ax: Any, scan: Scan, frame: Frame) -> list[Any]:
     if (bad := placed & scan.failed).any():
         style = {"facecolor": _FAILED_PALE, "edgecolor": FAILED_COLOR, "linewidth": max(line, 0.3)}
         ax.add_artist(PathPatch(compound(frame.corners[bad]), zorder=1.5, **style))
-        ax.add_artist(PathPatch(hatching(frame.corners[bad]), fill=False, edgecolor=FAILED_COLOR,
-                               linewidth=0.7, zorder=1.6))  # fmt: skip
+        lines = hatching(frame.corners[bad], 5 if len(counts) < 500 else 2)
+        style = {"fill": False, "edgecolor": FAILED_COLOR, "linewidth": 0.7}
+        ax.add_artist(PathPatch(lines, zorder=1.6, **style))
     if scan.failed.any():
         handles.append(_failed_handle())
     return handles
