@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,14 @@ from layerscope.core.results import FloatArray, IntArray
 _BRANCH = 8
 """Points of a small box, and small boxes of a large one."""
 
+_FEW = 3000
+"""Blocks of which all pairs are compared, 9 million at most."""
+_NEAR, _ROWS = 24, 128
+
 Boxes = tuple[FloatArray, FloatArray]
 """Lower and upper corners, (2, n) each."""
+Level = tuple[int, Boxes, Boxes]
+"""Pixels per box, one pixel of each box, and the boxes."""
 
 
 def nearest_flake_gap(
@@ -45,23 +51,71 @@ def nearest_flake_gap(
     half = np.array(spacing[::-1], float)[:, None] / 2
     pixels = points * 2 * half - half, points * 2 * half + half
     best2 = np.full(len(flakes), np.inf)
-    first, second = np.nonzero(owner[:, None] < owner)
-    for size in (_BRANCH**2, _BRANCH, 1):
+    levels = [
+        (
+            size,
+            (pixels[0][:, size // 2 :: size], pixels[1][:, size // 2 :: size]),
+            _around(pixels, size),
+        )
+        for size in (_BRANCH**2, _BRANCH, 1)
+    ]
+    for first, second in _pairs(levels[0][2], owner, best2):
+        _lower(best2, levels, owner, first, second)
+    return np.asarray(np.sqrt(best2)[member])
+
+
+def _pairs(
+    blocks: Boxes, owner: IntArray, best2: FloatArray
+) -> Iterator[tuple[IntArray, IntArray]]:
+    """Pairs of blocks that may hold the nearest pixels of their flakes.
+
+    All pairs of few blocks. Of many, as on a mosaic, first those of neighbouring centres; what they
+    lower `best2` to is how far a second look has to reach.
+    """
+    if len(owner) <= _FEW:
+        first, second = np.nonzero(owner[:, None] < owner)
+        yield first, second
+        return
+    from scipy.spatial import KDTree
+
+    low, high = blocks
+    centre, radius = (low + high).T / 2, np.hypot(*(high - low)) / 2
+    tree = KDTree(centre)
+    farthest = float(np.hypot(*np.ptp(centre, axis=0))) + 1
+    for rows in np.array_split(np.arange(len(owner)), -(-len(owner) // _ROWS)):
+        second = np.asarray(tree.query(centre[rows], _NEAR)[1], np.int64).ravel()
+        yield _apart(owner, np.repeat(rows, _NEAR), second)
+    for rows in np.array_split(np.arange(len(owner)), -(-len(owner) // _ROWS)):
+        reach = np.sqrt(best2[owner[rows]]) + radius[rows] + radius.max()
+        found = tree.query_ball_point(centre[rows], np.minimum(reach, farthest))
+        first = np.repeat(rows, [len(f) for f in found])
+        yield _apart(owner, first, np.concatenate(found).astype(np.int64))
+
+
+def _apart(owner: IntArray, first: IntArray, second: IntArray) -> tuple[IntArray, IntArray]:
+    """Those pairs that are of two flakes."""
+    other = owner[first] != owner[second]
+    return first[other], second[other]
+
+
+def _lower(
+    best2: FloatArray, levels: Sequence[Level], owner: IntArray, first: IntArray, second: IntArray
+) -> None:
+    """Lower the squared gap of each flake to the least among the pairs of blocks given."""
+    for size, one, around in levels:
         mine, other = (owner[side * size // _BRANCH**2] for side in (first, second))
-        one = tuple(corner[:, size // 2 :: size] for corner in pixels)
-        near2 = _apart2((one[0], one[1]), first, second)
+        near2 = _apart2(one, first, second)
         np.minimum.at(best2, mine, near2)
         np.minimum.at(best2, other, near2)
         if size == 1:
             break
-        gap2 = _apart2(_around(pixels, size), first, second)
+        gap2 = _apart2(around, first, second)
         open_ = np.flatnonzero(gap2 <= np.maximum(best2[mine], best2[other]))
         first, second = (side[open_][:, None, None] * _BRANCH for side in (first, second))
         steps = np.arange(_BRANCH)
         first, second = (
             side.ravel() for side in np.broadcast_arrays(first + steps[:, None], second + steps)
         )
-    return np.asarray(np.sqrt(best2)[member])
 
 
 def _blocks(
