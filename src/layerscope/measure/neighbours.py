@@ -80,11 +80,11 @@ def _pairs(
 
     low, high = blocks
     centre, radius = (low + high).T / 2, np.hypot(*(high - low)) / 2
-    tree = KDTree(centre)
+    tree, near = KDTree(centre), min(_NEAR, len(owner))
     farthest = float(np.hypot(*np.ptp(centre, axis=0))) + 1
     for rows in np.array_split(np.arange(len(owner)), -(-len(owner) // _ROWS)):
-        second = np.asarray(tree.query(centre[rows], _NEAR)[1], np.int64).ravel()
-        yield _apart(owner, np.repeat(rows, _NEAR), second)
+        second = np.asarray(tree.query(centre[rows], near)[1], np.int64).ravel()
+        yield _apart(owner, np.repeat(rows, near), second)
     for rows in np.array_split(np.arange(len(owner)), -(-len(owner) // _ROWS)):
         reach = np.sqrt(best2[owner[rows]]) + radius[rows] + radius.max()
         found = tree.query_ball_point(centre[rows], np.minimum(reach, farthest))
