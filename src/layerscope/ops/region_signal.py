@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.results import FloatArray, IntArray, RegionSignal
-from layerscope.ops.channels import FloatImage, channel_max, colours_at
+from layerscope.core.results import BoolArray, FloatArray, IntArray, RegionSignal
+from layerscope.ops.channels import FloatImage, colours_at
 from layerscope.ops.illumination import LEVELS
 from layerscope.ops.labels import Labels, full_index, group_means, sample_regions
 
@@ -19,7 +19,7 @@ _CORRELATED_PX = 6.0
 """Neighbouring pixels share noise (demosaicing, JPEG blocks): this many count as one."""
 
 _SATURATED = 0.98
-_BINS = 1024
+_BINS = 1020
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,18 @@ def measure_signal(
         the core.
     """
     where, value = sample_regions(core, count + 1, _SAMPLE_PX)
-    pixels, raw_max = _pixels(data, where, core.shape, binning, light)
+    pixels, burnt = _pixels(data, where, core.shape, binning, light)
     owner = np.repeat(value - 1, binning * binning)
     number = np.bincount(owner, minlength=count)
-    level, spread = np.zeros((count, 3)), np.zeros((count, 3))
-    for channel in range(3):
-        level[:, channel], spread[:, channel] = _robust(owner, pixels[:, channel], count)
+    # 8-bit values are their own bins.
+    bins = 255 if data.dtype == np.uint8 and light.gain is None else _BINS
+    level, spread = (
+        np.stack(column, axis=1)
+        for column in zip(*(_robust(owner, p, count, bins) for p in pixels), strict=True)
+    )
     effective = np.maximum(number / _CORRELATED_PX, 1)[:, None]
     # A quantised camera cannot be better known than the rounding, spread over the noise.
     level_se = np.maximum(spread, 0.3 / 255) / np.sqrt(effective)
-    burnt = np.bincount(owner, raw_max >= _SATURATED, count) / np.maximum(number, 1)
     full = (
         np.bincount(np.take(core, np.flatnonzero(core > 0)), minlength=count + 1)[1:] * binning**2
     )
@@ -93,7 +95,7 @@ def measure_signal(
         spread=spread,
         core_px=full.astype(np.int64),
         uniformity=uniformity,
-        saturated=burnt,
+        saturated=np.bincount(owner, burnt, count) / np.maximum(number, 1),
     )
 
 
@@ -103,32 +105,36 @@ def _pixels(
     shape: tuple[int, int],
     binning: int,
     light: Light,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Full-resolution levels under binned pixels, and the largest channel before any gain."""
+) -> tuple[npt.NDArray[np.float32], BoolArray]:
+    """Full-resolution levels (3, n) under binned pixels, and which the camera cut off."""
     height, width = shape
     whole = data[: height * binning, : width * binning]
-    values = colours_at(whole, full_index(where, width, binning)).astype(np.float32)
+    values = colours_at(whole, full_index(where, width, binning)).T.astype(np.float32, order="C")
     values /= np.float32(light.white_level)
-    raw_max = channel_max(values)
+    burnt = values.max(axis=0) >= _SATURATED
     if light.gain is not None:
-        gain = colours_at(light.gain, where)
-        values /= np.repeat(gain, binning * binning, axis=0)
-    return values, raw_max
+        values /= np.repeat(colours_at(light.gain, where), binning * binning, axis=0).T
+    return values, burnt
 
 
 def _robust(
-    owner: IntArray, value: npt.NDArray[np.float32], count: int
+    owner: IntArray, value: npt.NDArray[np.float32], count: int, bins: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Clipped mean and robust sd of `value` per owner, through one histogram for all."""
-    bins = np.clip(value * np.float32(255 * 4), 0, _BINS - 1).astype(np.int64)
-    histogram = np.bincount(owner * _BINS + bins, minlength=count * _BINS).reshape(count, _BINS)
-    cumulative = np.cumsum(histogram, axis=1)
+    """Clipped mean and robust sd of `value` per owner, all from one histogram per owner.
+
+    Sums over the pixels themselves took 4 times as long.
+    """
+    most = bins + bins // 2  # a gain lifts levels above white
+    place = np.clip(np.rint(value * np.float32(bins)), 0, most - 1).astype(np.int64)
+    number = np.bincount(owner * most + place, minlength=count * most).reshape(count, most)
+    cumulative, axis = np.cumsum(number, axis=1), np.arange(most) / bins
     total = cumulative[:, -1:]
-    middle, low, high = ((cumulative <= q * total).sum(axis=1) / 1020 for q in (0.5, 0.159, 0.841))
+    middle, low, high = ((cumulative <= q * total).sum(axis=1) / bins for q in (0.5, 0.159, 0.841))
     robust = np.maximum((high - low) / 2, 0.5 / 255)
-    kept = np.abs(value - middle[owner]) <= 2.5 * robust[owner] + 0.5 / 255
-    number = np.maximum(np.bincount(owner, kept, count), 1)
-    mean = np.bincount(owner, value * kept, count) / number
-    variance = np.bincount(owner, np.square(value - mean[owner]) * kept, count) / number
+    reach = (2.5 * robust + 0.5 / 255)[:, None]
+    number = np.where(np.abs(axis - middle[:, None]) <= reach, number, 0)
+    total = np.maximum(number.sum(axis=1), 1)
+    mean = number @ axis / total
+    variance = (number * np.square(axis - mean[:, None])).sum(axis=1) / total
     # Clipping a Gaussian at 2.5 sd leaves 0.956 of its variance.
     return mean, np.sqrt(variance / 0.956)

@@ -118,7 +118,8 @@ def _legendre(
     y, x = (np.polynomial.legendre.legvander(axis, degree) for axis in axes)
     orders = np.array([(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]).T
     total = orders.sum(axis=0)
-    return y, x, orders, np.where(total == 0, 1e-9, 1e-3 * total**2)
+    ridge = np.where(total == 0, 1e-9, 1e-3 * total**2)
+    return y.astype(float), x.astype(float), orders.astype(np.int64), ridge.astype(float)
 
 
 def _smooth(image: FloatImage, sigma: float) -> FloatImage:
