@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.patches import PathPatch
+from reportlab.pdfgen.canvas import Canvas
 from scipy import stats
 
 from layerscope import pipeline
@@ -22,7 +24,8 @@ from layerscope.report import (
     summarise,
     write_scan_report,
 )
-from layerscope.report.fields import Frame
+from layerscope.report.fields import Frame, compound
+from layerscope.report.figures import new_figure
 from layerscope.report.html import page_html
 from layerscope.report.scan_facts import Scan
 from layerscope.report.scan_figures import value_classes
@@ -39,6 +42,7 @@ from layerscope.report.scan_quality import signals
 from layerscope.report.scan_sections import one_region
 from layerscope.report.scan_text import scan_title
 from layerscope.report.values import Section, Skipped
+from layerscope.report.vectors import VectorFigure
 from layerscope.report.wafer_map import MAX_DOTS, best_places, count_classes, shown_sites
 from layerscope.tasks.revisit import rank_sites
 
@@ -308,6 +312,19 @@ def test_fields_lie_where_the_affine_puts_them(make_scan):
     right, down = np.diff(frame.corners[3], axis=0)[:2]
     area = right[0] * down[1] - right[1] * down[0]
     assert area == pytest.approx(1200 * 1920 * (0.3844e-3) ** 2)
+
+
+def test_overlapping_tiles_stay_filled_in_the_pdf():
+    """Even-odd filling, which PDF libraries begin with, would leave overlaps white."""
+    figure, (ax,) = new_figure(2, 2)
+    tiles = np.array([[[0, 0], [2, 0], [2, 2], [0, 2]], [[1, 1], [3, 1], [3, 3], [1, 3]]], float)
+    ax.add_artist(PathPatch(compound(tiles)))
+    ax.set(xlim=(0, 3), ylim=(0, 3))
+    canvas = Canvas("unused.pdf", pageCompression=0)
+    VectorFigure(figure, 144).drawOn(canvas, 0, 0)
+    operators = " ".join(canvas._code).split()
+    assert "f" in operators or "B" in operators
+    assert not {"f*", "B*", "b*"} & set(operators)
 
 
 def test_without_positions_images_stand_in_a_grid_and_it_is_said(make_scan):

@@ -83,7 +83,7 @@ def quality(scan: Scan) -> Section | Skipped:
     if scan.placed and len(scan.analysed) > 3:
         plots.append(_maps(scan, measured, focus))
     drift, banner = _drift(measured[:3])
-    text = (_flat_field_note(scan), _focus_note(scan))
+    text = (_flat_field_note(scan), _focus_note(scan, focus))
     return Section(
         "Quality",
         tuple(t for t in text if t),
@@ -110,9 +110,9 @@ def _curves(scan: Scan, measured: tuple[Signal, ...], focus: FloatArray) -> list
     ]
     plots = []
     for curves, title, label, marked in panels:
-        if not any(np.isfinite(v).any() for v in curves.values()):
-            continue
         mean = "share" in curves
+        if not any(np.nansum(v) > 0 for v in curves.values()):
+            continue
         figure = over_scan(curves, title=title, label=label, outlying=marked, mean=mean)
         named = " Crosses: outlying images, named below." if marked.any() else ""
         caption = (
@@ -180,15 +180,16 @@ def _flat_field_note(scan: Scan) -> str:
     return f"Flat field: {said.get(str(flat), str(flat))}."
 
 
-def _focus_note(scan: Scan) -> str:
+def _focus_note(scan: Scan, focus: FloatArray) -> str:
+    notes = [] if np.nanmax(focus, initial=0.0) > 0 else ["No region is flagged out of focus."]
     z = numbers(scan.analysed, "stage_z_um")
     z = z[np.isfinite(z)]
-    if len(z) < 2 or z.min() == z.max():
-        return ""
-    return (
-        f"The stage's focus went from {z.min():.1f} to {z.max():.1f} µm, a range of "
-        f"{z.max() - z.min():.1f} µm."
-    )
+    if len(z) > 1 and z.max() > z.min():
+        notes.append(
+            f"The stage's focus went from {z.min():.1f} to {z.max():.1f} µm, a range of "
+            f"{z.max() - z.min():.1f} µm."
+        )
+    return " ".join(notes)
 
 
 def _setup_table(scan: Scan) -> Table:

@@ -215,14 +215,14 @@ def _yield_table(scan: Scan) -> Table:
         "their own: they are what was found here."
     )
     return Table(columns, tuple(rows), caption, numeric=(1, 2, 3, 4, 5, 6),
-                 widths=(1.8, 1.4, 2.7, 2.6, 1.4, 1.9, 3.4))  # fmt: skip
+                 widths=(1.7, 1.4, 2.7, 2.6, 1.4, 2.7, 3.2))  # fmt: skip
 
 
 def _area_unit(scan: Scan) -> tuple[str, float]:
     """Choose the unit in which the sum of areas is a short number, and its value."""
     if not scan.scaled:
         return "px", 1.0
-    return ("mm²", 1e-6) if np.nansum(scan.area) > 1e5 else ("µm²", 1.0)
+    return ("mm²", 1e-6) if np.nansum(scan.area) > 1e6 else ("µm²", 1.0)
 
 
 def _layer_plot(scan: Scan) -> Plot | None:

@@ -83,7 +83,8 @@ class _CanvasRenderer(RendererBase):
         self._clip(gc)
         self._style(gc, rgbFace)
         shape = self._outline(path, transform)
-        self.canvas.drawPath(shape, stroke=int(stroked), fill=int(filled))
+        # Non-zero winding, as everywhere in matplotlib: overlapping tiles of one path stay filled.
+        self.canvas.drawPath(shape, stroke=int(stroked), fill=int(filled), fillMode=1)
         self.canvas.restoreState()
 
     def _style(self, gc: Any, face: Any) -> None:
