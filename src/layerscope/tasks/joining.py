@@ -87,6 +87,11 @@ def _compare(
             return NOTHING
         found = compare_cuts(regions, fields, [i], [j], pieces, reach)
         return found if found.least_px >= LEAST_CUT_PX else NOTHING
+    if not _alike(regions, i, j):
+        # Terraces side by side: most pairs; only one that lies in place already can reach .8.
+        found = compare_masks(regions, fields, i, j, pieces, 0)
+        if found.iou < SAME_IOU:
+            return NOTHING
     # In a narrow strip two flakes side by side could be moved onto each other.
     found = compare_masks(regions, fields, i, j, pieces, min(reach, int(lap_px) // 6))
     return found if found.least_px >= LEAST_PX else NOTHING
