@@ -145,6 +145,8 @@ class Plan:
             If there is none, or it is damaged.
         """
         where = Path(folder)
+        if not cls.exists(where):
+            raise InputError(f"{where} is no scan: it has no {_PLAN}; begin one with 'scan'")
         try:
             document = unseal((where / _PLAN).read_bytes())
             lines = (where / _INPUTS).read_bytes().splitlines()
@@ -155,10 +157,6 @@ class Plan:
                 raise ValueError(f"{len(inputs)} of {document['images']} images are left in it")
             settings = Settings.from_json(document["settings"])
             return cls(where, settings, inputs, document["chunk_images"])
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{where} is no scan: it has no {Path(error.filename).name}; begin one with 'scan'"
-            ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedPlan(
                 f"{where}: {_PLAN} or {_INPUTS} is damaged ({error}); give the whole 'scan' "
