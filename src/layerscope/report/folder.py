@@ -104,16 +104,17 @@ def _write_image(image: ImageResult, target: Path, rows: Any, pixels: Micrograph
         image=image.name,
         measurements=numbers,
     )
-    shown, size = image.detections, image.pixel_size
+    shown, size, labels = image.detections, image.pixel_size, None
     if pixels is None and is_mosaic(image.path):
         # Label images as large as a mosaic would not fit into memory; GeoJSON and COCO have them.
         micrograph, shown, size = overview_of(image)
+        labels = [""] * len(shown)  # as large as ten flakes; the outlines' colours tell the layers
     else:
         micrograph = pixels or read(image.path)
         write_instances(target / "masks" / f"{image.name}.png", shown.masks)
         write_layers(target / "layers" / f"{image.name}.png", shown)
     rgb = to_rgb8(micrograph.data, micrograph.white_level)
-    picture = draw_flakes(rgb, shown, pixel_size=size)
+    picture = draw_flakes(rgb, shown, pixel_size=size, labels=labels)
     write_bytes(target / "overlays" / f"{image.name}.jpg", _jpeg(picture))
 
 
