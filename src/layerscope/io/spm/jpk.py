@@ -12,7 +12,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.errors import UnreadableFile
 from layerscope.io.spm.binary import grid, pixels_nm
 from layerscope.io.spm.scan import Array, Channel, Scan, height
-from layerscope.io.spm.tags import Tags, has_tag, number, order, plain, read_pages, word
+from layerscope.io.spm.tags import Tags, has_tag, number, order, plain, read_pages, strips, word
 
 _CHANNEL, _RETRACE, _FANCY = 0x8050, 0x8051, 0x8052
 _U_LENGTH, _V_LENGTH, _REFLECT = 0x8042, 0x8043, 0x8045
@@ -78,14 +78,7 @@ def _raster(page: Tags, data: bytes, shape: tuple[int, int], name: str, max_pixe
     bits = int(number(page, 258))
     if bits not in (8, 16, 32, 64) or (kind == "f" and bits < 32):
         raise UnreadableFile(f"{name}: {bits} bits per value; expected 8, 16 or 32")
-    offsets, counts = page.get(273, ()), page.get(279, ())
-    if not offsets or len(offsets) != len(counts):
-        raise UnreadableFile(f"{name}: no list of strips: damaged")
-    if any(o + n > len(data) for o, n in zip(offsets, counts, strict=True)):
-        raise UnreadableFile(f"{name}: strips outside the file: truncated")
-    if sum(counts) > len(data):
-        raise UnreadableFile(f"{name}: strips overlap: damaged")
-    joined = b"".join(data[o : o + n] for o, n in zip(offsets, counts, strict=True))
+    joined = b"".join(strips(page, data))
     dtype = f"{order(data)}{kind}{bits // 8}"
     return grid(joined, 0, dtype, shape, what=name, max_pixels=max_pixels)
 

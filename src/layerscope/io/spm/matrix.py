@@ -21,7 +21,9 @@ from layerscope.io.spm.units import nm_per, split_quantity
 _MAX_HEADER_LINES = 500
 _COMMENT = "#;%!/\"'"
 _MISSING = frozenset({"", "nan", "-nan", "na", "n/a", "--", "null"})
-_COLUMN = re.compile(r"\W*([xyz]|height|topography)\b\W*(?:_|\s)*\W*([^\W\d_]+|[µμÅ]\w*)?\W*", re.I)
+_COLUMN = re.compile(
+    r"\W*(?P<name>[xyz]|height|topography)(?:[\W_]+(?P<unit>[^\W\d_]+))?\W*", re.IGNORECASE
+)
 _KEYS = {
     "width": ("width", "xreal", "x amplitude", "x size", "scan width"),
     "height": ("height", "yreal", "y amplitude", "y size", "scan height"),
@@ -160,9 +162,9 @@ def _columns(found: Text) -> tuple[str, str, str] | None:
     if len(matches) != 3:
         return None
     x, y, z = matches
-    if x is None or y is None or z is None or (x[1] + y[1]).casefold() != "xy":
+    if x is None or y is None or z is None or (x["name"] + y["name"]).casefold() != "xy":
         return None
-    return x[2] or "", y[2] or "", z[2] or ""
+    return x["unit"] or "", y["unit"] or "", z["unit"] or ""
 
 
 def _points(values: Array, units: tuple[str, str, str]) -> Channel:

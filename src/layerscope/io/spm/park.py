@@ -12,7 +12,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.errors import UnreadableFile
 from layerscope.io.spm.binary import grid, pixels_nm
 from layerscope.io.spm.scan import Channel, Scan, height
-from layerscope.io.spm.tags import has_tag, number, read_pages
+from layerscope.io.spm.tags import has_tag, number, read_pages, strips
 
 _MAGIC_TAG, _VERSION_TAG, _DATA_TAG, _HEADER_TAG = 50432, 50433, 50434, 50435
 _MAGIC = 0x0E031301
@@ -61,6 +61,7 @@ def scan_park(data: bytes, *, max_pixels: int) -> Scan:
     raw, head = page.get(_DATA_TAG), page.get(_HEADER_TAG)
     if not isinstance(raw, bytes) or not isinstance(head, bytes) or len(head) < _LAYOUT.size:
         raise UnreadableFile("a Park TIFF without its scan or header: damaged")
+    strips(page, data)  # of the picture for show: a file that lacks some is cut short
     header = dict(zip(_FIELDS, _LAYOUT.unpack_from(head), strict=True))
     header |= {k: _wide(v) for k, v in header.items() if isinstance(v, bytes)}
     kinds = {1: "a line profile", 2: "spectra"}

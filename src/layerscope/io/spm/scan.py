@@ -213,7 +213,7 @@ def _in_nm(channel: Channel) -> tuple[Array, npt.NDArray[np.bool_]]:
 def _pixel_size(channel: Channel) -> PixelSize | None:
     if channel.pixel_nm is None or not all(1e-9 < s < 1e12 for s in channel.pixel_nm):
         return None
-    return PixelSize(*channel.pixel_nm, "metadata: scan size")
+    return PixelSize(float(channel.pixel_nm[0]), float(channel.pixel_nm[1]), "metadata: scan size")
 
 
 def _notes(scan: Scan, channel: Channel, direction: str) -> list[str]:

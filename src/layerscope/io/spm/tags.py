@@ -17,7 +17,7 @@ from layerscope.io.spm.binary import text
 
 _MAX_PAGES, _MAX_TAGS = 2000, 4000
 _KINDS = {
-    1: "u1", 2: "S", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "S", 8: "i2", 9: "i4", 10: "i4",
+    1: "S", 2: "S", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "S", 8: "i2", 9: "i4", 10: "i4",
     11: "f4", 12: "f8",
 }  # fmt: skip
 _PAIRS = (5, 10)
@@ -88,6 +88,24 @@ def word(tags: Tags, code: int) -> str:
     """Text of tag `code`, empty if it is missing."""
     value = tags.get(code)
     return text(value).strip() if isinstance(value, bytes) else ""
+
+
+def strips(tags: Tags, data: bytes) -> list[bytes]:
+    """Parts of a page's image, as stored.
+
+    Raises
+    ------
+    UnreadableFile
+        If some lie outside the file or twice in it.
+    """
+    offsets, counts = tags.get(273, ()), tags.get(279, ())
+    if not offsets or len(offsets) != len(counts) or isinstance(offsets + counts, bytes):
+        raise UnreadableFile("a page of the TIFF without a list of strips: damaged")
+    if any(o + n > len(data) for o, n in zip(offsets, counts, strict=True)):
+        raise UnreadableFile("strips outside the file: truncated")
+    if sum(counts) > len(data):
+        raise UnreadableFile("strips overlap: damaged")
+    return [data[o : o + n] for o, n in zip(offsets, counts, strict=True)]
 
 
 def plain(tags: Tags) -> dict[str, Any]:
