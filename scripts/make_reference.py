@@ -62,24 +62,35 @@ def materials() -> str:
     )
 
 
+def _extensions(names: Sequence[str]) -> str:
+    """Names of extensions; a long run of numbers as its ends."""
+    numbers = [n for n in names if n[1:].isdigit()]
+    others = [n for n in names if n not in numbers]
+    return ", ".join([*others, *([f"{numbers[0]} to {numbers[-1]}"] if numbers else [])])
+
+
 def formats() -> str:
     """Image files and lists of stage positions."""
     from layerscope.io import FORMATS, MAX_PIXELS
     from layerscope.io.positions import FORMATS as POSITION_FORMATS
 
-    rows = [(f.name, f.description, ", ".join(f.extensions)) for f in FORMATS]
+    rows = [
+        (f.name, f.description, _extensions(f.extensions), _extensions(f.named)) for f in FORMATS
+    ]
     lists = [
         (f.name, f.description, ", ".join(f.extensions), "yes" if f.write else "")
         for f in POSITION_FORMATS
     ]
     return "\n".join(
         [
-            "What a file is, is decided by its first bytes; the extension only decides which files "
-            "of a folder are taken. Images over "
+            "What a file is, is decided by its first bytes or, where they do not tell, by its "
+            "extension. The extension also decides which files of a folder are taken. Images over "
             f"{MAX_PIXELS // 1_000_000} million pixels are refused unless `--max-pixels` is "
             "raised.",
             "",
-            *_table(("name", "what", "extensions"), rows),
+            *_table(("name", "what", "extensions", "read when named"), rows),
+            "",
+            "[AFM scans: channels, units, what was checked](../howto/read_afm.md).",
             "",
             "## Stage positions",
             "",
