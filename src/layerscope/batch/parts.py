@@ -25,7 +25,7 @@ from layerscope.core.results import BoolArray, CropMasks, Detections, IntArray, 
 from layerscope.core.scan import Status
 from layerscope.errors import UnreadableFile
 from layerscope.io.atomic import write_bytes
-from layerscope.io.sources import Source
+from layerscope.io.sources import Source, printable
 from layerscope.ops.optical import Background
 from layerscope.pipeline import Found
 
@@ -122,13 +122,15 @@ def _record(row: Found | Failed) -> dict[str, Any]:
     if isinstance(row, Failed):
         blank = {"sha256": "", "height": 0, "width": 0, "confident": False, "notes": "[]"}
         sizes = {"pixel_y_nm": None, "pixel_x_nm": None, "pixel_source": ""}
-        own = {"name": row.source.name, "path": row.source.path, "provenance": "{}"}
+        own = {"name": row.source.name, "path": printable(row.source.path), "provenance": "{}"}
         rgb = {name: [0.0] * 3 for name in _RGB}
-        return own | {"status": str(row.status), "reason": row.reason} | blank | sizes | rgb
+        return (
+            own | {"status": str(row.status), "reason": printable(row.reason)} | blank | sizes | rgb
+        )
     size, provenance = row.pixel_size, row.detections.provenance
     return {
         "name": row.source.name,
-        "path": row.source.path,
+        "path": printable(row.source.path),
         "provenance": json.dumps({k: provenance[k] for k in _PROVENANCE if k in provenance}),
         "status": str(Status.OK),
         "reason": "",

@@ -17,7 +17,7 @@ from layerscope.batch.settings import FIND_FIELDS, Settings
 from layerscope.core.stage import StagePosition
 from layerscope.errors import InputError
 from layerscope.io.atomic import write_bytes
-from layerscope.io.sources import Source
+from layerscope.io.sources import Source, printable
 
 ALGORITHM = 1
 """Raised whenever the same image with the same settings would give other numbers: parts of an
@@ -112,7 +112,7 @@ class Plan:
         new = [s for s in sources if s.path not in known]
         added = []
         for number, source in enumerate(new, len(self.inputs)):
-            name = _free_name(source.name, taken)
+            name = _free_name(printable(source.name), taken)
             taken.add(name)
             added.append(Input(number, name, source.path))
         return replace(self, inputs=(*self.inputs, *added)) if added else self

@@ -19,6 +19,7 @@ from layerscope.batch.wafer import find_sites, outline_reader, read_affine
 from layerscope.batch.work import ROW, Desk
 from layerscope.core.scan import IMAGE_COLUMNS, SITE_COLUMNS, ScanResult, Status
 from layerscope.io.atomic import write_bytes
+from layerscope.io.sources import printable
 from layerscope.io.tables import TableWriter, write_table
 from layerscope.measure import glossary
 from layerscope.pipeline import Found
@@ -175,7 +176,12 @@ def _image_rows(plan: Plan, chunk: int, setups: Setups) -> Iterator[dict[str, An
     found = read_found(part_path(plan.folder, "find", chunk), masks=False)
     finished = {i["number"]: i for i in _finished(plan.folder, chunk)}
     for item, row in zip(plan.chunk(chunk), found, strict=True):
-        own = _place(item) | {"image": item.name, "path": item.path, "sha256": "", "notes": ""}
+        own = _place(item) | {
+            "image": item.name,
+            "path": printable(item.path),
+            "sha256": "",
+            "notes": "",
+        }
         if isinstance(row, Failed):
             unknown = {"pixel_size_source": ""}
             yield own | unknown | {"status": str(row.status), "reason": row.reason}

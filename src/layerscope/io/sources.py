@@ -21,6 +21,11 @@ class Source:
     micrograph: Micrograph | None = None
 
 
+def printable(text: str) -> str:
+    """Return a name or path that any table can hold: bytes of it that are no UTF-8 become ?."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def name_sources(
     images: Iterable[str | os.PathLike[str] | Micrograph], *, deep: bool = False
 ) -> list[Source]:
