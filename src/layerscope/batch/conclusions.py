@@ -16,6 +16,7 @@ from layerscope.batch.plan import ALGORITHM, Plan
 from layerscope.batch.seal import digest, seal, unseal
 from layerscope.batch.settings import given_file
 from layerscope.batch.work import CALIBRATION
+from layerscope.core.calibration import Calibration
 from layerscope.core.results import FloatArray, IntArray, RegionSignal
 from layerscope.io.atomic import write_bytes
 from layerscope.io.calibration import write_calibration
@@ -47,43 +48,49 @@ class Setups:
     calibration_sha256: str
 
 
-def settle_setups(plan: Plan, found: Mapping[int, Entry]) -> Setups:
+def settle_setups(plan: Plan, found: Mapping[int, Entry], *, into: Path | None = None) -> Setups:
     """Group the images into setups and calibrate them; reuses what an earlier session settled.
 
     Parameters
     ----------
     plan : Plan
     found : mapping of int to Entry
-        The finished ``find`` part of every chunk.
+        The finished ``find`` part of every chunk, or of those to go by.
+    into : Path, optional
+        Where to write calibration and setups, if not into the run folder.
     """
     parts = [found[c].part_sha256 for c in sorted(found)]
     key = digest([__version__, ALGORITHM, plan.settings.as_json(), parts])
-    known = _known(plan.folder, key)
-    if known is not None and known.calibration_sha256 == _counting_hash(plan):
+    where = into or plan.folder
+    known = load_setups(where, key)
+    if known is not None and known.calibration_sha256 == counting_hash(plan, where):
         return known
     levels, signals, of_image = _gather(plan, sorted(found))
     numbers = np.full(len(plan.inputs), -1, np.int64)
     numbers[list(levels)] = number_setups(np.array([*levels.values()]).reshape(-1, 3))
     if not (plan.settings.calibration or plan.settings.head):
-        _calibrate(plan, numbers, levels, signals, of_image)
-    setups = Setups(tuple(numbers.tolist()), _counting_hash(plan))
+        calibration = _calibrated(plan, numbers, levels, signals, of_image)
+        write_calibration(where / CALIBRATION, calibration)
+    setups = Setups(tuple(numbers.tolist()), counting_hash(plan, where))
     document = {"key": key, "calibration": setups.calibration_sha256, "setups": numbers.tolist()}
-    write_bytes(plan.folder / _FILE, seal(document).encode())
+    write_bytes(where / _FILE, seal(document).encode())
     return setups
 
 
-def _known(folder: Path, key: str) -> Setups | None:
+def load_setups(folder: Path, key: str | None = None) -> Setups | None:
+    """Setups as they were settled last; None if there are none, or of other parts than asked."""
     try:
         document = unseal((folder / _FILE).read_bytes())
         numbers = tuple(int(n) for n in document["setups"])
-        return Setups(numbers, document["calibration"]) if document["key"] == key else None
+        return Setups(numbers, document["calibration"]) if key in (None, document["key"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _counting_hash(plan: Plan) -> str:
+def counting_hash(plan: Plan, where: Path | None = None) -> str:
+    """Hash of the calibration or head that layers are counted with; empty if there is none yet."""
     given = plan.settings.calibration or plan.settings.head
-    path = given_file(plan.folder, given) if given else plan.folder / CALIBRATION
+    path = given_file(plan.folder, given) if given else (where or plan.folder) / CALIBRATION
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -108,13 +115,13 @@ def _gather(
     return levels, RegionSignal.concatenate(signals), np.concatenate([np.zeros(0, int), *of_image])
 
 
-def _calibrate(
+def _calibrated(
     plan: Plan,
     numbers: IntArray,
     levels: Mapping[int, FloatArray],
     signals: RegionSignal,
     of_image: IntArray,
-) -> None:
+) -> Calibration:
     settings = plan.settings
     per_setup, backgrounds = [], []
     for setup in range(int(numbers.max(initial=-1)) + 1):
@@ -123,7 +130,7 @@ def _calibrate(
         per_setup.append(signals.take(rows[_thinned(len(rows))]))
         level = np.median([levels[i] for i in members], axis=0)
         backgrounds.append(np.maximum(level, DARKEST_LEVEL))
-    calibration = calibrate(
+    return calibrate(
         per_setup,
         backgrounds,
         load(settings.material),
@@ -133,7 +140,6 @@ def _calibrate(
         max_layers=settings.max_layers,
         na=settings.na,
     )
-    write_calibration(plan.folder / CALIBRATION, calibration)
 
 
 def _thinned(n: int) -> IntArray:

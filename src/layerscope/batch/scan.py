@@ -47,7 +47,7 @@ from layerscope.io.sources import Source
 MakeEngine = Callable[[Plan, Progress], Engine]
 Shard = tuple[int, int]
 
-_PLAN_WAIT_S = 30.0
+PLAN_WAIT_S = 30.0
 """Shards of a cluster begin all at once, each in a fraction of a second."""
 
 
@@ -82,14 +82,9 @@ def begin(
     InputError
         If there is no image, the folder cannot be written, or it holds a scan with other settings.
     """
-    where = Path(folder)
-    try:
-        (where / "parts").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"cannot write to {where}: {error.strerror}; choose another -o") from None
-    with RunLock(where, "plan", wait_s=_PLAN_WAIT_S):
-        settings = settings.with_copies(where)
-        known = _known_plan(where, settings) or Plan(where, settings, (), chunk_images)
+    where = prepare_folder(folder)
+    with RunLock(where, "plan", wait_s=PLAN_WAIT_S):
+        known = known_plan(where, settings, chunk_images)
         # From anywhere, and on any machine, a path must lead to the same file.
         sources = [replace(s, path=os.path.abspath(s.path)) for s in sources]
         placed = {os.path.abspath(path): at for path, at in (positions or {}).items()}
@@ -102,14 +97,39 @@ def begin(
     return plan
 
 
-def _known_plan(folder: Path, settings: Settings) -> Plan | None:
-    """Plan of the folder; a damaged one is made again, and parts that do not fit it as well."""
+def prepare_folder(folder: str | Path) -> Path:
+    """Make a run folder.
+
+    Raises
+    ------
+    CannotWrite
+        If that is not possible.
+    """
+    where = Path(folder)
     try:
-        known = Plan.load(folder) if Plan.exists(folder) else None
+        (where / "parts").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"cannot write to {where}: {error.strerror}; choose another -o") from None
+    return where
+
+
+def known_plan(folder: Path, settings: Settings, chunk_images: int) -> Plan:
+    """Plan of a run folder as it stands, or one without images.
+
+    A damaged one is made again, and parts that do not fit it as well.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a scan with other settings.
+    """
+    settings = settings.with_copies(folder)
+    new = Plan(folder, settings, (), chunk_images)
+    try:
+        known = Plan.load(folder) if Plan.exists(folder) else new
     except DamagedPlan:
-        return None
-    if known is not None:
-        known.require_same(settings)
+        return new
+    known.require_same(settings)
     return known
 
 
@@ -150,7 +170,7 @@ def run_scan(
     name = "driver" if shard is None else f"shard-{shard[0]}-of-{shard[1]}"
     with RunLock(plan.folder, name), closing(open_ledger(plan.folder, shard=shard)) as ledger:
         plan = Plan.load(plan.folder)  # another driver may have added images before this one's turn
-        job = _Job(plan, ledger, make_engine, progress)
+        job = Job(plan, ledger, make_engine, progress)
         if shard is not None:
             job.find(range(shard[0], plan.n_chunks, shard[1]))
             return None
@@ -159,8 +179,16 @@ def run_scan(
         return publish(plan, found, measured, setups, progress, report=report)
 
 
-class _Job:
-    """The steps of one driver."""
+class Job:
+    """The steps of one driver.
+
+    Parameters
+    ----------
+    plan : Plan
+    ledger : Ledger
+    make_engine : callable
+    progress : Progress
+    """
 
     def __init__(self, plan: Plan, ledger: Ledger, make_engine: MakeEngine, progress: Progress):
         self._plan, self._ledger, self._progress = plan, ledger, progress
@@ -177,13 +205,22 @@ class _Job:
             if len(measured) == len(every):
                 return found, setups, measured
 
-    def find(self, chunks: range) -> dict[int, Entry]:
-        """Find flakes on every image of the chunks that are not done; returns all entries."""
-        plan = self._plan
-        if not Survey.stands(plan.folder):
+    def extend(self, plan: Plan) -> None:
+        """Turn to the same plan with more images."""
+        self._plan = plan
+
+    def survey(self) -> str:
+        """Have a survey made if none stands; returns its hash."""
+        folder = self._plan.folder
+        if not Survey.stands(folder):
             # By a worker: an image that kills its reader must not kill the driver.
-            self._work("survey", {}, [Task("survey", 0, "", all_quarantined(plan.folder))])
-        survey = Survey.load(plan.folder)[1]
+            self._work("survey", {}, [Task("survey", 0, "", all_quarantined(folder))])
+        return Survey.load(folder)[1]
+
+    def find(self, chunks: Sequence[int], survey: str | None = None) -> dict[int, Entry]:
+        """Find flakes on every image of the chunks that are not done; returns their entries."""
+        plan = self._plan
+        survey = survey or self.survey()
         skip = all_quarantined(plan.folder)
         keys = {c: plan.find_key(c, survey) for c in chunks}
         done = {c: e for c, k in keys.items() if (e := self._done("find", c, k, skip)) is not None}
@@ -202,12 +239,12 @@ class _Job:
         return settle_setups(self._plan, found)
 
     def measure(self, found: Mapping[int, Entry], setups: Setups) -> dict[int, Entry]:
-        """Count layers and measure every part that is not done; returns all entries.
+        """Count layers and measure the found parts where that is not done; returns their entries.
 
         A chunk is left out if an image of it was set aside: it has to be found without it first.
         """
         plan, tasks, done = self._plan, [], {}
-        for chunk in range(plan.n_chunks):
+        for chunk in sorted(found):
             own = tuple(setups.numbers[i.number] for i in plan.chunk(chunk))
             sha256 = found[chunk].part_sha256
             key = plan.measure_key(sha256, setups.calibration_sha256, own)

@@ -76,6 +76,8 @@ class Task:
         return cls(skip=skip, setups=tuple(document.pop("setups")), **document)
 
 
+_CHANGING = {"plan": "inputs.jsonl", "survey": "survey.json", "calibration": CALIBRATION}
+
 OnImage = Callable[[int], None]
 """Called with an image's number before it is touched."""
 
@@ -83,14 +85,22 @@ OnImage = Callable[[int], None]
 class Desk:
     """A run folder opened for work: its plan, its survey, its calibration, each read once.
 
+    While a folder of images is watched they change between two tasks, and are read again.
+
     Parameters
     ----------
     folder : path
     """
 
     def __init__(self, folder: str | Path):
-        self.plan = Plan.load(folder)
-        self.folder = self.plan.folder
+        self.folder = Path(folder)
+        self._stamps = self._now()
+        _ = self.plan
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What is to be done."""
+        return Plan.load(self.folder)
 
     @cached_property
     def survey(self) -> Survey:
@@ -136,8 +146,22 @@ class Desk:
             If the part cannot be written, or an earlier part that it needs is damaged. A bad
             image is no error.
         """
+        self._reread()
         work = {"survey": _survey, "find": _find, "measure": _measure}[task.stage]
         return work(self, task, on_image or (lambda _: None))
+
+    def _now(self) -> dict[str, tuple[int, int]]:
+        return {name: _stat(str(self.folder / file)) for name, file in _CHANGING.items()}
+
+    def _reread(self) -> None:
+        """Forget what was read of files that are no longer what they were."""
+        now = self._now()
+        changed = {name for name, stamp in now.items() if stamp != self._stamps[name]}
+        if "calibration" in changed:
+            changed.add("tone")  # the calibration names it
+        for name in changed:
+            self.__dict__.pop(name, None)
+        self._stamps = now
 
 
 def _survey(desk: Desk, task: Task, on_image: OnImage) -> Entry:

@@ -32,7 +32,7 @@ _IDLE_DEATHS = 3
 _START_S = 120.0
 """Longest time for a process to start: Python on a slow network disk takes a minute."""
 
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Child:
                 text=True,
                 encoding="utf-8",
                 cwd=self._cwd,
-                env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1")},
+                env={**os.environ, **dict.fromkeys(ONE_THREAD, "1")},
             )
         return self._process
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from layerscope.batch.workers import Engine
     from layerscope.core.scan import ScanResult
     from layerscope.core.stage import StagePosition
+    from layerscope.io.sources import Source
 
 Run = Annotated[Path, typer.Argument(help="Run folder of a scan.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Run folder; the same again resumes.")]
@@ -102,13 +103,22 @@ def scan(
     keep_residue: Annotated[
         bool, typer.Option("--keep-residue", help="Also list residue, rims and blur.")
     ] = False,
-    chunk: Annotated[int, typer.Option(help="Images per unit of work.")] = 32,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Analyse images in folders as they are written.")
+    ] = False,
+    idle: Annotated[
+        float | None, typer.Option(help="End --watch when nothing came for so long, s.")
+    ] = None,
+    chunk: Annotated[
+        int | None, typer.Option(help="Images per unit of work: 32; 1 with --watch.")
+    ] = None,
     timeout: Timeout = 60.0,
     report: Report = True,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Scan thousands of images; the same command again goes on where it stopped."""
+    from layerscope.batch.plan import CHUNK_IMAGES
     from layerscope.batch.scan import begin, run_scan
     from layerscope.batch.settings import Settings
     from layerscope.io.sources import name_sources
@@ -135,21 +145,50 @@ def scan(
         max_pixels=max_pixels,
     )
     part = _shard(shard)
-    sources = name_sources(names_of(images), deep=recursive)
-    placed: dict[str, StagePosition] = {}
-    if positions is not None:
+
+    def place(sources: Sequence[Source]) -> Mapping[str, StagePosition]:
         from layerscope.io.positions.assign import place_images
         from layerscope.io.positions.names import Grid
 
+        if positions is None:
+            return {}
         grid = Grid.parse(pitch, columns, snake) if pitch else None
         found = place_images(sources, positions, unit=position_unit, grid=grid, by_order=by_order)
-        placed = found.by_path(sources)
         for note in found.notes:
             typer.echo(note, err=True)
-    plan = begin(sources, out, settings, positions=placed, chunk_images=chunk)
+        return found.by_path(sources)
+
+    if watch:
+        from layerscope.batch.watch import watch_scan
+
+        if shard or scheduler or slurm_opt:
+            raise InputError("--watch works on this machine: no --shard, no --scheduler")
+        with _Session(workers, timeout, quiet, watching=True) as session:
+            watched = watch_scan(
+                names_of(images),
+                out,
+                settings,
+                session.engine,
+                deep=recursive,
+                idle_s=idle,
+                stop=session.stopping,
+                tell=None if quiet else lambda line: typer.echo(line, err=as_json),
+                place=place,
+                progress=session.progress(out),
+                report=report,
+                chunk_images=chunk or 1,
+            )
+        _tell(watched, out, as_json)
+        return
+    if idle is not None:
+        raise InputError("--idle goes with --watch")
+    sources = name_sources(names_of(images), deep=recursive)
+    plan = begin(
+        sources, out, settings, positions=place(sources), chunk_images=chunk or CHUNK_IMAGES
+    )
     with _Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
         result = run_scan(
-            plan, session.engine, shard=part, progress=session.progress(plan), report=report
+            plan, session.engine, shard=part, progress=session.progress(plan.folder), report=report
         )
     if result is None:
         typer.echo(f"shard {shard} done; 'layerscope merge {out}' when all are")
@@ -173,7 +212,9 @@ def merge(
 
     plan = Plan.load(run)
     with _Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
-        result = run_scan(plan, session.engine, progress=session.progress(plan), report=report)
+        result = run_scan(
+            plan, session.engine, progress=session.progress(plan.folder), report=report
+        )
     if result is not None:
         _tell(result, run, as_json)
 
@@ -284,7 +325,10 @@ class _Session:
         quiet: bool,
         scheduler: str | None = None,
         slurm_options: list[str] | None = None,
+        *,
+        watching: bool = False,
     ):
+        self.stopping, self._watching = threading.Event(), watching
         self._workers = workers if workers is not None else os.cpu_count() or 1
         self._timeout_s, self._quiet = timeout_s, quiet
         self._scheduler, self._slurm_options = scheduler, slurm_options or []
@@ -312,11 +356,11 @@ class _Session:
             typer.echo(f"layerscope: {error}", err=True)
             raise typer.Exit(INTERRUPTED)
 
-    def progress(self, plan: Plan) -> Progress:
+    def progress(self, folder: Path) -> Progress:
         """Counter that writes to the folder and to the terminal."""
         from layerscope.batch.progress import Progress
 
-        return Progress(plan.folder, self._line)
+        return Progress(folder, self._line)
 
     def engine(self, plan: Plan, progress: Progress) -> Engine:
         """Make the workers of one stage."""
@@ -326,7 +370,7 @@ class _Session:
             self._engine = Workers(plan.folder, self._workers, self._timeout_s, progress.image)
         else:
             self._engine = self._connected(self._scheduler).engine(plan.folder, self._timeout_s)
-        if self._stopped:
+        if self._stopped and not self._watching:
             self._engine.stop()
         return self._engine
 
@@ -348,9 +392,11 @@ class _Session:
                 self._engine.close()
             os._exit(INTERRUPTED)
         self._stopped = True
+        self.stopping.set()
         # Not through the stream: the signal may have come in the middle of a line of progress.
         os.write(2, b"\nstopping after the images in hand; once more stops at once\n")
-        if self._engine is not None:
+        # A watch is not over then: tables are made of what came.
+        if self._engine is not None and not self._watching:
             self._engine.stop()
 
 
