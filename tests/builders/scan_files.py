@@ -91,7 +91,7 @@ def gsf(field, *, unit="nm"):
 
 
 def nanoscope(field, *, stored=2, declared=2, section="Ciao image list", size=None, aspect="1:1",
-              name="Height"):  # fmt: skip
+              name="Height", scan=(), lines=None):  # fmt: skip
     rows, columns = field.raw.shape
     tall, wide = field.size_nm
     steps = 256**declared
@@ -104,8 +104,10 @@ def nanoscope(field, *, stored=2, declared=2, section="Ciao image list", size=No
         [
             r"\*File list", r"\Version: 0x09200000", r"\Data length: 8192", r"\*Scanner list",
             rf"\@Sens. Zscan: V {sensitivity!r} nm/V", r"\*Ciao scan list", r"\Scan Size: 500 nm",
+            *scan,
             rf"\*{section}", rf"\Data offset: {start}", rf"\Data length: {len(body)}",
-            rf"\Bytes/pixel: {declared}", rf"\Samps/line: {columns}", rf"\Number of lines: {rows}",
+            rf"\Bytes/pixel: {declared}", rf"\Samps/line: {columns}",
+            rf"\Number of lines: {lines or rows}",
             rf"\Aspect Ratio: {aspect}", rf"\Scan Size: {shown}", r"\Line Direction: Trace",
             rf'\@2:Image Data: S [{name}] "{name}"', r"\@Z magnify: C [2:Z scale] 0.5",
             rf"\@2:Z scale: V [Sens. Zscan] (0.006693481 V/LSB) {hard!r} V",
@@ -152,7 +154,7 @@ def jpk(field, *, reflect=0, retrace=0):
     tall, wide = (s * 1e-9 for s in field.size_nm)
     common = [(0x8042, "d", 1, wide, True), (0x8043, "d", 1, tall, True)]
     slots = [
-        (0x8050, "s", 0, "height", True), (0x8051, "I", 1, retrace, True),
+        _text_tag(0x8050, "height"), _text_tag(0x8052, "Height"), (0x8051, "I", 1, retrace, True),
         (0x8080, "I", 1, 2, True), _text_tag(0x8081, "nominal"), (0x8045, "I", 1, reflect, True),
         _text_tag(0x8090, "raw"), _text_tag(0x80A3, "NullScaling"),
         _text_tag(0x80C0, "nominal"), _text_tag(0x80D2, "m"), _text_tag(0x80D3, "LinearScaling"),
@@ -254,7 +256,7 @@ def mdt_mda(field, *, title="1B:Height", unit="nm", number=-2):
 
 
 def wsxm(field, *, kind="double", name="Topography"):
-    """Heights relative to the lowest; `offset_nm` cannot be stored."""
+    """Heights; of whole numbers only their differences can be stored."""
     rows, columns = field.raw.shape
     tall, wide = field.size_nm
     span = float(np.ptp(field.raw)) * field.scale_nm
@@ -270,9 +272,10 @@ def wsxm(field, *, kind="double", name="Topography"):
             "[Header end]\r\n"
         ).encode()
 
-    size = len(text(1000))
+    size = len(text(100))  # of three digits
     dtype = {"double": "<f8", "float": "<f4", "short": "<i2"}[kind]
-    return text(size).ljust(size) + field.raw[::-1, ::-1].astype(dtype).tobytes()
+    values = field.raw if kind == "short" else field.heights
+    return text(size) + values[::-1, ::-1].astype(dtype).tobytes()
 
 
 def matrix(field, *, separator="\t", decimal="."):

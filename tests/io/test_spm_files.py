@@ -126,6 +126,24 @@ def test_nanoscope_scan_size_and_aspect_ratio(size, aspect, pixel, saved):
     assert (found.y_nm, found.x_nm) == pytest.approx(pixel, rel=1e-12)
 
 
+def test_nanoscope_slow_axis_and_early_stop(saved):
+    scan = (r"\Samps/line: 20", r"\Lines: 48", r"\Slow Axis Size: 2400 nm")
+    square = saved(scan_files.nanoscope(FIELD, scan=scan), "a.spm")
+    assert read_spm(square).pixel_size.y_nm == pytest.approx(2400 / 12)
+    stopped = saved(scan_files.nanoscope(FIELD, scan=scan, aspect="1:2"), "b.spm")
+    found = read_spm(stopped).pixel_size
+    assert (found.y_nm, found.x_nm) == pytest.approx((2400 / 48, 500 / 20))
+
+
+def test_nanoscope_wrong_number_of_lines(saved):
+    scan = (r"\Samps/line: 20", r"\Lines: 12")
+    path = saved(scan_files.nanoscope(FIELD, scan=scan, lines=99), "a.spm")
+    np.testing.assert_array_equal(read_spm(path).data, FIELD.heights)
+    assert "bytes for 20 x 99 pixels" in refused(
+        saved(scan_files.nanoscope(FIELD, lines=99), "b.spm")
+    )
+
+
 def test_nanoscope_offset_and_units_of_sensitivity(saved):
     field = replace(FIELD, offset_nm=48.0)
     plain = scan_files.nanoscope(field)
@@ -142,6 +160,9 @@ def test_force_curves_are_refused_by_name(saved):
     assert "force curves" in refused(saved(force, "a.spm"))
     header = b"\\*Force file list\r\n\\Version: 0x09200000\r\n\\*Ciao force image list\r\n"
     assert "force curves" in refused(saved(header + b"\\*File list end\r\n", "b.spm"))
+    ramp = scan_files.nanoscope(FIELD, scan=(r"\Operating mode: Force",))
+    assert "force curves" in refused(saved(ramp, "g.spm"))
+    assert "numbers as text" in refused(saved(b"?*File list\r\n1 2 3", "h.001"))
     curve = scan_files.ibw(Field(FIELD.raw[:4]), labels=("Height",))
     assert "force curve" in refused(saved(_as_force(curve), "c.ibw"))
     assert "spectra" in refused(saved(scan_files.park(FIELD, image_type=2), "d.tiff"))
@@ -190,11 +211,12 @@ def test_jpk_retrace_and_scaling(saved):
 
 
 def test_wsxm_ignores_what_it_cannot_know(saved):
-    found = read(saved(scan_files.wsxm(replace(FIELD, offset_nm=500.0)), "a.top"))
+    field = replace(FIELD, offset_nm=500.0)
+    found = read(saved(scan_files.wsxm(field, kind="short"), "a.top"))
     assert float(found.data.min()) == 0.0
-    assert any("differences of height only" in n for n in found.metadata["notes"])
+    assert any("differences of height" in n for n in found.metadata["notes"])
     flat = Field(np.zeros((4, 5), np.int16))
-    assert not read_spm(saved(scan_files.wsxm(flat), "b.stp")).data.any()
+    assert not read_spm(saved(scan_files.wsxm(flat, kind="short"), "b.stp")).data.any()
 
 
 @pytest.mark.parametrize(

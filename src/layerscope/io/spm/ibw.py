@@ -27,6 +27,7 @@ _UNITS = (
     (r"phase", "deg"),
     (r"freq", "Hz"),
     (r"current", "A"),
+    (r"capacitance", "F"),
     (r"user|input|bias|potential|voltage", "V"),
 )
 _DIRECTION = re.compile(r"(.+?)(Trace|Retrace)(.*)")
@@ -72,6 +73,7 @@ def scan_ibw(data: bytes, *, max_pixels: int) -> Scan:
     columns, rows, layers = _image_dims(wave, labels)
     if layers > _MAX_LAYERS:
         raise UnreadableFile(f"{layers} layers; expected {_MAX_LAYERS} at most")
+    said = _note(note)
     names = labels[2] if len(labels[2]) == layers else [wave.name] * layers
     nm = [nm_per(u) for u in wave.lateral[:2]]
     pixel_nm = (
@@ -83,9 +85,9 @@ def scan_ibw(data: bytes, *, max_pixels: int) -> Scan:
         dtype, at = wave.order + wave.kind, wave.at + n * size
         raw = grid(data, at, dtype, (rows, columns), what=name, max_pixels=max_pixels)
         title, direction = _split(name)
-        unit = _unit(title, wave.unit)
+        unit = said.get(f"{title}Unit") or _unit(title, wave.unit)
         channels.append(Channel(title, unit, raw.shape, pixel_nm, direction, load=_loader(raw)))
-    return Scan(tuple(channels), _note(note))
+    return Scan(tuple(channels), said)
 
 
 def _loader(raw: Array) -> Callable[[], Array]:

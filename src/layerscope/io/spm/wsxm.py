@@ -1,7 +1,7 @@
 """WSxM images, .stp and .top: a header of sections, then one image, turned by half a turn.
 
-The amplitude of the values is given, not their scale, so the lowest and the highest stored value
-are that far apart. The absolute height is lost in this format.
+Floating-point values are heights. Of whole numbers only the amplitude is given, not the scale: the
+lowest and the highest are that far apart, and the absolute height is lost.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def scan_wsxm(data: bytes, *, max_pixels: int) -> Scan:
     raw = grid(data, start, dtype, shape, what=name, max_pixels=max_pixels)
     amplitude, unit = split_quantity(header["Z Amplitude"])
     (size_x, unit_x), (size_y, unit_y) = (
-        split_quantity(header[k]) for k in ("X Amplitude", "Y Amplitude")
+        split_quantity(header.get(k, header["X Amplitude"])) for k in ("X Amplitude", "Y Amplitude")
     )
     way = header.get("X scanning direction", "").casefold()
     channel = Channel(
@@ -66,8 +66,8 @@ def scan_wsxm(data: bytes, *, max_pixels: int) -> Scan:
         direction={"forward": "trace", "backward": "retrace"}.get(way, ""),
         load=lambda: _scaled(raw[::-1, ::-1], amplitude),
     )
-    note = "the format keeps differences of height only: the lowest stored value is 0"
-    return Scan((channel,), header, (note,))
+    note = "whole numbers in this format are differences of height: the lowest is 0"
+    return Scan((channel,), header, (note,) if dtype[1] == "i" else ())
 
 
 def _header(text: str) -> dict[str, str]:
@@ -95,6 +95,8 @@ def _number_type(name: str, have: int, shape: tuple[int, int]) -> str:
 
 def _scaled(raw: Array, amplitude: float) -> Array:
     values = raw.astype(np.float64)
+    if raw.dtype.kind == "f":
+        return values
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if not high > low:
         return np.zeros_like(values)
