@@ -3,6 +3,7 @@
 Runs for each entry of `SCANNERS`, over files that tests/builders/scan_files.py makes.
 """
 
+import json
 import resource
 import time
 
@@ -75,6 +76,7 @@ def test_values_units_and_rows(variant, tmp_path):
     assert found.pixel_size.x_nm == pytest.approx(field.pixel_nm[1], rel=1e-6)
     assert found.excluded is None
     assert found.metadata["header"]
+    assert json.loads(json.dumps(found.metadata))["channel"] == found.metadata["channel"]
     assert found.metadata["format"] == VARIANTS[variant][0]
     listed = list_channels(path)
     assert found.metadata["channels"] == tuple(str(c) for c in listed)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,12 @@ import scan_files
 from scan_files import Field, sample_field
 
 from layerscope.core.micrograph import PixelSize
-from layerscope.errors import InputError, UnknownName, UnreadableFile
+from layerscope.errors import InputError, MissingExtra, UnknownName, UnreadableFile
 from layerscope.io import decode, read
 from layerscope.io.sources import name_sources
 from layerscope.io.spm import list_channels, read_spm
+from layerscope.io.spm.jpk import is_jpk
+from layerscope.io.spm.park import is_park
 from layerscope.io.spm.units import nm_per
 
 FIELD = sample_field((12, 20))
@@ -203,6 +206,19 @@ def test_ordinary_tiffs_stay_pictures():
     assert decode(stream.getvalue()).metadata["format"] == "tiff"
 
 
+def test_a_long_stack_is_told_apart_by_its_first_two_pages():
+    import tifffile
+
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        for _ in range(300):
+            writer.write(np.zeros((2, 2), np.uint8), contiguous=False)
+    data = stream.getvalue()
+    start = time.process_time()
+    assert not (is_jpk(data) or is_park(data))
+    assert time.process_time() - start < 0.01
+
+
 def test_jpk_retrace_and_scaling(saved):
     path = saved(scan_files.jpk(FIELD, retrace=1), "a.jpk")
     assert read_spm(path).metadata["direction"] == "retrace"
@@ -306,6 +322,13 @@ def test_hdf5_bomb_is_refused_by_its_header(saved):
     with h5py.File(stream, "w") as file:
         file.create_dataset("Height", (14_000, 14_000), "<f8", chunks=(1000, 1000), compression=9)
     assert "blank image" in refused(saved(stream.getvalue(), "a.h5"))
+
+
+def test_hdf5_without_its_library_says_what_to_install(saved, monkeypatch):
+    monkeypatch.setattr("layerscope.io.spm.hdf5.find_spec", lambda name: None)
+    path = saved(b"\x89HDF\r\n\x1a\n" + bytes(600), "a.h5")
+    with pytest.raises(MissingExtra, match=r"layerscope\[formats\]"):
+        read(path)
 
 
 def test_hdf5_of_topostats(saved):

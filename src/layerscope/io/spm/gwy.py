@@ -202,6 +202,7 @@ class _Parser:
             raise UnreadableFile("too many components: damaged")
         if kind in _SCALARS:
             found = struct.unpack_from(_SCALARS[kind], self._data, at)[0]
+            found = found.decode("latin-1") if kind == "c" else found
             return found, self._within(at + struct.calcsize(_SCALARS[kind]), end)
         if kind == "s":
             return self._name(at, end)

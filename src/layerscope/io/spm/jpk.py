@@ -22,8 +22,8 @@ _SAMPLES = {1: "u", 2: "i", 3: "f"}
 
 
 def is_jpk(data: bytes) -> bool:
-    """Whether a TIFF is a JPK scan."""
-    return has_tag(data, _CHANNEL)
+    """Whether a TIFF is a JPK scan: its second page, after the thumbnail, is a channel."""
+    return has_tag(data, _CHANNEL, pages=2)
 
 
 def decode_jpk(data: bytes, *, max_pixels: int) -> Micrograph:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from layerscope.core.micrograph import Micrograph
-from layerscope.errors import UnreadableFile
+from layerscope.errors import TooLarge, UnreadableFile
 from layerscope.io.pixels import check_size
 from layerscope.io.spm.scan import Array, Channel, Scan, height
 from layerscope.io.spm.units import nm_per, split_quantity
 
 _MAX_HEADER_LINES = 500
+_MAX_BYTES = 1 << 28
 _COMMENT = "#;%!/\"'"
 _MISSING = frozenset({"", "nan", "-nan", "na", "n/a", "--", "null"})
 _COLUMN = re.compile(
@@ -72,9 +73,8 @@ def scan_matrix(data: bytes, *, max_pixels: int) -> Scan:
     UnreadableFile
         If there is no complete matrix or regular grid.
     """
-    # The shortest cell is a digit and a separator.
-    check_size(1, max(len(data) // 2, 1), channel_bytes=1, stored_bytes=len(data),
-               max_pixels=16 * max_pixels)  # fmt: skip
+    if len(data) > _MAX_BYTES:  # every cell takes some 60 bytes while it is parsed
+        raise TooLarge(f"a text of {len(data)} bytes, over the limit of {_MAX_BYTES}; use .gsf")
     found = _cut(_decode(data))
     widths = {len(r) for r in found.rows}
     if len(widths) != 1 or len(found.rows) < 2 or max(widths) < 2:

@@ -32,7 +32,7 @@ _KIND_AT = _LAYOUT.size + 8 + 8 + 16 + 16 + 16
 
 def is_park(data: bytes) -> bool:
     """Whether a TIFF is a scan of Park Systems."""
-    return has_tag(data, _DATA_TAG, page=0)
+    return has_tag(data, _DATA_TAG, pages=1)
 
 
 def decode_park(data: bytes, *, max_pixels: int) -> Micrograph:

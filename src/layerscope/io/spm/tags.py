@@ -119,11 +119,22 @@ def plain(tags: Tags) -> dict[str, Any]:
     return said
 
 
-def has_tag(data: bytes, code: int, page: int | None = None) -> bool:
-    """Whether some page (or the one of that number) of a TIFF, damaged or not, has tag `code`."""
-    try:
-        pages = read_pages(data)
-    except (UnreadableFile, ValueError, struct.error):
+def has_tag(data: bytes, code: int, *, pages: int) -> bool:
+    """Whether one of the first `pages` of a classic TIFF, damaged or not, has tag `code`."""
+    if data[2:4] not in (b"*\0", b"\0*"):
         return False
-    chosen = pages if page is None else pages[page : page + 1]
-    return any(code in tags for tags in chosen)
+    way, link = order(data), 4
+    try:
+        for _ in range(pages):
+            (at,) = struct.unpack_from(way + "I", data, link)
+            if not at:
+                break
+            (count,) = struct.unpack_from(way + "H", data, at)
+            link = at + 2 + 12 * count
+            if any(
+                struct.unpack_from(way + "H", data, n)[0] == code for n in range(at + 2, link, 12)
+            ):
+                return True
+    except struct.error:
+        pass
+    return False
