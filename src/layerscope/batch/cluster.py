@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.batch import slurm
 from layerscope.batch.dask_worker import Site, message, outcome_of, release, work
+from layerscope.batch.ledger import Stage
 from layerscope.batch.work import Task
 from layerscope.batch.workers import Outcome
 from layerscope.errors import InputError, LayerscopeError, MissingExtra
@@ -133,11 +134,13 @@ class DaskEngine:
         self, client: distributed.Client, folder: Path, timeout_s: float, tell: Tell
     ) -> None:
         self._client, self._tell = client, tell
-        self._site = Site.of(uuid.uuid4().hex, folder, timeout_s)
+        self._name, self._folder, self._timeout_s = uuid.uuid4().hex, folder, timeout_s
+        self._sites: dict[Stage, Site] = {}
         self._flying: dict[str, tuple[Any, Task]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._deaths: Counter[int] = Counter()
-        self._threads, self._looked, self._alone = 0, -_LOOK_S, 0.0
+        self._threads, self._looked = 0, -_LOOK_S
+        self._alone_since, self._told = time.monotonic(), False
         self._stopped = False
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
@@ -171,7 +174,7 @@ class DaskEngine:
             return
         with contextlib.suppress(OSError, TimeoutError):
             self._client.cancel(flying)
-            self._client.run(release, self._site.engine, on_error="ignore")
+            self._client.run(release, self._name, on_error="ignore")
 
     def _top_up(self, waiting: Iterator[Task]) -> bool:
         """Keep every thread busy; returns whether anything is in flight."""
@@ -184,8 +187,12 @@ class DaskEngine:
         return bool(self._flying) and not (self._stopped and not self._threads)
 
     def _submit(self, task: Task) -> None:
-        name = f"{task.stage}-{task.chunk}-{self._deaths[task.chunk]}-{self._site.engine}"
-        future = self._client.submit(work, message(self._site, task), key=name, pure=False)
+        site = self._sites.get(task.stage)
+        if site is None:
+            site = Site.of(self._name, task.stage, self._folder, self._timeout_s)
+            self._sites[task.stage] = site
+        name = f"{task.stage}-{task.chunk}-{self._deaths[task.chunk]}-{self._name}"
+        future = self._client.submit(work, message(site, task), key=name, pure=False)
         self._flying[name] = future, task
         future.add_done_callback(lambda done: self._ended.put(done.key))
 
@@ -194,12 +201,18 @@ class DaskEngine:
         now = time.monotonic()
         if now - self._looked < _LOOK_S:
             return
+        # A client that finds its scheduler again has given up every task on the way.
+        gone = any(f.status in ("cancelled", "lost") for f, _ in self._flying.values())
+        if gone or self._client.status != "running":
+            raise self._lost()
         try:
             self._threads = sum(self._client.nthreads().values())
         except (OSError, TimeoutError):
             raise self._lost() from None
-        self._alone = 0.0 if self._threads else self._alone + min(now - self._looked, 2 * _LOOK_S)
-        if self._alone - _LOOK_S < _ALONE_S <= self._alone:
+        if self._threads:
+            self._alone_since, self._told = now, False
+        elif now - self._alone_since >= _ALONE_S and not self._told:
+            self._told = True
             self._tell("waiting for workers: none is connected to the scheduler")
         self._looked = now
 

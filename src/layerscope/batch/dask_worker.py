@@ -19,13 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from layerscope import __version__
-from layerscope.batch.ledger import Entry
+from layerscope.batch.ledger import Entry, Stage
 from layerscope.batch.work import CALIBRATION, Task
 from layerscope.batch.workers import Child, Outcome
 from layerscope.errors import CannotWrite, InputError, LayerscopeError
 
-_SHARED = ("scan.json", "inputs.jsonl", "survey.json", CALIBRATION)
-"""Files that decide what a worker does; the driver changes none of them during a stage."""
+_SHARED: dict[Stage, tuple[str, ...]] = {
+    "survey": ("scan.json", "inputs.jsonl"),
+    "find": ("scan.json", "inputs.jsonl", "survey.json"),
+    "measure": ("scan.json", "inputs.jsonl", "survey.json", CALIBRATION),
+}
+"""Files that decide what a worker does in a stage; nobody changes them while it lasts."""
 
 _SHARED_TRIES, _SHARED_WAIT_S = 10, 0.5
 """A network file system may show a file seconds after it was written."""
@@ -39,6 +43,7 @@ class Site:
     ----------
     engine : str
         Told apart from every other engine, also of the same run folder.
+    stage : {"survey", "find", "measure"}
     folder, cwd : str
         Run folder, and folder that relative names of images start from.
     shared : str
@@ -50,6 +55,7 @@ class Site:
     """
 
     engine: str
+    stage: Stage
     folder: str
     cwd: str
     shared: str
@@ -57,9 +63,10 @@ class Site:
     version: str = __version__
 
     @classmethod
-    def of(cls, engine: str, folder: Path, timeout_s: float) -> Site:
+    def of(cls, engine: str, stage: Stage, folder: Path, timeout_s: float) -> Site:
         """Site of a run folder as this process sees it."""
-        return cls(engine, str(folder.absolute()), os.getcwd(), _shared_hash(folder), timeout_s)
+        shared = _shared_hash(folder, stage)
+        return cls(engine, stage, str(folder.absolute()), os.getcwd(), shared, timeout_s)
 
     def require_shared(self) -> None:
         """Refuse to work where the run folder is another one, or none.
@@ -75,7 +82,10 @@ class Site:
                 "install the same everywhere"
             )
         for _ in range(_SHARED_TRIES):
-            if _shared_hash(Path(self.folder)) == self.shared and Path(self.cwd).is_dir():
+            if (
+                _shared_hash(Path(self.folder), self.stage) == self.shared
+                and Path(self.cwd).is_dir()
+            ):
                 return
             time.sleep(_SHARED_WAIT_S)
         raise InputError(
@@ -84,9 +94,9 @@ class Site:
         )
 
 
-def _shared_hash(folder: Path) -> str:
+def _shared_hash(folder: Path, stage: Stage) -> str:
     known = hashlib.sha256()
-    for name in _SHARED:
+    for name in _SHARED[stage]:
         try:
             known.update((folder / name).read_bytes())
         except OSError:
@@ -99,38 +109,38 @@ class _Bench:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._engine_of: dict[Child, str] = {}
+        self._site_of: dict[Child, Site] = {}
         self._idle: list[Child] = []
 
     def do(self, site: Site, task: Task) -> Outcome:
-        child = self._idle_of(site.engine) or self._new(site)
+        child = self._idle_at(site) or self._new(site)
         try:
             return child.do(task)
         finally:
             with self._lock:
-                if child in self._engine_of:
+                if child in self._site_of:
                     self._idle.append(child)
 
     def close(self, engine: str | None = None) -> None:
         """End the children of one engine, or all, whatever they are doing."""
         with self._lock:
-            ended = [c for c, e in self._engine_of.items() if engine in (None, e)]
+            ended = [c for c, s in self._site_of.items() if engine in (None, s.engine)]
             for child in ended:
-                del self._engine_of[child]
-            self._idle = [c for c in self._idle if c in self._engine_of]
+                del self._site_of[child]
+            self._idle = [c for c in self._idle if c in self._site_of]
         for child in ended:
             child.close()
 
-    def _idle_of(self, engine: str) -> Child | None:
-        """Take an idle child; those of other engines, whose drivers may be dead, are ended."""
+    def _idle_at(self, site: Site) -> Child | None:
+        """Take an idle child; those of other scans, whose drivers may be dead, are ended."""
         with self._lock:
-            own = [c for c in self._idle if self._engine_of[c] == engine]
+            own = [c for c in self._idle if self._site_of[c] == site]
             if own:
                 self._idle.remove(own[0])
                 return own[0]
             strange, self._idle = self._idle, []
             for child in strange:
-                del self._engine_of[child]
+                del self._site_of[child]
         for child in strange:
             child.close()
         return None
@@ -139,7 +149,7 @@ class _Bench:
         site.require_shared()
         child = Child(Path(site.folder), site.timeout_s, cwd=Path(site.cwd))
         with self._lock:
-            self._engine_of[child] = site.engine
+            self._site_of[child] = site
         return child
 
 

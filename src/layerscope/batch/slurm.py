@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -66,11 +67,14 @@ def start(jobs: int, options: Sequence[str]) -> Any:
 
 def make_cluster(options: Sequence[str]) -> Any:
     """Start a scheduler for SLURM jobs, without any job yet; see `start`."""
+    before = signal.getsignal(signal.SIGINT)
     try:
         import dask
         from dask_jobqueue import SLURMCluster
     except ImportError:
         raise MissingExtra.of("--scheduler slurm", "cluster") from None
+    # Importing jobqueue 0.9 makes Ctrl-C end the process at once, as if all were well.
+    signal.signal(signal.SIGINT, before)
     page = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     own = dask.config.get("jobqueue.slurm.scheduler-options", None) or {}
     try:
