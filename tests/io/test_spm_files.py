@@ -215,8 +215,8 @@ def test_a_long_stack_is_told_apart_by_its_first_two_pages():
             writer.write(np.zeros((2, 2), np.uint8), contiguous=False)
     data = stream.getvalue()
     start = time.process_time()
-    assert not (is_jpk(data) or is_park(data))
-    assert time.process_time() - start < 0.01
+    assert [is_jpk(data), is_park(data)] == [False, False]
+    assert time.process_time() - start < 0.05
 
 
 def test_jpk_retrace_and_scaling(saved):

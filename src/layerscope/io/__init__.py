@@ -195,12 +195,17 @@ def refusals(shown: str, description: str) -> Iterator[None]:
     try:
         yield
     except UnreadableFile as error:
-        raise type(error)(f"{shown}: {error}") from error
+        raise type(error)(f"{shown}: {_one_line(error)[:300]}") from error
     except DECODER_ERRORS as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = _one_line(error)[:120] or type(error).__name__
         raise UnreadableFile(
             f"{shown}: truncated, damaged or unsupported {description} ({reason}); copy it again"
         ) from error
+
+
+def _one_line(error: Exception) -> str:
+    """Message without the line breaks and control characters that damaged text may bring."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
 
 
 def signed(

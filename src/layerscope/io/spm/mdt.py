@@ -23,13 +23,9 @@ from layerscope.io.spm.units import nm_per
 _HEADER, _FRAME = 33, 22
 _SCANNED, _MDA = 0, 106
 _OTHER = {
-    1: "spectra",
-    3: "text",
-    105: "old arrays",
-    106: "curves or volumes",
-    190: "palettes",
+    1: "spectra", 3: "text", 105: "old arrays", 106: "curves or volumes", 190: "palettes",
     201: "curves",
-}
+}  # fmt: skip
 _UNITS = {
     -5: "m", -4: "cm", -3: "mm", -2: "um", -1: "nm", 0: "Å", 1: "nA", 2: "V", 4: "kHz", 5: "deg",
     6: "%", 7: "°C", 8: "V", 9: "s", 10: "ms", 11: "us", 12: "ns", 13: "counts", 14: "pixels",
