@@ -6,7 +6,8 @@ Synthetic micrographs of 1920 x 1200 px, the files of a few repeated with distin
 workers are processes of this machine (`--scheduler local`); a few chunks are done before the clock
 starts, so that starting and importing do not count. Only the `find` stage is timed. Runs with one
 and two workers take turns, and each pair is printed with the load of the machine: on two busy cores
-the second worker has nothing to run on.
+the second worker has nothing to run on. There the CPU time of all processes is what tells: what two
+workers need more than one is what they cost each other.
 """
 
 # ruff: noqa: E402  (the thread limits must stand before numpy is imported)
@@ -24,6 +25,8 @@ import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
+
+import psutil
 
 from layerscope.batch.cluster import Cluster
 from layerscope.batch.plan import Plan
@@ -46,8 +49,14 @@ def write_images(folder: Path, number: int) -> None:
         (folder / f"field_{i:06d}.jpg").write_bytes(data[:2] + segment + data[2:])
 
 
-def seconds(plan: Plan, workers: int) -> float:
-    """Wall time of all chunks but the first few."""
+def cpu_seconds() -> float:
+    """CPU time of this process and all below it so far."""
+    own = psutil.Process()
+    return sum(sum(p.cpu_times()[:2]) for p in (own, *own.children(recursive=True)))
+
+
+def seconds(plan: Plan, workers: int) -> tuple[float, float]:
+    """Wall time and CPU time of all chunks but the first few."""
     warm = [Task("find", c, "") for c in range(2 * workers)]
     timed = [Task("find", c, "") for c in range(4, plan.n_chunks)]
     with (
@@ -56,10 +65,10 @@ def seconds(plan: Plan, workers: int) -> float:
     ):
         for _ in engine.run(warm):
             pass
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), cpu_seconds()
         for _ in engine.run(timed):
             pass
-        return time.perf_counter() - start
+        return time.perf_counter() - start, cpu_seconds() - cpu
 
 
 def survey(plan: Plan) -> None:
@@ -88,10 +97,10 @@ def main() -> None:
         for _ in range(arguments.repeats):
             load = Path("/proc/loadavg").read_text().split()[0]
             one, two = seconds(plan, 1), seconds(plan, 2)
-            print(
-                f"{number} images: one worker {one:.1f} s, two {two:.1f} s: {one / two:.2f} times"
-            )
-            print(f"    load before: {load} on {os.cpu_count()} cores", flush=True)
+            print(f"{number} images, load before {load} on {os.cpu_count()} cores")
+            for name, a, b in zip(("wall", "CPU"), one, two, strict=True):
+                print(f"    {name}: one worker {a:.1f} s, two {b:.1f} s", end="")
+                print(f": {a / b:.2f} times" if name == "wall" else "", flush=True)
 
 
 if __name__ == "__main__":
