@@ -153,3 +153,13 @@ class TestJointDensity:
     def test_log_sum_survives_extremes(self):
         x = np.array([[-1e4, -1e4 - 1], [700.0, 701.0], [0.0, -np.inf]])
         np.testing.assert_allclose(log_sum(x), np.logaddexp(x[:, 0], x[:, 1]))
+
+
+def test_density_is_the_exponential_of_the_log_likelihood():
+    rng = np.random.default_rng(5)
+    clip = rng.random((40, 3)) < 0.3
+    seen = colours(rng.normal(-0.2, 0.3, (40, 3)), saturated=clip)
+    rungs = Rungs(RUNG, NODES, 0.7)
+    density, distance2 = rungs.density(seen)
+    np.testing.assert_allclose(np.log(density), rungs.log_likelihood(seen), rtol=1e-10)
+    np.testing.assert_allclose(distance2, rungs.distance2(seen), rtol=1e-10)
