@@ -9,6 +9,7 @@ long for a picture. What it writes lies apart until the driver takes it over bet
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,11 +70,12 @@ class Calibrator:
         return setups
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, whatever it is doing, and remove what it has left."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+        shutil.rmtree(self._folder / _APART, ignore_errors=True)
 
 
 def main(folder: str) -> None:
