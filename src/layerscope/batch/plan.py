@@ -6,6 +6,7 @@ good; images that appear later are appended, so that finished chunks stay finish
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -106,10 +107,14 @@ class Plan:
         return digest([versions, self.settings.as_json(), found, calibration, list(setups)])
 
     def extended(self, sources: Iterable[Source]) -> Plan:
-        """Return the same plan with images that it does not know yet appended, by name."""
+        """Return the same plan with images that it does not know yet appended, by name.
+
+        Paths are made absolute: the scan may be resumed from another folder.
+        """
         known = {i.path for i in self.inputs}
         taken = {i.name for i in self.inputs}
-        new = [s for s in sources if s.path not in known]
+        absolute = (replace(s, path=os.path.abspath(s.path)) for s in sources)
+        new = [s for s in absolute if s.path not in known]
         added = []
         for number, source in enumerate(new, len(self.inputs)):
             name = _free_name(printable(source.name), taken)
@@ -119,7 +124,8 @@ class Plan:
 
     def placed(self, positions: Mapping[str, StagePosition]) -> Plan:
         """Return the same plan with these stage positions, by path; the others keep theirs."""
-        new = [replace(i, position=positions.get(i.path, i.position)) for i in self.inputs]
+        known = {os.path.abspath(path): position for path, position in positions.items()}
+        new = [replace(i, position=known.get(i.path, i.position)) for i in self.inputs]
         return self if new == list(self.inputs) else replace(self, inputs=tuple(new))
 
     def save(self) -> None:
