@@ -97,7 +97,7 @@ class ScanResult:
     Attributes
     ----------
     images : pandas.DataFrame
-        One row per input, `IMAGE_COLUMNS`, sorted by name.
+        One row per input, `IMAGE_COLUMNS`, in the order of the scan: by name, later ones after.
     objects : pandas.DataFrame
         One row per region per image, as in a run, sorted by image and region.
     sites : pandas.DataFrame
