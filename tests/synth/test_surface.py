@@ -2,16 +2,20 @@
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerscope.errors import InputError, UnknownName
+from layerscope.io.spm import read_spm
 from layerscope.physics.materials import load
 from layerscope.synth.surface import synth_surface
 from layerscope.synth.surface_artefacts import Artefacts, touch
 from layerscope.synth.surface_fields import draw_field
+from layerscope.synth.surface_files import write_pictures, write_surfaces
 from layerscope.synth.surface_islands import Habit
+from layerscope.synth.surface_picture import COLOUR_MAPS, annotated_picture
 from layerscope.synth.surface_substrate import SAPPHIRE_STEP_NM, Substrate
 
 SMALL = (96, 128)
@@ -151,3 +155,68 @@ def test_refuses_unknown_names():
         Habit("octagon", True, 0.0, True)
     with pytest.raises(InputError, match="noise_nm"):
         Artefacts(noise_nm=-1)
+
+
+@pytest.mark.parametrize("suffix", ["gsf", "gwy", "npy"])
+def test_files_read_back(tmp_path, suffix):
+    surfaces = [
+        synth_surface(s, shape=SMALL, coverage=0.3, pixel_size_nm=(8.0, 4.0)) for s in (1, 2)
+    ]
+    paths = write_surfaces(surfaces, tmp_path, suffix=suffix)
+    table = pd.read_csv(tmp_path / "truth.csv")
+    for surface, path, (_, row) in zip(surfaces, paths, table.iterrows(), strict=True):
+        again = read_spm(path)
+        unit = 1.0 if suffix != "npy" or again.value_unit == "nm" else None
+        if unit:
+            assert np.allclose(again.data, surface.micrograph.data, rtol=1e-6, atol=1e-5)
+        if suffix != "npy":
+            size = again.require_scale()
+            assert (size.y_nm, size.x_nm) == (pytest.approx(8.0), pytest.approx(4.0))
+        layers = cv2.imread(str(tmp_path / "layers" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(layers, surface.layers)
+        assert (row["image"], row["coverage"]) == (path.name, surface.coverage)
+
+
+@pytest.mark.parametrize("colour_map", COLOUR_MAPS)
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_picture_maps_back_to_heights(colour_map, theme):
+    surface = synth_surface(3, shape=(128, 160), coverage=0.4, artefacts=Artefacts(noise_nm=0.05))
+    picture = annotated_picture(
+        surface.micrograph, colour_map=colour_map, theme=theme, range_nm=(-1, 4)
+    )
+    top, left, bottom, right = picture.crop
+    inside = picture.rgb[top:bottom, left:right].astype(int)
+    assert inside.shape[:2] == surface.layers.shape
+    nearest = np.abs(inside[:, :, None] - picture.lookup.astype(int)).sum(-1).argmin(-1)
+    heights = picture.low_nm + nearest * (picture.high_nm - picture.low_nm) / 255
+    assert np.abs(heights - surface.micrograph.data).max() < 1.5 * 5 / 255
+    y0, x0, y1, x1 = picture.colour_bar
+    assert np.array_equal(picture.rgb[y0, x0], picture.lookup[255])
+    assert np.array_equal(picture.rgb[y1 - 1, x1 - 1], picture.lookup[0])
+    y0, x0, y1, x1 = picture.scale_bar
+    ink = 255 if theme == "dark" else 0
+    assert (picture.rgb[y0:y1, x0:x1] == ink).all()
+    assert x1 - x0 == round(picture.scale_bar_nm / picture.pixel_size.x_nm)
+
+
+def test_pictures_are_written_with_their_truth(tmp_path):
+    surface = synth_surface(3, shape=(128, 160), coverage=0.4)
+    (path,) = write_pictures([surface], tmp_path, colour_map="viridis", theme="light")
+    row = pd.read_csv(tmp_path / "truth.csv").iloc[0]
+    rgb = cv2.imread(str(path))[..., ::-1]
+    crop = rgb[row.crop_top : row.crop_bottom, row.crop_left : row.crop_right]
+    assert crop.shape == (128, 160, 3)
+    film = crop[surface.layers > 0].mean()
+    assert film > crop[surface.layers == 0].mean()
+
+
+def test_picture_refuses():
+    surface = synth_surface(3, shape=SMALL)
+    with pytest.raises(UnknownName, match="gold"):
+        annotated_picture(surface.micrograph, colour_map="gould")
+    with pytest.raises(InputError, match="theme"):
+        annotated_picture(surface.micrograph, theme="pink")
+    with pytest.raises(InputError, match="higher"):
+        annotated_picture(surface.micrograph, range_nm=(2, 1))
+    with pytest.raises(InputError, match="gsf"):
+        write_surfaces([surface], ".", suffix="exe")
