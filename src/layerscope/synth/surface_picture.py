@@ -200,7 +200,7 @@ def _draw_ticks(
     """Round heights, at most six, and the unit over the bar."""
     step = next(s for s in _round_steps() if (ends[1] - ends[0]) / s <= 5)
     first = np.ceil(ends[0] / step)
-    ticks = [float(k * step) for k in np.arange(first, np.floor(ends[1] / step) + 1)]
+    ticks = [round(float(k * step), 6) for k in np.arange(first, np.floor(ends[1] / step) + 1)]
     decimals = max(0, -int(np.floor(np.log10(step) + 1e-9)))
     for tick in ticks:
         share = (tick - ends[0]) / (ends[1] - ends[0])
@@ -232,8 +232,13 @@ def _draw_scale_bar(
     top = crop[2] - 2 * letter if inside else crop[2] + letter // 2
     left = crop[1] + letter if inside else crop[1]
     colour = (255, 255, 255) if inside else ink
+    if inside:
+        pen.rectangle((left - 1, top - 1, left + n_columns, top + thick), fill=(0, 0, 0))
     pen.rectangle((left, top, left + n_columns - 1, top + thick - 1), fill=colour)
-    text = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
+    text = f"{length_nm / 1000:g} um" if length_nm >= 1000 else f"{length_nm:g} nm"
     place = (left, top - 3) if inside else (left, top + thick + 3)
-    pen.text(place, text, fill=colour, font=font, anchor="ls" if inside else "la")
+    halo = 2 if inside else 0
+    anchor = "ls" if inside else "la"
+    pen.text(place, text, fill=colour, font=font, anchor=anchor, stroke_width=halo,
+             stroke_fill=(0, 0, 0))  # fmt: skip
     return (top, left, top + thick, left + n_columns), length_nm
