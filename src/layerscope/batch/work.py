@@ -22,12 +22,13 @@ from layerscope.batch.survey import Survey
 from layerscope.core.results import Detections
 from layerscope.core.scan import STATUS_MEANING, Status
 from layerscope.errors import LayerscopeError, TooLarge, UnreadableFile
+from layerscope.measure import measure_columns, table_of
+from layerscope.measure.table import Columns
 from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.pipeline import Found, choose, find_in, finish, unsure
 from layerscope.tasks.layers import count_by_head, count_by_physics
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
     from layerscope.core.calibration import Calibration
@@ -242,36 +243,36 @@ def _status_of(error: LayerscopeError) -> Status:
 def _measure(desk: Desk, task: Task, on_image: OnImage) -> Entry:
     start = time.process_time()
     found = read_found(part_path(desk.folder, "find", task.chunk))
-    frames, images = [], []
+    parts: list[Columns] = []
+    images = []
     for item, row, setup in zip(desk.plan.chunk(task.chunk), found, task.setups, strict=True):
         if isinstance(row, Failed):
             continue
         on_image(item.number)
-        frame, notes = _measured(desk, row, setup)
-        frames.append(frame)
-        images.append({"number": item.number, "regions": len(frame), "notes": list(notes)})
-    sha256 = write_part(part_path(desk.folder, "measure", task.chunk), _objects(frames, images))
-    regions = sum(len(f) for f in frames)
+        columns, notes = _measured(desk, row, setup)
+        parts.append(columns)
+        number = len(columns[ROW])
+        images.append({"number": item.number, "regions": number, "notes": list(notes)})
+    sha256 = write_part(part_path(desk.folder, "measure", task.chunk), _objects(parts, images))
+    regions = sum(len(c[ROW]) for c in parts)
     times = {"measure": time.process_time() - start}
     return Entry("measure", task.chunk, task.key, sha256, (), regions, _short(times))
 
 
-def _measured(desk: Desk, found: Found, setup: int) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _measured(desk: Desk, found: Found, setup: int) -> tuple[Columns, tuple[str, ...]]:
     """Rows of one image, each with the number of its region in the ``find`` part."""
-    from layerscope.measure import measure
-
     counted = _counted(desk, found, setup)
     wanted = desk.plan.settings.wanted
     rows, _ = choose(counted, wanted)
     result = finish(found, counted, setup, wanted)
-    frame = measure(
+    columns = measure_columns(
         result.detections,
         pixel_size=result.pixel_size,
         image=result.name,
         tone=desk.tone,
         setup=setup,
     )
-    return frame.assign(**{ROW: rows}), result.notes
+    return {**columns, ROW: rows}, result.notes
 
 
 def _counted(desk: Desk, found: Found, setup: int) -> Detections:
@@ -282,12 +283,10 @@ def _counted(desk: Desk, found: Found, setup: int) -> Detections:
     return count_by_physics(found.detections, level, setup, desk.calibration, settings.tone_curve)
 
 
-def _objects(frames: Sequence[pd.DataFrame], images: Sequence[dict[str, Any]]) -> pa.Table:
+def _objects(parts: Sequence[Columns], images: Sequence[dict[str, Any]]) -> pa.Table:
     """One table of all regions of the chunk; what concerns whole images is its metadata."""
-    import pandas as pd
     import pyarrow as pa
 
-    filled = [f for f in frames if len(f)] or list(frames[:1])
-    together = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
-    table = pa.Table.from_pandas(together, preserve_index=False)
+    filled = [c for c in parts if len(c[ROW])] or parts[:1]
+    table = pa.Table.from_pandas(table_of(filled), preserve_index=False) if filled else pa.table({})
     return table.replace_schema_metadata({"images": json.dumps(images, ensure_ascii=False)})

@@ -26,8 +26,10 @@ def main(folder: str) -> None:
     import cv2
 
     from layerscope.batch.work import Desk, Task
+    from layerscope.ops.memory import keep_freed_memory
 
     cv2.setNumThreads(1)
+    keep_freed_memory()
     desk = Desk(folder)
 
     def touch(number: int) -> None:
