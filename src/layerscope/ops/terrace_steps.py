@@ -1,0 +1,202 @@
+"""Flat levels of a layered surface, found by the steps between them and not by the histogram.
+
+A scan's histogram is smeared by what levelling left behind and by the substrate's own steps; two
+pixels on both sides of one rim share all of that. So the levels are found from contours that have a
+step of at least most of a layer across them (`ops.contour_step`), the height of each step is
+measured across its rims only, and each pixel is then compared with the level of the substrate
+*around it*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.results import BoolArray, FloatArray
+from layerscope.ops.contour_step import contour_steps
+
+Values = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+
+_PER_STEP = 6  # thresholds tried per least step
+_MOST_TRIED = 60
+_TAIL = (0.2, 99.8)  # percentiles between which they are tried: scars and dust are beyond
+_TILES = 6
+_RESAMPLES = 200
+_WINDOW_PX = 15  # both sides of a rim are averaged over this: background is level over it
+_LEAST_RIM = 30  # pixels of rim under which a step is not measured
+
+
+@dataclass(frozen=True, eq=False)
+class StepHeights:
+    """Height of each step of a terraced surface.
+
+    Attributes
+    ----------
+    heights_nm : ndarray, (K,)
+        From level k to k + 1; NaN where too little rim was there to measure.
+    se_nm : ndarray, (K,)
+        Standard error, by a bootstrap over tiles of the image.
+    rim_px : ndarray of int, (K,)
+        Pixels of rim averaged.
+    """
+
+    heights_nm: FloatArray
+    se_nm: FloatArray
+    rim_px: npt.NDArray[np.int64]
+
+
+def find_boundaries(
+    heights: Values, valid: BoolArray, least_step_nm: float, most: int
+) -> FloatArray:
+    """Heights of the contours that have a step across them, lowest first, at most `most`.
+
+    Parameters
+    ----------
+    heights : ndarray of float32, (H, W)
+        nm, finite everywhere, noise well below the step.
+    valid : ndarray of bool, (H, W)
+    least_step_nm : float
+    most : int
+    """
+    inner = heights[valid]
+    low, high = np.percentile(inner, _TAIL)
+    spacing = least_step_nm / _PER_STEP
+    tried = low + spacing * np.arange(1, min(_MOST_TRIED, int((high - low) / spacing) + 1))
+    score = np.zeros(len(tried))
+    for i, threshold in enumerate(tried):
+        rim, step = contour_steps(heights, valid, heights >= threshold)
+        score[i] = np.sum(step[rim] - least_step_nm)
+    return _peaks(tried, score, least_step_nm)[:most]
+
+
+def _peaks(tried: FloatArray, score: FloatArray, apart: float) -> FloatArray:
+    """Best threshold of every run of positive scores; runs closer than `apart` are one."""
+    good = np.flatnonzero(score > 0)
+    if not len(good):
+        return np.zeros(0)
+    cuts = np.flatnonzero(np.diff(good) > 1) + 1
+    best = [run[score[run].argmax()] for run in np.split(good, cuts)]
+    kept: list[int] = []
+    for i in best:
+        if kept and tried[i] - tried[kept[-1]] < apart:
+            kept[-1] = i if score[i] > score[kept[-1]] else kept[-1]
+        else:
+            kept.append(i)
+    return np.asarray(tried[kept])
+
+
+def measure_steps(
+    heights: Values, valid: BoolArray, level: Labels, n_levels: int, skip_px: int
+) -> StepHeights:
+    """Height of each step, from pixels on both sides of its rims.
+
+    Parameters
+    ----------
+    heights : ndarray of float32, (H, W)
+        nm.
+    valid : ndarray of bool, (H, W)
+    level : ndarray of uint8, (H, W)
+        0 is the substrate.
+    n_levels : int
+        Levels, the substrate included.
+    skip_px : int
+        Pixels this close to any rim are not averaged: tip and filter round them.
+    """
+    inner = _inner(level, valid, n_levels, skip_px)
+    rows = [
+        _one_step(heights, inner & (level == k), inner & (level == k + 1))
+        for k in range(n_levels - 1)
+    ]
+    high, error, rim = (
+        (np.array(c) for c in zip(*rows, strict=True)) if rows else (np.zeros(0),) * 3
+    )
+    return StepHeights(high, error, rim.astype(np.int64))
+
+
+def _inner(level: Labels, valid: BoolArray, n_levels: int, skip_px: int) -> BoolArray:
+    """Pixels further than `skip_px` from any other level."""
+    if skip_px <= 0:
+        return valid
+    size = np.ones((2 * skip_px + 1, 2 * skip_px + 1), np.uint8)
+    flat = cv2.dilate(level, size) == cv2.erode(level, size)
+    return np.asarray(flat & valid)
+
+
+def _one_step(heights: Values, lower: BoolArray, upper: BoolArray) -> tuple[float, float, int]:
+    """Height difference, its standard error, and how many places it was measured at."""
+    size = (2 * _WINDOW_PX + 1, 2 * _WINDOW_PX + 1)
+    below, above = (cv2.blur(m.astype(np.float32), size) for m in (lower, upper))
+    both = np.minimum(below, above)
+    at = both > _LEAST_SHARE
+    n = int(np.count_nonzero(at))
+    if n < _LEAST_RIM:
+        return float("nan"), float("nan"), n
+    zero = np.float32(0)
+    mean_below, mean_above = (
+        cv2.blur(np.where(m, heights, zero), size)[at] / share[at]
+        for m, share in ((lower, below), (upper, above))
+    )
+    return *_tile_mean(mean_above - mean_below, both[at], np.argwhere(at), heights.shape), n
+
+
+_LEAST_SHARE = 0.05  # of the window on either side
+
+
+def _tile_mean(
+    difference: Values, weight: Values, at: npt.NDArray[np.int64], shape: tuple[int, ...]
+) -> tuple[float, float]:
+    """Weighted mean without outliers, and its standard error over tiles."""
+    centre = np.median(difference)
+    spread = 1.4826 * np.median(np.abs(difference - centre)) + 1e-6
+    fine = np.abs(difference - centre) < 3 * spread
+    tile = (at[:, 0] * _TILES // shape[0]) * _TILES + at[:, 1] * _TILES // shape[1]
+    n = _TILES**2
+    total = np.bincount(tile[fine], (difference * weight)[fine], n)
+    mass = np.bincount(tile[fine], weight[fine], n)
+    drawn = np.random.default_rng(0).multinomial(n, [1 / n] * n, _RESAMPLES)
+    masses = drawn @ mass
+    means = (drawn @ total)[masses > 0] / masses[masses > 0]
+    return float(total.sum() / mass.sum()), float(means.std())
+
+
+def label_levels(
+    heights: Values, valid: BoolArray, level: Labels, above_nm: FloatArray, sigma_px: float
+) -> tuple[Labels, Values]:
+    """Compare each pixel with the substrate's level around it.
+
+    The substrate's level is a Gaussian average of ``height - above_nm[level]`` over *all* levels,
+    so that it is known in the middle of a large film too.
+
+    Parameters
+    ----------
+    heights, valid, level
+        As in `measure_steps`; `level` is the first guess.
+    above_nm : ndarray, (K + 1,)
+        Height of each level above the substrate, ascending, the first 0.
+    sigma_px : float
+
+    Returns
+    -------
+    level : ndarray of uint8, (H, W)
+    base : ndarray of float32, (H, W)
+        Level of the substrate, nm.
+    """
+    middle = ((above_nm[1:] + above_nm[:-1]) / 2).astype(np.float32)
+    above, far = above_nm.astype(np.float32), np.float32(above_nm[1])
+    base = np.full_like(heights, np.median((heights - above[level])[valid]))
+    for _ in range(_ROUNDS):
+        rest = heights - above[level]
+        usual = (valid & (np.abs(rest - base) < far)).astype(np.float32)  # no dust, no scar
+        weight = cv2.GaussianBlur(usual, (0, 0), sigma_px)
+        mean = cv2.GaussianBlur(rest * usual, (0, 0), sigma_px) / np.maximum(weight, _FAINT)
+        base = np.where(weight > _FAINT, mean, base)
+        level = np.digitize(heights - base, middle).astype(np.uint8)
+    return level, base
+
+
+_FAINT = np.float32(1e-3)
+_ROUNDS = 4

@@ -1,0 +1,108 @@
+"""How much of a surface the film covers: one question, several methods, one honest answer.
+
+>>> from layerscope.synth.surface import synth_surface
+>>> from layerscope.tasks.coverage import find_coverage
+>>> surface = synth_surface(3, coverage=0.4)          # doctest: +SKIP
+>>> find_coverage(level(surface.micrograph)).fraction  # doctest: +SKIP
+0.401
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from layerscope.core.coverage import Coverage
+from layerscope.core.micrograph import Micrograph
+from layerscope.errors import InputError
+from layerscope.registry import Registry
+from layerscope.tasks.coverage.field import Field, make_field
+from layerscope.tasks.coverage.request import Request
+
+METHODS = Registry(
+    "coverage_method",
+    {
+        "edges": "layerscope.tasks.coverage.edges:find_edges",
+        "terraces": "layerscope.tasks.coverage.terraces:find_terraces",
+        "threshold": "layerscope.tasks.coverage.threshold:find_by_threshold",
+    },
+)
+"""Name to ``function(Field, Request) -> Coverage``."""
+
+AUTO = "auto"
+_FAR = 0.05  # of the area: methods further apart than this, and than their intervals, disagree
+
+
+def find_coverage(
+    micrograph: Micrograph,
+    *,
+    method: str = AUTO,
+    layer_nm: float | None = None,
+    threshold: float | None = None,
+    max_layers: int = 4,
+    film: str | None = None,
+) -> Coverage:
+    """Share of the surface that the film covers, with an interval and doubts.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        Levelled heights (nm), or a picture. NaN and excluded pixels are counted in nothing.
+    method : str, optional
+        A name in `METHODS`, or ``"auto"``: ``terraces`` for heights, ``edges`` for pictures,
+        ``threshold`` where a threshold is given; the other methods are asked too, and where they
+        say something else this is a doubt.
+    layer_nm : float, optional
+        Thickness of one layer.
+    threshold : float, optional
+        By hand, in the unit of the values (nm, or grey value as stored).
+    max_layers : int, optional
+        Levels above the substrate that are told apart.
+    film : {"bright", "dark"}, optional
+        Side of the substrate that the film lies on; see `field.make_field`.
+
+    Returns
+    -------
+    Coverage
+
+    Raises
+    ------
+    InputError
+        If a value is out of range, no pixel has a value, or `method` cannot read such a micrograph;
+        UnknownName for a method that is not known.
+    """
+    request = Request(layer_nm, threshold, max_layers, micrograph.pixel_size)
+    if threshold is not None and method not in (AUTO, "threshold"):
+        raise InputError(f"a threshold was given, but method {method} uses none: leave one of them")
+    field = make_field(micrograph, film)
+    if method != AUTO:
+        return _ask(method, field, request)
+    first, second = _order(field, request)
+    answer = _ask(first, field, request)
+    return _agree(answer, _ask(second, field, request)) if second else answer
+
+
+def _ask(method: str, field: Field, request: Request) -> Coverage:
+    answer: Coverage = METHODS[method](field, request)
+    return replace(answer, by_method={**answer.by_method, method: answer.fraction})
+
+
+def _order(field: Field, request: Request) -> tuple[str, str]:
+    """Choose the method that answers, and the one that checks it."""
+    if request.threshold is not None:
+        return "threshold", "terraces" if field.is_height else "edges"
+    return ("terraces" if field.is_height else "edges"), "threshold"
+
+
+def _agree(answer: Coverage, other: Coverage) -> Coverage:
+    """Add what the other method says, and a doubt where it is sure of something else."""
+    by_method: dict[str, Any] = {**answer.by_method, **other.by_method}
+    apart = max(answer.low - other.high, other.low - answer.high)
+    doubts = answer.doubts
+    trusted = not other.doubts
+    if trusted and apart > 0 and abs(answer.fraction - other.fraction) > _FAR:
+        doubts += (
+            f"{other.method} says {other.fraction:.2f}, {answer.method} {answer.fraction:.2f}: "
+            "look at the mask",
+        )
+    return replace(answer, by_method=by_method, doubts=doubts)
