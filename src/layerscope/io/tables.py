@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ _GROUP_ROWS = 50_000
 make the bytes depend on how the work was cut."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_SPECIAL = re.compile(r'[",\n]')
 
 
 def write_table(
@@ -137,15 +139,33 @@ class TableWriter:
 
 
 def _csv_bytes(frame: pd.DataFrame, *, header: bool) -> bytes:
-    import csv
+    names = [_quoted(_safe(str(name))) for name in frame.columns]
+    lines = [",".join(names)] if header else []
+    lines += map(",".join, zip(*_csv_blocks(frame), strict=True))
+    return "".join(f"{line}\n" for line in lines).encode()
 
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    if header:
-        writer.writerow([_safe(str(name)) for name in frame.columns])
-    cells = [[_cell(value) for value in _values(frame[name])] for name in frame.columns]
-    writer.writerows(zip(*cells, strict=True))
-    return text.getvalue().encode()
+
+def _csv_blocks(frame: pd.DataFrame) -> Iterator[list[str]]:
+    """Cells of neighbouring columns, row by row, joined where they are plain numbers.
+
+    One format for a row of numbers takes a third of the time of one per cell.
+    """
+    for plain, group in groupby(frame.columns, lambda name: frame[name].dtype == "float64"):
+        names = list(group)
+        if plain:
+            row = ",".join(["%.7g"] * len(names))
+            columns = [frame[name].tolist() for name in names]
+            cells = [row % values for values in zip(*columns, strict=True)]
+            yield [c.replace("nan", "") if "nan" in c else c for c in cells]
+        else:
+            yield from ([_quoted(_cell(v)) for v in _values(frame[name])] for name in names)
+
+
+def _quoted(text: str) -> str:
+    if not _SPECIAL.search(text):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _values(column: pd.Series[Any]) -> list[Any]:
