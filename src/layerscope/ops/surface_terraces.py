@@ -1,0 +1,285 @@
+"""Terraces: levels apart from each other, one background under all of them.
+
+A film of 98 % is levelled as well as one of 2 %: background and row offsets are fitted together
+with one free height per terrace, so that a row which is all film needs not look like one which is
+all substrate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.results import BoolArray, FloatArray
+from layerscope.ops.surface_fit import (
+    Levelled,
+    bridge,
+    fit_polynomial,
+    legendre,
+    row_medians,
+    spread,
+)
+from layerscope.ops.surface_rows import offsets_by_differences
+
+Labels = npt.NDArray[np.int16]
+
+UNKNOWN = -1
+MOST_TERRACES = 8
+_SMALLEST_SHARE = 0.004
+_ROUNDS = 4
+_LAG_SHARE = 24
+_BLOCK = 16
+
+_TERMS = ((0, 1), (1, 1), (0, 2), (2, 1), (1, 2), (0, 3))
+"""Background along x up to degree 3 in all; what depends on y alone is in the row offsets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Terraces:
+    """Levels of a height map.
+
+    Attributes
+    ----------
+    labels : ndarray of int16, (H, W)
+        0 is the lowest; `UNKNOWN` at edges, on particles and where nothing is used.
+    heights_nm : ndarray, (n,)
+        Median of each.
+    widths_nm : ndarray, (n,)
+        Standard deviation of each, robust.
+    shares : ndarray, (n,)
+        Of the used pixels.
+    """
+
+    labels: Labels
+    heights_nm: FloatArray
+    widths_nm: FloatArray
+    shares: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.heights_nm)
+
+
+def level_terraces(
+    heights: FloatArray, use: BoolArray, *, rows: bool = True, rounds: int = _ROUNDS
+) -> Levelled:
+    """Find terraces and level them with one common background, in turns.
+
+    Parameters
+    ----------
+    heights : ndarray, (H, W)
+    use : ndarray of bool, (H, W)
+    rows : bool
+        Whether each row has an offset of its own; else a polynomial of degree 3 is all.
+    rounds : int
+        Each finds terraces on the last answer, then fits background, rows and terraces at once.
+
+    Returns
+    -------
+    Levelled
+        The lowest terrace is at 0. Facts: terraces, their heights and shares.
+    """
+    flat = heights - slope_background(heights, use)
+    flat = flat - offsets_by_differences(flat, use)[:, None]
+    terraces = find_terraces(flat, use)
+    for _ in range(rounds):
+        flat = heights - fit_background(heights, terraces, rows=rows)
+        terraces = find_terraces(flat, use)
+    zero = float(terraces.heights_nm[0]) if len(terraces) else 0.0
+    facts = {
+        "terraces": len(terraces),
+        "heights_nm": [round(float(h) - zero, 4) for h in terraces.heights_nm],
+        "shares": [round(float(s), 4) for s in terraces.shares],
+    }
+    return Levelled(flat - zero, facts)
+
+
+def slope_background(heights: FloatArray, use: BoolArray) -> FloatArray:
+    """Background that changes along x (H, W), from differences along rows.
+
+    No row offset and no island changes the typical difference of two pixels of one row: median in
+    blocks, a polynomial of degree 1 through them, integrated along x.
+    """
+    lag = max(1, heights.shape[1] // _LAG_SHARE)
+    steps = heights[:, lag:] - heights[:, :-lag]
+    both = use[:, lag:] & use[:, :-lag]
+    slope, known = _block_medians(steps, both)
+    if np.count_nonzero(known) < 4:
+        return np.zeros_like(heights)
+    fit = fit_polynomial(np.where(known, slope, 0.0), known, ((0, 0), (1, 0), (0, 1)))
+    away = np.abs(fit - slope)
+    near = known & (away <= 3 * 1.4826 * np.median(away[known]) + 1e-12)
+    fit = fit_polynomial(np.where(near, slope, 0.0), near, ((0, 0), (1, 0), (0, 1)))
+    size = (steps.shape[1], steps.shape[0])
+    per_px = cv2.resize(_extend(fit), size, interpolation=cv2.INTER_LINEAR) / lag
+    per_px = np.pad(
+        per_px, ((0, 0), (lag // 2, lag - lag // 2)), mode="reflect", reflect_type="odd"
+    )
+    return np.asarray(np.cumsum(per_px, axis=1))
+
+
+def _extend(fit: FloatArray) -> FloatArray:
+    """Plane through the fitted blocks; `cv2.resize` would clamp half a block at each side."""
+    corners = fit[np.ix_([0, -1], [0, -1])]
+    n_y, n_x = fit.shape
+    y = (np.arange(8 * n_y) + 0.5) / 8 - 0.5
+    x = (np.arange(8 * n_x) + 0.5) / 8 - 0.5
+    v, u = y / max(n_y - 1, 1), x / max(n_x - 1, 1)
+    rise_y, rise_x = corners[1, 0] - corners[0, 0], corners[0, 1] - corners[0, 0]
+    return np.asarray(corners[0, 0] + v[:, None] * rise_y + u * rise_x)
+
+
+def _block_medians(values: FloatArray, use: BoolArray) -> tuple[FloatArray, BoolArray]:
+    n_y, n_x = (max(1, min(_BLOCK, n // 4)) for n in values.shape)
+    high, wide = values.shape[0] // n_y, values.shape[1] // n_x
+    cut = np.s_[: n_y * high, : n_x * wide]
+
+    def blocks(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        return array[cut].reshape(n_y, high, n_x, wide).swapaxes(1, 2).reshape(n_y * n_x, -1)
+
+    medians = row_medians(np.asarray(blocks(values), float), np.asarray(blocks(use), bool))
+    grid = medians.reshape(n_y, n_x)
+    return np.nan_to_num(grid), np.isfinite(grid)
+
+
+def find_terraces(flat: FloatArray, use: BoolArray) -> Terraces:
+    """Terraces of a nearly level map: peaks of its histogram, cut at the valleys between.
+
+    The map is smoothed over 5 x 5 pixels first; pixels on edges and those far from every peak stay
+    unknown.
+    """
+    smooth, weight = _smooth(flat, use)
+    known = use & (weight > 0.5)
+    if np.count_nonzero(known) < 16:
+        return Terraces(np.full(flat.shape, UNKNOWN, np.int16), *(np.zeros(0),) * 3)
+    cuts = _valleys(smooth[known])
+    labels = np.searchsorted(cuts, smooth).astype(np.int16)
+    labels[~known] = UNKNOWN
+    return _measure(flat, use, labels, len(cuts) + 1)
+
+
+def _smooth(flat: FloatArray, use: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Mean of the used pixels around each, after a median that takes single outliers out."""
+    whole = np.where(use, flat, 0.0).astype(np.float32)
+    kernel = (5, 5)
+    if use.all():
+        return cv2.GaussianBlur(cv2.medianBlur(whole, 5), kernel, 1.0), np.ones(flat.shape)
+    weight = cv2.GaussianBlur(use.astype(np.float32), kernel, 1.2)
+    total = cv2.GaussianBlur(whole, kernel, 1.2)
+    return total / np.maximum(weight, 1e-6), weight
+
+
+def _valleys(values: FloatArray) -> FloatArray:
+    """Heights that part the peaks of the distribution of `values`."""
+    low, high = np.percentile(values, (0.05, 99.7))
+    if not high > low:
+        return np.zeros(0)
+    n_bins = 256
+    counts, edges = np.histogram(values, bins=n_bins, range=(low, high))
+    width = _kernel_bins(values, (high - low) / n_bins)
+    curve = cv2.GaussianBlur(counts.astype(np.float64)[None], (0, 0), width)[0] / len(values)
+    centres = (edges[:-1] + edges[1:]) / 2
+    peaks = _peaks(curve, width)
+    cut = [p + int(np.argmin(curve[p:q])) for p, q in zip(peaks[:-1], peaks[1:], strict=True)]
+    return np.asarray(centres[cut]) if cut else np.zeros(0)
+
+
+def _kernel_bins(values: FloatArray, bin_nm: float) -> float:
+    """Kernel of half the width of the narrowest thing: the densest 20 % of the values."""
+    some = np.sort(values[:: max(1, len(values) // 20000)])
+    n = max(2, len(some) // 5)
+    shortest = float((some[n:] - some[:-n]).min())
+    return float(np.clip(0.6 * shortest / 0.507 / bin_nm, 1.0, 24.0))
+
+
+def _peaks(curve: FloatArray, width: float) -> list[int]:
+    """Maxima that stand out: 0.4 % of the pixels, and a valley under 0.7 of the lower one."""
+    inner = (curve[1:-1] >= curve[:-2]) & (curve[1:-1] > curve[2:])
+    found = [int(p) + 1 for p in np.flatnonzero(inner)] or [int(np.argmax(curve))]
+    least = _SMALLEST_SHARE / (2.5 * width + 1)
+    found = [p for p in found if curve[p] > least] or [int(np.argmax(curve))]
+    while len(found) > 1:
+        depth = [
+            curve[p : q + 1].min() / min(curve[p], curve[q])
+            for p, q in zip(found[:-1], found[1:], strict=True)
+        ]
+        worst = int(np.argmax(depth))
+        if depth[worst] < 0.7 and len(found) <= MOST_TERRACES:
+            break
+        lower = worst if curve[found[worst]] < curve[found[worst + 1]] else worst + 1
+        del found[lower]
+    return found
+
+
+def _measure(flat: FloatArray, use: BoolArray, labels: Labels, n: int) -> Terraces:
+    """Leave edges and outliers unknown; heights, widths and shares of what is left."""
+    inside = _same_around(labels)
+    heights, widths, shares = np.zeros(n), np.zeros(n), np.zeros(n)
+    out = np.full(labels.shape, UNKNOWN, np.int16)
+    for k in range(n):
+        here = inside & (labels == k)
+        values = flat[here]
+        if values.size == 0:
+            continue
+        heights[k], widths[k] = np.median(values), spread(values)
+        near = np.abs(flat - heights[k]) <= 3.5 * widths[k] + 1e-9
+        out[here & near] = k
+        shares[k] = np.count_nonzero((labels == k) & use) / np.count_nonzero(use)
+    kept = np.flatnonzero([np.any(out == k) for k in range(n)])
+    renumber = np.full(n + 1, UNKNOWN, np.int16)
+    renumber[kept] = np.arange(len(kept))
+    return Terraces(renumber[out], heights[kept], widths[kept], shares[kept])
+
+
+def _same_around(labels: Labels) -> BoolArray:
+    box = np.ones((3, 3), np.uint8)
+    return np.asarray((cv2.erode(labels, box) == cv2.dilate(labels, box)) & (labels >= 0))
+
+
+def fit_background(heights: FloatArray, terraces: Terraces, *, rows: bool = True) -> FloatArray:
+    """Background (H, W) under the terraces: one free height for each, all fitted at once.
+
+    Row offsets are eliminated exactly (every column of the problem loses its mean of each row), and
+    the remaining problem has one unknown for each terrace but one and six for the background.
+    Rows without any known terrace take the offset of their neighbours.
+    """
+    use = terraces.labels >= 0
+    if not use.any():
+        return np.zeros_like(heights)
+    if not rows:
+        return _smooth_background(heights, terraces, use)
+    n = np.maximum(np.count_nonzero(use, axis=1), 1)[:, None]
+    basis = _basis(heights.shape)
+    columns = [*basis, *((terraces.labels == k).astype(float) for k in range(1, len(terraces)))]
+    matrix = np.stack([_centred(c, use, n) for c in columns], axis=-1)[use]
+    normal = matrix.T @ matrix
+    right = matrix.T @ _centred(heights, use, n)[use]
+    found = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
+    surface = sum((f * b for f, b in zip(found, basis, strict=False)), np.zeros_like(heights))
+    steps = np.concatenate([[0.0], found[len(basis) :], [0.0]])  # the last one is UNKNOWN's
+    rest = heights - surface - steps[terraces.labels]
+    offsets = np.where(use, rest, 0.0).sum(1) / n[:, 0]
+    return np.asarray(surface + bridge(np.where(use.any(1), offsets, np.nan))[:, None])
+
+
+def _basis(shape: tuple[int, int]) -> list[FloatArray]:
+    along_y, along_x = legendre(shape[0], 3), legendre(shape[1], 3)
+    return [np.outer(along_y[:, i], along_x[:, j]) for i, j in _TERMS]
+
+
+def _centred(column: FloatArray, use: BoolArray, n: npt.NDArray[np.intp]) -> FloatArray:
+    masked = np.where(use, column, 0.0)
+    return masked - masked.sum(axis=1, keepdims=True) / n
+
+
+def _smooth_background(heights: FloatArray, terraces: Terraces, use: BoolArray) -> FloatArray:
+    terms = ((0, 0), (1, 0), (2, 0), (3, 0), *_TERMS)
+    level = np.zeros(len(terraces) + 1)
+    for _ in range(20):  # terraces and background in turns: the polynomial is stiff
+        surface = fit_polynomial(np.where(use, heights - level[terraces.labels], 0.0), use, terms)
+        rest = heights - surface
+        level[:-1] = [rest[terraces.labels == k].mean() for k in range(len(terraces))]
+        level[:-1] -= level[0]
+    return surface
