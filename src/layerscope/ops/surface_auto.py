@@ -7,9 +7,8 @@ import numpy as np
 from layerscope.core.results import BoolArray, FloatArray
 from layerscope.ops.surface_fit import Levelled, fit_polynomial, terms_of
 from layerscope.ops.surface_flatness import flatness_of
-from layerscope.ops.surface_rows import offsets_by_differences
 from layerscope.ops.surface_scars import fill_rows, find_scars, grow
-from layerscope.ops.surface_terraces import level_terraces, slope_background
+from layerscope.ops.surface_terraces import align, refine
 
 _MARGIN = 1.02
 """A later candidate has to be flatter by so much: chance alone makes a hundredth."""
@@ -22,16 +21,16 @@ def level_auto(heights: FloatArray, use: BoolArray) -> Levelled:
     apart with row offsets; terraces without row offsets; a polynomial of degree 2. None of them
     moves a row by what covers it, so none can win by erasing islands.
     """
-    aligned = heights - slope_background(heights, use)
-    aligned = aligned - offsets_by_differences(aligned, use)[:, None]
+    aligned = align(heights, use)
     scars = find_scars(aligned, use)
     clean = use & ~grow(scars, 1)
     if np.count_nonzero(clean) < 0.5 * np.count_nonzero(use):
         scars, clean = np.zeros_like(scars), use
-    whole = heights + fill_rows(aligned, scars) - aligned
+    filled = fill_rows(aligned, scars)
+    whole = heights + (filled - aligned)
     candidates = {
-        "terraces with row offsets": level_terraces(whole, clean),
-        "rows by differences": _by_differences(whole, clean),
+        "terraces with row offsets": refine(whole, clean, filled),
+        "rows by differences": Levelled(filled - np.median(filled[clean])),
         "polynomial of degree 2": Levelled(whole - fit_polynomial(whole, clean, terms_of(2))),
     }
     scores = {name: flatness_of(c.heights_nm, clean) for name, c in candidates.items()}
@@ -46,9 +45,3 @@ def level_auto(heights: FloatArray, use: BoolArray) -> Levelled:
         "scar_pixels": int(np.count_nonzero(scars)),
         **candidates[chosen].facts,
     })  # fmt: skip
-
-
-def _by_differences(heights: FloatArray, use: BoolArray) -> Levelled:
-    flat = heights - slope_background(heights, use)
-    flat = flat - offsets_by_differences(flat, use)[:, None]
-    return Levelled(flat - np.median(flat[use]))

@@ -29,8 +29,12 @@ Labels = npt.NDArray[np.int16]
 UNKNOWN = -1
 MOST_TERRACES = 8
 _SMALLEST_SHARE = 0.004
-_ROUNDS = 4
+_PER_WIDTH = 0.1
+_KERNEL_BINS = 3.0
+_VALLEY = 0.85
+_ROUNDS = 3
 _LAG_SHARE = 24
+_MANY_COLUMNS = 200
 _BLOCK = 16
 
 _TERMS = ((0, 1), (1, 1), (0, 2), (2, 1), (1, 2), (0, 3))
@@ -81,8 +85,24 @@ def level_terraces(
     Levelled
         The lowest terrace is at 0. Facts: terraces, their heights and shares.
     """
+    return refine(heights, use, align(heights, use), rows=rows, rounds=rounds)
+
+
+def align(heights: FloatArray, use: BoolArray) -> FloatArray:
+    """Level without knowing terraces: slopes along rows, then differences between rows."""
     flat = heights - slope_background(heights, use)
-    flat = flat - offsets_by_differences(flat, use)[:, None]
+    return flat - offsets_by_differences(flat, use)[:, None]
+
+
+def refine(
+    heights: FloatArray,
+    use: BoolArray,
+    flat: FloatArray,
+    *,
+    rows: bool = True,
+    rounds: int = _ROUNDS,
+) -> Levelled:
+    """Level by terraces from a first answer `flat`; the rest as `level_terraces`."""
     terraces = find_terraces(flat, use)
     for _ in range(rounds):
         flat = heights - fit_background(heights, terraces, rows=rows)
@@ -173,32 +193,31 @@ def _smooth(flat: FloatArray, use: BoolArray) -> tuple[FloatArray, FloatArray]:
 
 def _valleys(values: FloatArray) -> FloatArray:
     """Heights that part the peaks of the distribution of `values`."""
-    low, high = np.percentile(values, (0.05, 99.7))
-    if not high > low:
+    bin_nm = _PER_WIDTH * _narrowest(values)
+    low, high = (float(v) for v in np.percentile(values, (0.05, 99.8)))
+    if bin_nm <= 0 or high - low < bin_nm:
         return np.zeros(0)
-    n_bins = 256
+    n_bins = int(min((high - low) / bin_nm, 4096)) + 1
     counts, edges = np.histogram(values, bins=n_bins, range=(low, high))
-    width = _kernel_bins(values, (high - low) / n_bins)
-    curve = cv2.GaussianBlur(counts.astype(np.float64)[None], (0, 0), width)[0] / len(values)
+    curve = cv2.GaussianBlur(counts.astype(float)[None], (0, 0), _KERNEL_BINS)[0] / len(values)
     centres = (edges[:-1] + edges[1:]) / 2
-    peaks = _peaks(curve, width)
+    peaks = _peaks(curve)
     cut = [p + int(np.argmin(curve[p:q])) for p, q in zip(peaks[:-1], peaks[1:], strict=True)]
     return np.asarray(centres[cut]) if cut else np.zeros(0)
 
 
-def _kernel_bins(values: FloatArray, bin_nm: float) -> float:
-    """Kernel of half the width of the narrowest thing: the densest 20 % of the values."""
+def _narrowest(values: FloatArray) -> float:
+    """Standard deviation of a Gaussian as dense as the densest 20 % of the values."""
     some = np.sort(values[:: max(1, len(values) // 20000)])
     n = max(2, len(some) // 5)
-    shortest = float((some[n:] - some[:-n]).min())
-    return float(np.clip(0.6 * shortest / 0.507 / bin_nm, 1.0, 24.0))
+    return float((some[n:] - some[:-n]).min() / 0.507)
 
 
-def _peaks(curve: FloatArray, width: float) -> list[int]:
-    """Maxima that stand out: 0.4 % of the pixels, and a valley under 0.7 of the lower one."""
+def _peaks(curve: FloatArray) -> list[int]:
+    """Maxima that stand out: enough pixels, and a valley well under the lower of two peaks."""
     inner = (curve[1:-1] >= curve[:-2]) & (curve[1:-1] > curve[2:])
     found = [int(p) + 1 for p in np.flatnonzero(inner)] or [int(np.argmax(curve))]
-    least = _SMALLEST_SHARE / (2.5 * width + 1)
+    least = _SMALLEST_SHARE * _PER_WIDTH / 2.5
     found = [p for p in found if curve[p] > least] or [int(np.argmax(curve))]
     while len(found) > 1:
         depth = [
@@ -206,7 +225,7 @@ def _peaks(curve: FloatArray, width: float) -> list[int]:
             for p, q in zip(found[:-1], found[1:], strict=True)
         ]
         worst = int(np.argmax(depth))
-        if depth[worst] < 0.7 and len(found) <= MOST_TERRACES:
+        if depth[worst] < _VALLEY and len(found) <= MOST_TERRACES:
             break
         lower = worst if curve[found[worst]] < curve[found[worst + 1]] else worst + 1
         del found[lower]
@@ -223,7 +242,8 @@ def _measure(flat: FloatArray, use: BoolArray, labels: Labels, n: int) -> Terrac
         values = flat[here]
         if values.size == 0:
             continue
-        heights[k], widths[k] = np.median(values), spread(values)
+        some = values[:: max(1, values.size // 20000)]
+        heights[k], widths[k] = np.median(some), spread(some)
         near = np.abs(flat - heights[k]) <= 3.5 * widths[k] + 1e-9
         out[here & near] = k
         shares[k] = np.count_nonzero((labels == k) & use) / np.count_nonzero(use)
@@ -250,18 +270,28 @@ def fit_background(heights: FloatArray, terraces: Terraces, *, rows: bool = True
         return np.zeros_like(heights)
     if not rows:
         return _smooth_background(heights, terraces, use)
-    n = np.maximum(np.count_nonzero(use, axis=1), 1)[:, None]
     basis = _basis(heights.shape)
-    columns = [*basis, *((terraces.labels == k).astype(float) for k in range(1, len(terraces)))]
-    matrix = np.stack([_centred(c, use, n) for c in columns], axis=-1)[use]
-    normal = matrix.T @ matrix
-    right = matrix.T @ _centred(heights, use, n)[use]
-    found = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
+    found = _solve(heights, terraces, basis)
     surface = sum((f * b for f, b in zip(found, basis, strict=False)), np.zeros_like(heights))
     steps = np.concatenate([[0.0], found[len(basis) :], [0.0]])  # the last one is UNKNOWN's
     rest = heights - surface - steps[terraces.labels]
-    offsets = np.where(use, rest, 0.0).sum(1) / n[:, 0]
+    offsets = np.where(use, rest, 0.0).sum(1) / np.maximum(np.count_nonzero(use, axis=1), 1)
     return np.asarray(surface + bridge(np.where(use.any(1), offsets, np.nan))[:, None])
+
+
+def _solve(heights: FloatArray, terraces: Terraces, basis: list[FloatArray]) -> FloatArray:
+    """Coefficients of the basis, then heights of the terraces above the first.
+
+    Every second column will do for so few unknowns where there are many.
+    """
+    some = np.s_[:, :: 1 if heights.shape[1] < _MANY_COLUMNS else 2]
+    labels, use = terraces.labels[some], terraces.labels[some] >= 0
+    n = np.maximum(np.count_nonzero(use, axis=1), 1)[:, None]
+    columns = [b[some] for b in basis]
+    columns += [(labels == k).astype(float) for k in range(1, len(terraces))]
+    matrix = np.stack([_centred(c, use, n).ravel() for c in columns])
+    right = matrix @ _centred(heights[some], use, n).ravel()
+    return np.asarray(np.linalg.lstsq(matrix @ matrix.T, right, rcond=1e-10)[0])
 
 
 def _basis(shape: tuple[int, int]) -> list[FloatArray]:
@@ -270,8 +300,8 @@ def _basis(shape: tuple[int, int]) -> list[FloatArray]:
 
 
 def _centred(column: FloatArray, use: BoolArray, n: npt.NDArray[np.intp]) -> FloatArray:
-    masked = np.where(use, column, 0.0)
-    return masked - masked.sum(axis=1, keepdims=True) / n
+    mean = np.where(use, column, 0.0).sum(axis=1, keepdims=True) / n
+    return np.where(use, column - mean, 0.0)
 
 
 def _smooth_background(heights: FloatArray, terraces: Terraces, use: BoolArray) -> FloatArray:

@@ -49,6 +49,7 @@ class SynthSurface:
     grains : ndarray of int32, (H, W)
         Crystals, one per nucleus; those of one domain touch.
     particles, scars : ndarray of bool, (H, W)
+        Where the scan shows them: a particle is as wide as the tip feels it.
     material : str
     substrate : Substrate
     habit : Habit
@@ -222,8 +223,6 @@ def _scan(
     pixel_nm: tuple[float, float],
 ) -> tuple[npt.NDArray[np.float32], BoolArray, BoolArray]:
     data, particles = afm.add_particles(rng, heights, artefacts, pixel_nm)
-    if artefacts.tip_radius_nm > 0:
-        data = afm.touch(data, artefacts.tip_radius_nm, pixel_nm)
     data = data + afm.background(rng, heights.shape, artefacts)
     data, scars = afm.add_scars(rng, data, artefacts)
     data = data + afm.noise(rng, heights.shape, artefacts)

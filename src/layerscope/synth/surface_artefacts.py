@@ -11,6 +11,10 @@ from layerscope.errors import InputError
 from layerscope.synth.surface_fields import draw_field
 
 
+FELT_NM = 0.05
+"""A pixel counts as particle where it stands so much higher because of one."""
+
+
 @dataclass(frozen=True)
 class Artefacts:
     """How bad a scan is; every amplitude is positive and 0 switches it off.
@@ -93,21 +97,32 @@ def add_particles(
     artefacts: Artefacts,
     pixel_nm: tuple[float, float],
 ) -> tuple[FloatArray, BoolArray]:
-    """Half ellipsoids of dust and adsorbates, and where they are."""
-    out, where = heights_nm.copy(), np.zeros(heights_nm.shape, bool)
+    """Surface as felt with half ellipsoids of dust on it, and where they are felt.
+
+    A dilation of a maximum is the maximum of the dilations, so the wide reach of the tip's flanks
+    is needed only around particles.
+    """
+    radius_nm = artefacts.tip_radius_nm
+    bare = touch(heights_nm, radius_nm, pixel_nm) if radius_nm else heights_nm.copy()
+    out = bare.copy()
     for _ in range(artefacts.particles):
         row, column = (int(rng.integers(0, n)) for n in heights_nm.shape)
         height = artefacts.particle_nm * float(np.exp(rng.normal(0, 0.4)))
         radius_px = np.maximum(height * rng.uniform(1.5, 4) / np.array(pixel_nm), 1.2)
-        high, wide = (int(np.ceil(r)) for r in radius_px)
+        reach_nm = _tip_radius_at(height, radius_nm) if radius_nm else 0.0
+        high, wide = (
+            int(np.ceil(r + reach_nm / p)) for r, p in zip(radius_px, pixel_nm, strict=True)
+        )
         top, left = max(row - high, 0), max(column - wide, 0)
         here = np.s_[top : row + high + 1, left : column + wide + 1]
         y, x = np.indices(out[here].shape, float)
         away = np.hypot((y + top - row) / radius_px[0], (x + left - column) / radius_px[1])
-        inside = 1 - away**2
-        out[here] += height * np.sqrt(np.maximum(inside, 0))
-        where[here] |= inside > 0
-    return out, where
+        dust = np.where(away < 1, height * np.sqrt(np.maximum(1 - away**2, 0)), 0.0)
+        dirty = heights_nm[here] + dust
+        np.maximum(
+            out[here], touch(dirty, radius_nm, pixel_nm) if radius_nm else dirty, out=out[here]
+        )
+    return out, out > bare + FELT_NM
 
 
 def touch(heights_nm: FloatArray, radius_nm: float, pixel_nm: tuple[float, float]) -> FloatArray:
