@@ -80,14 +80,17 @@ def fit_polynomial(heights: FloatArray, use: BoolArray | FloatArray, terms: Term
 
 def legendre(n: int, degree: int) -> FloatArray:
     """Legendre polynomials 0..degree (n, degree + 1) on n points from -1 to 1."""
-    return np.polynomial.legendre.legvander(np.linspace(-1, 1, n) if n > 1 else np.zeros(1), degree)
+    at = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)
+    return np.asarray(np.polynomial.legendre.legvander(at, degree), float)
 
 
 def _pairs(columns: FloatArray) -> FloatArray:
     return np.asarray((columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1))
 
 
-def row_medians(values: FloatArray, use: BoolArray, quantile: float = 0.5) -> FloatArray:
+def row_medians(
+    values: npt.NDArray[np.floating[Any]], use: BoolArray, quantile: float = 0.5
+) -> FloatArray:
     """Quantile of the used pixels of each row, (H,); NaN for a row without any."""
     ordered = np.sort(np.where(use, values, np.inf).astype(np.float32), axis=1)
     at = quantile * (np.count_nonzero(use, axis=1) - 1)
@@ -110,7 +113,7 @@ def bridge(per_row: FloatArray) -> FloatArray:
 
 
 def spread(values: npt.NDArray[np.floating[Any]]) -> float:
-    """Standard deviation from the median absolute deviation; 0 of nothing."""
+    """Return the standard deviation told by the median absolute deviation; 0 of nothing."""
     if values.size == 0:
         return 0.0
     return float(1.4826 * np.median(np.abs(values - np.median(values))))

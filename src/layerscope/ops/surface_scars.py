@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from layerscope.core.results import BoolArray, FloatArray
 from layerscope.errors import InputError
@@ -72,10 +73,10 @@ def find_scars(
     return found & use
 
 
-def _ridge(heights: FloatArray, width_px: int) -> FloatArray:
+def _ridge(heights: npt.NDArray[np.float32], width_px: int) -> npt.NDArray[np.float32]:
     """By how much each pixel stands above both ends of the best band of rows through it."""
     n = len(heights)
-    ridge = np.full(heights.shape, -np.inf, np.float32)
+    ridge: npt.NDArray[np.float32] = np.full(heights.shape, np.float32(-np.inf))
     for width in range(1, min(width_px, n - 2) + 1):
         beside = np.maximum(heights[: n - width - 1], heights[width + 1 :])
         for k in range(width):
@@ -88,7 +89,7 @@ def _ridge(heights: FloatArray, width_px: int) -> FloatArray:
 
 
 def _long_runs(weak: BoolArray, strong: BoolArray, length_px: int) -> BoolArray:
-    """Runs along rows of `weak` that are long enough and `strong` somewhere."""
+    """Mark runs along rows of `weak` that are long enough and `strong` somewhere."""
     edges = np.diff(np.pad(weak, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
     _, stop = np.nonzero(edges == -1)

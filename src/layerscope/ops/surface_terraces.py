@@ -8,6 +8,7 @@ all substrate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -33,9 +34,10 @@ _PER_WIDTH = 0.1
 _KERNEL_BINS = 3.0
 _VALLEY = 0.85
 _ROUNDS = 3
-_LAG_SHARE = 24
+_LAG_SHARES = (24, 48, 96)
 _MANY_COLUMNS = 200
 _BLOCK = 16
+_GATE = 3.0
 
 _TERMS = ((0, 1), (1, 1), (0, 2), (2, 1), (1, 2), (0, 3))
 """Background along x up to degree 3 in all; what depends on y alone is in the row offsets."""
@@ -120,24 +122,29 @@ def slope_background(heights: FloatArray, use: BoolArray) -> FloatArray:
     """Background that changes along x (H, W), from differences along rows.
 
     No row offset and no island changes the typical difference of two pixels of one row: median in
-    blocks, a polynomial of degree 1 through them, integrated along x.
+    blocks, a polynomial of degree 1 through them, integrated along x. The mean over several
+    distances: noise spoils the short ones, islands the long ones.
     """
-    lag = max(1, heights.shape[1] // _LAG_SHARE)
+    width = heights.shape[1]
+    lags = sorted({max(1, width // share) for share in _LAG_SHARES})
+    slopes = [_slope(heights, use, lag) for lag in lags]
+    return np.asarray(np.cumsum(sum(slopes, np.zeros_like(heights)) / len(slopes), axis=1))
+
+
+def _slope(heights: FloatArray, use: BoolArray, lag: int) -> FloatArray:
+    """Slope along x (H, W) per pixel, a plane, from differences `lag` apart."""
     steps = heights[:, lag:] - heights[:, :-lag]
-    both = use[:, lag:] & use[:, :-lag]
-    slope, known = _block_medians(steps, both)
+    slope, known = _block_medians(steps, use[:, lag:] & use[:, :-lag])
     if np.count_nonzero(known) < 4:
         return np.zeros_like(heights)
-    fit = fit_polynomial(np.where(known, slope, 0.0), known, ((0, 0), (1, 0), (0, 1)))
-    away = np.abs(fit - slope)
+    plane = ((0, 0), (1, 0), (0, 1))
+    away = np.abs(fit_polynomial(slope, known, plane) - slope)
     near = known & (away <= 3 * 1.4826 * np.median(away[known]) + 1e-12)
-    fit = fit_polynomial(np.where(near, slope, 0.0), near, ((0, 0), (1, 0), (0, 1)))
-    size = (steps.shape[1], steps.shape[0])
-    per_px = cv2.resize(_extend(fit), size, interpolation=cv2.INTER_LINEAR) / lag
-    per_px = np.pad(
-        per_px, ((0, 0), (lag // 2, lag - lag // 2)), mode="reflect", reflect_type="odd"
-    )
-    return np.asarray(np.cumsum(per_px, axis=1))
+    fit = _extend(fit_polynomial(slope, near, plane))
+    wide = (steps.shape[1], steps.shape[0])
+    per_px = cv2.resize(fit, wide, interpolation=cv2.INTER_LINEAR) / lag
+    beside = ((0, 0), (lag // 2, lag - lag // 2))
+    return np.pad(per_px, beside, mode="reflect", reflect_type="odd")
 
 
 def _extend(fit: FloatArray) -> FloatArray:
@@ -202,12 +209,12 @@ def _valleys(values: FloatArray) -> FloatArray:
     curve = cv2.GaussianBlur(counts.astype(float)[None], (0, 0), _KERNEL_BINS)[0] / len(values)
     centres = (edges[:-1] + edges[1:]) / 2
     peaks = _peaks(curve)
-    cut = [p + int(np.argmin(curve[p:q])) for p, q in zip(peaks[:-1], peaks[1:], strict=True)]
+    cut = [p + int(np.argmin(curve[p:q])) for p, q in pairwise(peaks)]
     return np.asarray(centres[cut]) if cut else np.zeros(0)
 
 
 def _narrowest(values: FloatArray) -> float:
-    """Standard deviation of a Gaussian as dense as the densest 20 % of the values."""
+    """Return the standard deviation of a Gaussian as dense as the densest 20 % of the values."""
     some = np.sort(values[:: max(1, len(values) // 20000)])
     n = max(2, len(some) // 5)
     return float((some[n:] - some[:-n]).min() / 0.507)
@@ -220,10 +227,7 @@ def _peaks(curve: FloatArray) -> list[int]:
     least = _SMALLEST_SHARE * _PER_WIDTH / 2.5
     found = [p for p in found if curve[p] > least] or [int(np.argmax(curve))]
     while len(found) > 1:
-        depth = [
-            curve[p : q + 1].min() / min(curve[p], curve[q])
-            for p, q in zip(found[:-1], found[1:], strict=True)
-        ]
+        depth = [curve[p : q + 1].min() / min(curve[p], curve[q]) for p, q in pairwise(found)]
         worst = int(np.argmax(depth))
         if depth[worst] < _VALLEY and len(found) <= MOST_TERRACES:
             break
@@ -244,7 +248,7 @@ def _measure(flat: FloatArray, use: BoolArray, labels: Labels, n: int) -> Terrac
             continue
         some = values[:: max(1, values.size // 20000)]
         heights[k], widths[k] = np.median(some), spread(some)
-        near = np.abs(flat - heights[k]) <= 3.5 * widths[k] + 1e-9
+        near = np.abs(flat - heights[k]) <= _GATE * widths[k] + 1e-9
         out[here & near] = k
         shares[k] = np.count_nonzero((labels == k) & use) / np.count_nonzero(use)
     kept = np.flatnonzero([np.any(out == k) for k in range(n)])

@@ -10,7 +10,6 @@ from layerscope.core.results import BoolArray, FloatArray
 from layerscope.errors import InputError
 from layerscope.synth.surface_fields import draw_field
 
-
 FELT_NM = 0.05
 """A pixel counts as particle where it stands so much higher because of one."""
 
