@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.columns import Column
+from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, FloatArray
+from layerscope.core.run import Failure
 from layerscope.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,3 +122,78 @@ class Coverage:
             raise InputError(
                 f"coverage {self.fraction} is not within its interval {self.low} to {self.high}"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceResult:
+    """One scan or picture, analysed.
+
+    Attributes
+    ----------
+    name, path, sha256 : str
+    micrograph : Micrograph
+        As analysed: cropped and levelled; its history says what was done.
+    coverage : Coverage
+    domains : pandas.DataFrame
+        One row per domain; empty where domains were not measured.
+    notes : tuple of str
+        Warnings for the user, one line each.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    micrograph: Micrograph
+    coverage: Coverage
+    domains: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageRun:
+    """Everything that a coverage run found, without the pictures.
+
+    Attributes
+    ----------
+    images : pandas.DataFrame
+        One row per image, `COVERAGE_COLUMNS`, sorted by name.
+    domains : pandas.DataFrame
+        One row per domain, sorted by image.
+    failures : tuple of Failure
+    parameters, provenance : mapping
+        As in a flake run; no clock.
+    """
+
+    images: pd.DataFrame
+    domains: pd.DataFrame
+    failures: tuple[Failure, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+COVERAGE_COLUMNS: tuple[Column, ...] = (
+    Column("image", "", "str", "Name of the image, unique in the run."),
+    Column("coverage", "", "float64", "Covered share of the valid area, 0 to 1."),
+    Column("coverage_low", "", "float64", "Lower end of its 95 % interval."),
+    Column("coverage_high", "", "float64", "Upper end of its 95 % interval."),
+    Column("method", "", "str", "Method that the answer is from."),
+    Column("by_method", "", "str", "What every method that was tried says."),
+    Column("doubts", "", "str", "Why a person should look at it, or empty."),
+    Column("layers_max", "", "Int64", "Most layers seen; empty where heights are unknown."),
+    Column("step_nm", "nm", "float64", "Height of one layer."),
+    Column("step_low_nm", "nm", "float64", "Lower end of its 95 % interval."),
+    Column("step_high_nm", "nm", "float64", "Upper end of its 95 % interval."),
+    Column("layers_fraction", "", "str", "Share of the area per layer number, 0 first."),
+    Column("domains", "", "Int64", "Domains in the domains table."),
+    Column("height_px", "px", "int64", "Rows of the analysed part."),
+    Column("width_px", "px", "int64", "Columns of the analysed part."),
+    Column("valid_share", "", "float64", "Share of those pixels that was counted."),
+    Column("pixel_size_nm", "nm", "float64", "Side of a pixel; empty if unknown."),
+    Column("pixel_size_source", "", "str", "Where that figure comes from."),
+    Column("area_um2", "um2", "float64", "Valid area; empty without a pixel size."),
+    Column("value_unit", "", "str", "What a pixel's value is: nm, or intensity of a picture."),
+    Column("levelling", "", "str", "What was taken off before, or empty."),
+    Column("notes", "", "str", "Warnings, joined by '; '."),
+    Column("path", "", "str", "File."),
+    Column("sha256", "", "str", "Of its bytes."),
+)
