@@ -66,11 +66,21 @@ def find_boundaries(
     low, high = np.percentile(inner, _TAIL)
     spacing = least_step_nm / _PER_STEP
     tried = low + spacing * np.arange(1, min(_MOST_TRIED, int((high - low) / spacing) + 1))
-    score = np.zeros(len(tried))
+    score, clear, long = np.zeros((3, len(tried)))
     for i, threshold in enumerate(tried):
         rim, step = contour_steps(heights, valid, heights >= threshold)
-        score[i] = np.sum(step[rim] - least_step_nm)
-    return _peaks(tried, score, least_step_nm)[:most]
+        above = step[rim] - least_step_nm
+        score[i], clear[i] = above.sum(), above[above > 0].sum()
+        long[i] = np.count_nonzero(above > 0)
+    real = long > max(_LEAST_LENGTH * max(heights.shape), _OF_LONGEST * long.max(initial=0))
+    found = _peaks(tried, np.where(real, score, -1.0), least_step_nm)
+    if not len(found) and real.any():
+        found = tried[[np.where(real, clear, 0.0).argmax()]]
+    return found[:most]
+
+
+_LEAST_LENGTH = 0.2  # of the long side: rim with a clear step; dust and texture have less
+_OF_LONGEST = 0.1
 
 
 def _peaks(tried: FloatArray, score: FloatArray, apart: float) -> FloatArray:
@@ -188,15 +198,34 @@ def label_levels(
     middle = ((above_nm[1:] + above_nm[:-1]) / 2).astype(np.float32)
     above, far = above_nm.astype(np.float32), np.float32(above_nm[1])
     base = np.full_like(heights, np.median((heights - above[level])[valid]))
+    wide = (0.3 * heights.shape[1], _ROWS_PX)
     for _ in range(_ROUNDS):
-        rest = heights - above[level]
-        usual = (valid & (np.abs(rest - base) < far)).astype(np.float32)  # no dust, no scar
-        weight = cv2.GaussianBlur(usual, (0, 0), sigma_px)
-        mean = cv2.GaussianBlur(rest * usual, (0, 0), sigma_px) / np.maximum(weight, _FAINT)
-        base = np.where(weight > _FAINT, mean, base)
-        level = np.digitize(heights - base, middle).astype(np.uint8)
+        for sigma in (wide, (sigma_px, sigma_px)):
+            rest = heights - above[level] - base
+            usual = (valid & (np.abs(rest) < far)).astype(np.float32)  # no dust, no scar
+            base = base + _smooth(rest, usual, sigma)
+            level = np.digitize(heights - base, middle).astype(np.uint8)
     return level, base
 
 
+def _smooth(values: Values, weight: Values, sigma_px: tuple[float, float]) -> Values:
+    """Gaussian average (normalised convolution) over x and y; 0 where nothing is near.
+
+    Made on a copy of a quarter of sigma per pixel: 40 times faster, the same to 1 % of a step.
+    """
+    size = values.shape[::-1]
+    small = tuple(max(1, n // max(1, int(s / 4))) for n, s in zip(size, sigma_px, strict=True))
+    blur = [s * m / n for s, m, n in zip(sigma_px, small, size, strict=True)]
+    share, total = (
+        cv2.GaussianBlur(
+            cv2.resize(a, small, interpolation=cv2.INTER_AREA), (0, 0), blur[0], sigmaY=blur[1]
+        )
+        for a in (weight, values * weight)
+    )
+    mean = np.where(share > _FAINT, total / np.maximum(share, _FAINT), np.float32(0))
+    return np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR))
+
+
+_ROWS_PX = 2.0  # what levelling left of offsets of rows is alike over a few rows
 _FAINT = np.float32(1e-3)
-_ROUNDS = 4
+_ROUNDS = 3

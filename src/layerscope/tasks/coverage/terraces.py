@@ -6,7 +6,7 @@ what levelling left behind nor the substrate's own steps become layers. See `ops
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -88,7 +88,7 @@ def find_terraces(field: Field, request: Request) -> Coverage:
     layer_nm = request.layer_nm
     least = LEAST_LAYER_NM if layer_nm is None else _LEAST_OF_LAYER * layer_nm
     heights = _calm(field, least)
-    boundaries = find_boundaries(heights, field.valid, least, request.max_layers)
+    boundaries = _boundaries(heights, field.valid, least, request.max_layers)
     rule = _Rule(layer_nm, least, request.max_layers)
     ladder = _climb(heights, field.valid, boundaries, rule) if len(boundaries) else None
     if ladder is None:
@@ -106,6 +106,17 @@ def _calm(field: Field, least_nm: float) -> Values:
     return cv2.GaussianBlur(calm, (0, 0), 1.0) if noise > _LOUD * least_nm else calm
 
 
+def _boundaries(heights: Values, valid: BoolArray, least_nm: float, most: int) -> FloatArray:
+    """Contours with a step, from the sharpest copy that has any: roughness hides them."""
+    for sigma_px in _SMOOTHER_PX:
+        copy = cv2.GaussianBlur(heights, (0, 0), sigma_px) if sigma_px else heights
+        found = find_boundaries(copy, valid, least_nm, most)
+        if len(found):
+            break
+    return found
+
+
+_SMOOTHER_PX = (0.0, 1.5)
 _QUIET = 0.1
 _LOUD = 0.4
 
@@ -134,22 +145,46 @@ def _climb(
             break
         level, spare, added = _add_level(ladder, valid, spare, rule)
         done = not added
-    return ladder
+    return _without_speckle(ladder, valid) if ladder is not None else None
 
 
+def _without_speckle(ladder: _Ladder, valid: BoolArray) -> _Ladder:
+    """Let neighbours vote where roughness reaches far towards the next level."""
+    off = np.abs(ladder.relative - ladder.above_nm.astype(np.float32)[ladder.level])[valid]
+    ratio = 1.4826 * float(np.median(off)) / float(np.diff(ladder.above_nm).min())
+    if ratio < _ROUGH:
+        return ladder
+    return replace(ladder, level=cv2.medianBlur(ladder.level, 5 if ratio < _ROUGHER else 7))
+
+
+_ROUGH, _ROUGHER = 0.12, 0.2  # of a step: 0.5 / 0.12 is 4 standard deviations
 _MOST_ROUNDS = 8
 
 
 def _add_level(
     ladder: _Ladder, valid: BoolArray, spare: FloatArray, rule: _Rule
 ) -> tuple[npt.NDArray[np.uint8], FloatArray, bool]:
-    """One more level at the top where a patch stands a layer above it."""
+    """Insert a level where a step is two layers, or on top where a patch stands a layer above it."""
+    gaps = np.flatnonzero(spare[1:] > 1.5 * rule.layer_nm) + 1 if rule.layer_nm else ()
+    if len(gaps) and len(spare) < rule.max_layers:
+        return _split(ladder, spare, int(gaps[0]))
     unit = rule.layer_nm or float(spare[1:].min() if len(spare) > 1 else spare[0])
     higher = valid & (ladder.relative > ladder.above_nm[-1] + 0.6 * unit)
     if len(spare) >= rule.max_layers or not _is_solid(higher):
         return ladder.level, spare, False
     level = np.where(higher, np.uint8(len(spare) + 1), ladder.level).astype(np.uint8)
     return level, np.append(spare, unit), True
+
+
+def _split(
+    ladder: _Ladder, spare: FloatArray, k: int
+) -> tuple[npt.NDArray[np.uint8], FloatArray, bool]:
+    """Put a level in the middle of step `k`."""
+    spare = np.insert(spare, k, spare[k] / 2)
+    spare[k + 1] /= 2
+    above = np.concatenate([[0.0], np.cumsum(spare)])
+    level = np.digitize(ladder.relative, (above[1:] + above[:-1]) / 2).astype(np.uint8)
+    return level, spare, True
 
 
 def _drop_levels(
