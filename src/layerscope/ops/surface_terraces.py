@@ -24,6 +24,7 @@ from layerscope.ops.surface_fit import (
     spread,
 )
 from layerscope.ops.surface_rows import offsets_by_differences
+from layerscope.ops.surface_sharpen import sharpen
 
 Labels = npt.NDArray[np.int16]
 
@@ -37,7 +38,7 @@ _ROUNDS = 3
 _LAG_SHARES = (24, 48, 96)
 _MANY_COLUMNS = 200
 _BLOCK = 16
-_GATE = 3.0
+_GATE = 3.5
 
 _TERMS = ((0, 1), (1, 1), (0, 2), (2, 1), (1, 2), (0, 3))
 """Background along x up to degree 3 in all; what depends on y alone is in the row offsets."""
@@ -105,7 +106,7 @@ def refine(
     rounds: int = _ROUNDS,
 ) -> Levelled:
     """Level by terraces from a first answer `flat`; the rest as `level_terraces`."""
-    terraces = find_terraces(flat, use)
+    terraces = find_terraces(sharpen(flat, use), use)
     for _ in range(rounds):
         flat = heights - fit_background(heights, terraces, rows=rows)
         terraces = find_terraces(flat, use)
