@@ -21,7 +21,7 @@ import numpy as np
 
 from layerscope import __version__
 from layerscope.core.calibration import Calibration
-from layerscope.core.micrograph import Micrograph, PixelSize, parse_length_nm
+from layerscope.core.micrograph import Micrograph, Modality, PixelSize, parse_length_nm
 from layerscope.core.results import Detections, Flag, FloatArray, IntArray
 from layerscope.core.run import Failure, ImageResult, RunResult
 from layerscope.errors import InputError, LayerscopeError
@@ -267,6 +267,10 @@ def find_in(
     if source.micrograph is None and is_mosaic(source.path):
         return _find_in_mosaic(source, scale, wanted, substrate_level, on_tile)
     image = source.micrograph or read(source.path, max_pixels=max_pixels)
+    if image.modality != Modality.OPTICAL:
+        raise InputError(
+            f"{image.name}: a scan of heights, not an optical micrograph; use --task coverage"
+        )
     if min(image.shape) < _SMALLEST_SIDE_PX:
         height, width = image.shape
         raise InputError(

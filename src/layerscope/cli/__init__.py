@@ -30,7 +30,7 @@ from layerscope.cli.options import (
     wanted_of,
 )
 from layerscope.cli.scan import COMMANDS
-from layerscope.errors import CannotWrite, InputError, LayerscopeError
+from layerscope.errors import CannotWrite, InputError, LayerscopeError, UnknownName
 
 if TYPE_CHECKING:
     from layerscope.core.run import RunResult
@@ -81,9 +81,22 @@ def _options(
 @app.command()
 def run(
     images: Images,
-    material: Material,
-    substrate: Substrate,
+    material: Annotated[
+        str | None, typer.Option("--material", "-m", help="graphene, hBN, MoS2 ...")
+    ] = None,
+    substrate: Annotated[
+        str | None,
+        typer.Option("--substrate", "-s", help="Films from the top, e.g. SiO2(90nm)/Si."),
+    ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("run"),
+    task: Annotated[
+        str, typer.Option(help="flakes: optical; coverage: AFM scans, pictures of films.")
+    ] = "flakes",
+    channel: Annotated[str | None, typer.Option(help="Coverage: channel of a scan.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Coverage: by hand, nm or grey.")] = None,
+    method: Annotated[str, typer.Option(help="Coverage: auto, terraces, edges ...")] = "auto",
+    film: Annotated[str | None, typer.Option(help="Coverage: bright or dark side.")] = None,
+    levelling: Annotated[str, typer.Option(help="Coverage: auto, none, plane ...")] = "auto",
     pixel_size: PixelSizeText = None,
     objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
     magnification_table: Annotated[
@@ -110,7 +123,22 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Find the flakes of optical micrographs, count their layers and measure them."""
+    """Find the flakes of optical micrographs and count their layers; or the coverage of films."""
+    if task == "coverage":
+        from layerscope.cli.coverage import cover_images
+        from layerscope.surfaces import Question
+
+        question = Question(
+            material, method, threshold, film, min(max_layers, 4), levelling, channel, pixel_size,
+            max_pixels,
+        )  # fmt: skip
+        cover_images(images, question, out, as_json=as_json, quiet=quiet)
+    if task != "flakes":
+        raise UnknownName.of("task", task, ("flakes", "coverage"))
+    if material is None or substrate is None:
+        raise InputError(
+            "flakes need --material and --substrate, e.g. -m graphene -s SiO2(90nm)/Si"
+        )
     from layerscope import pipeline
     from layerscope.io.calibration import read_calibration
     from layerscope.io.labels import read_labels

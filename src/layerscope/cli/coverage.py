@@ -1,0 +1,49 @@
+"""`layerscope run --task coverage`: scans and pictures of grown films."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, ProgressBar, names_of
+
+if TYPE_CHECKING:
+    from layerscope.core.coverage import CoverageRun
+    from layerscope.surfaces import Question
+
+
+def cover_images(
+    images: list[str], question: Question, out: Path, *, as_json: bool, quiet: bool
+) -> None:
+    """Cover every image, write the run folder, say what came out, and end with its exit code."""
+    from layerscope.report.coverage_folder import CoverageFolder
+    from layerscope.surfaces import run_coverage
+
+    folder = CoverageFolder(out)
+    with ProgressBar("covering", quiet) as progress:
+        run = run_coverage(names_of(images), question, on_result=folder, progress=progress)
+    folder.finish(run)
+    _tell(run, out, as_json=as_json)
+    usable, failed = len(run.images), len(run.failures)
+    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+
+
+def _tell(run: CoverageRun, out: Path, *, as_json: bool) -> None:
+    columns = ["image", "coverage", "coverage_low", "coverage_high", "doubts"]
+    rows = run.images[columns].to_dict("records")
+    if as_json:
+        failed = [{"path": f.path, "reason": f.reason} for f in run.failures]
+        summary = {"images": rows, "failed": failed, "out": str(out)}
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    for row in rows:
+        low, high = 100 * row["coverage_low"], 100 * row["coverage_high"]
+        doubt = "  (look at it)" if row["doubts"] else ""
+        covered = f"{100 * row['coverage']:5.1f} %  [{low:.1f} to {high:.1f}]"
+        typer.echo(f"{covered}  {row['image']}{doubt}")
+    for failure in run.failures:
+        typer.echo(f"not analysed: {failure.reason}", err=True)
+    typer.echo(f"{len(rows)} images; results in {out}/")
