@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -39,7 +39,7 @@ _UNITS = ("nm", "µm", "um", "mm")
 _FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif",
           "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSansMono", "DejaVuSansMono-Bold",
           "DejaVuSansMono-Oblique", "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic",
-          "STIXGeneralBolIta", "cmss10", "cmr10")  # fmt: skip
+          "STIXGeneralBolIta", "cmss10", "cmr10", "default")  # fmt: skip
 _HERSHEY = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_PLAIN,
             cv2.FONT_HERSHEY_COMPLEX)  # fmt: skip
 
@@ -215,7 +215,7 @@ def _read_split(number: list[Glyph], unit: list[Glyph]) -> tuple[float, float] |
         if _is_point(glyph, [number[0]]):
             text += "."
             continue
-        digit, score = _best(glyph, _DIGITS)
+        digit, score = best_name(glyph, _DIGITS)
         text, sure = text + digit, min(sure, score)
     return _checked(text, name, sure)
 
@@ -238,19 +238,19 @@ def _read_unit(unit: list[Glyph], cap: float, baseline: int) -> tuple[str, float
     if not 0.5 * cap <= last.height <= 1.45 * cap:
         return "", 0.0
     if len(unit) == 1:
-        return _best(last, _UNITS) if last.width > 1.1 * last.height else ("", 0.0)
+        return best_name(last, _UNITS) if last.width > 1.1 * last.height else ("", 0.0)
     first = unit[0]
-    m_score = _best(last, ("m",))[1]
+    m_score = best_name(last, ("m",))[1]
     standing = abs(last.bottom - baseline) <= max(0.15 * cap, 2)
     if not standing or not 0.5 * cap <= first.height <= 1.45 * cap:
         return "", 0.0
     below = first.bottom - last.bottom
     letters: tuple[str, ...] = ("n", "u", "m") if below <= max(0.1 * cap, 1) else ("µ",)
-    letter, score = _best(first, letters)
+    letter, score = best_name(first, letters)
     return letter + "m", min(score, m_score)
 
 
-def _best(glyph: Glyph, names: tuple[str, ...] | str) -> tuple[str, float]:
+def best_name(glyph: Glyph, names: tuple[str, ...] | str) -> tuple[str, float]:
     """Best of `names` for a glyph; its score is cut to 0 when another is as good."""
     vector, shape = _normal(glyph.ink), np.log(glyph.width / glyph.height)
     scores = {}
@@ -269,8 +269,8 @@ def _best(glyph: Glyph, names: tuple[str, ...] | str) -> tuple[str, float]:
 @functools.cache
 def _templates(name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Return normal vectors (n, _SIDE**2) and log aspects (n,) of `name` in every font."""
-    # The Computer Modern files have no µ.
-    fonts = [f for f in _FONTS if name.isascii() or not f.startswith("cm")]
+    # The Computer Modern files have no µ, Pillow's own (a 1 without foot, as Arial) is not whole.
+    fonts = [f for f in _FONTS if name.isascii() or f[:2] not in ("cm", "de")]
     drawn = [_drawn_truetype(name, font) for font in fonts]
     if name.isascii():
         drawn += [_drawn_hershey(name, face, bold) for face in _HERSHEY for bold in (1, 3)]
@@ -292,6 +292,8 @@ def _drawn_truetype(name: str, font: str) -> Ink:
 def _face(font: str) -> ImageFont.FreeTypeFont:
     from PIL import ImageFont
 
+    if font == "default":
+        return cast("ImageFont.FreeTypeFont", ImageFont.load_default(32))
     spec = find_spec("matplotlib")  # found, not imported: that takes half a second
     folder = Path((spec and spec.origin) or "").parent / "mpl-data" / "fonts" / "ttf"
     return ImageFont.truetype(folder / f"{font}.ttf", 32, layout_engine=ImageFont.Layout.BASIC)
