@@ -6,24 +6,16 @@ what levelling left behind nor the substrate's own steps become layers. See `ops
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from layerscope.core.coverage import Coverage, LabelMap, Terrace
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import BoolArray, FloatArray
 from layerscope.errors import InputError
-from layerscope.ops.terrace_steps import (
-    StepHeights,
-    Values,
-    find_boundaries,
-    label_levels,
-    measure_steps,
-)
+from layerscope.ops.terrace_steps import StepHeights, Values
 from layerscope.tasks.coverage.field import Field
+from layerscope.tasks.coverage.ladder import Ladder, LayerRule, find_ladder
 from layerscope.tasks.coverage.request import Request
 
 LEAST_LAYER_NM = 0.28
@@ -31,45 +23,7 @@ LEAST_LAYER_NM = 0.28
 TIP_RADIUS_NM = 10.0
 """Of a usual probe; it widens each crystal by sqrt(radius * height) at half height."""
 _LEAST_OF_LAYER = 0.55
-_SKIP_PX = 3
-_AROUND = 0.05  # of the long side: substrate's level is the same over this far
 _Z95 = 1.96
-
-
-@dataclass(frozen=True, eq=False)
-class _Ladder:
-    """Levels of one map.
-
-    Attributes
-    ----------
-    level : ndarray of uint8, (H, W)
-    relative : ndarray of float32, (H, W)
-        Height above the substrate around each pixel, nm.
-    above_nm : ndarray, (K + 1,)
-    steps : StepHeights
-    """
-
-    level: npt.NDArray[np.uint8]
-    relative: Values
-    above_nm: FloatArray
-    steps: StepHeights
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """What may be a layer."""
-
-    layer_nm: float | None
-    least_nm: float
-    max_layers: int
-
-    @property
-    def highest_nm(self) -> float:
-        """Above the substrate; what is higher is dust or no film."""
-        return (self.max_layers + 1.5) * (self.layer_nm or _USUAL_LAYER_NM)
-
-
-_USUAL_LAYER_NM = 0.8
 
 
 def find_terraces(field: Field, request: Request) -> Coverage:
@@ -88,9 +42,7 @@ def find_terraces(field: Field, request: Request) -> Coverage:
     layer_nm = request.layer_nm
     least = LEAST_LAYER_NM if layer_nm is None else _LEAST_OF_LAYER * layer_nm
     heights = _calm(field, least)
-    boundaries = _boundaries(heights, field.valid, least, request.max_layers)
-    rule = _Rule(layer_nm, least, request.max_layers)
-    ladder = _climb(heights, field.valid, boundaries, rule) if len(boundaries) else None
+    ladder = find_ladder(heights, field.valid, LayerRule(layer_nm, least, request.max_layers))
     if ladder is None:
         return _nothing(field, least)
     return _answer(field, ladder, request)
@@ -106,114 +58,11 @@ def _calm(field: Field, least_nm: float) -> Values:
     return cv2.GaussianBlur(calm, (0, 0), 1.0) if noise > _LOUD * least_nm else calm
 
 
-def _boundaries(heights: Values, valid: BoolArray, least_nm: float, most: int) -> FloatArray:
-    """Contours with a step, from the sharpest copy that has any: roughness hides them."""
-    for sigma_px in _SMOOTHER_PX:
-        copy = cv2.GaussianBlur(heights, (0, 0), sigma_px) if sigma_px else heights
-        found = find_boundaries(copy, valid, least_nm, most)
-        if len(found):
-            break
-    return found
-
-
-_SMOOTHER_PX = (0.0, 1.5)
 _QUIET = 0.1
 _LOUD = 0.4
 
 
-def _climb(
-    heights: Values, valid: BoolArray, boundaries: FloatArray, rule: _Rule
-) -> _Ladder | None:
-    """Measure the steps and label the levels until every level and step is real."""
-    level = np.digitize(heights, boundaries).astype(np.uint8)
-    spare = np.diff(boundaries, prepend=boundaries[0] - 2 * rule.least_nm)
-    done, ladder = False, None
-    for _ in range(_MOST_ROUNDS):
-        level, spare = _drop_levels(level, valid, spare, rule)
-        if not len(spare):
-            return None
-        steps = measure_steps(heights, valid, level, len(spare) + 1, _SKIP_PX)
-        spare = np.where(np.isfinite(steps.heights_nm), steps.heights_nm, spare)
-        small = np.flatnonzero(spare < rule.least_nm)
-        if len(small):
-            level, spare = _merge(level, spare, int(small[0]))
-            continue
-        above = np.concatenate([[0.0], np.cumsum(spare)])
-        level, base = label_levels(heights, valid, level, above, _AROUND * max(heights.shape))
-        ladder = _Ladder(level, heights - base, above, steps)
-        if done:
-            break
-        level, spare, added = _add_level(ladder, valid, spare, rule)
-        done = not added
-    return _without_speckle(ladder, valid) if ladder is not None else None
-
-
-def _without_speckle(ladder: _Ladder, valid: BoolArray) -> _Ladder:
-    """Let neighbours vote where roughness reaches far towards the next level."""
-    off = np.abs(ladder.relative - ladder.above_nm.astype(np.float32)[ladder.level])[valid]
-    ratio = 1.4826 * float(np.median(off)) / float(np.diff(ladder.above_nm).min())
-    if ratio < _ROUGH:
-        return ladder
-    return replace(ladder, level=cv2.medianBlur(ladder.level, 5 if ratio < _ROUGHER else 7))
-
-
-_ROUGH, _ROUGHER = 0.12, 0.2  # of a step: 0.5 / 0.12 is 4 standard deviations
-_MOST_ROUNDS = 8
-
-
-def _add_level(
-    ladder: _Ladder, valid: BoolArray, spare: FloatArray, rule: _Rule
-) -> tuple[npt.NDArray[np.uint8], FloatArray, bool]:
-    """Insert a level where a step is two layers, or on top where a patch stands a layer above it."""
-    gaps = np.flatnonzero(spare[1:] > 1.5 * rule.layer_nm) + 1 if rule.layer_nm else ()
-    if len(gaps) and len(spare) < rule.max_layers:
-        return _split(ladder, spare, int(gaps[0]))
-    unit = rule.layer_nm or float(spare[1:].min() if len(spare) > 1 else spare[0])
-    higher = valid & (ladder.relative > ladder.above_nm[-1] + 0.6 * unit)
-    if len(spare) >= rule.max_layers or not _is_solid(higher):
-        return ladder.level, spare, False
-    level = np.where(higher, np.uint8(len(spare) + 1), ladder.level).astype(np.uint8)
-    return level, np.append(spare, unit), True
-
-
-def _split(
-    ladder: _Ladder, spare: FloatArray, k: int
-) -> tuple[npt.NDArray[np.uint8], FloatArray, bool]:
-    """Put a level in the middle of step `k`."""
-    spare = np.insert(spare, k, spare[k] / 2)
-    spare[k + 1] /= 2
-    above = np.concatenate([[0.0], np.cumsum(spare)])
-    level = np.digitize(ladder.relative, (above[1:] + above[:-1]) / 2).astype(np.uint8)
-    return level, spare, True
-
-
-def _drop_levels(
-    level: npt.NDArray[np.uint8], valid: BoolArray, spare: FloatArray, rule: _Rule
-) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-    """Merge levels that no patch of a few pixels has (scars, rims of dust), and dust itself."""
-    for k in range(len(spare), -1, -1):
-        dust = k > 0 and spare[:k].sum() > rule.highest_nm
-        if len(spare) and (dust or not _is_solid((level == k) & valid)):
-            level, spare = _merge(level, spare, max(0, k - 1))
-    return level, spare
-
-
-def _is_solid(mask: BoolArray) -> bool:
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
-    return bool(np.count_nonzero(inner) >= _LEAST_SOLID * mask.size)
-
-
-_LEAST_SOLID = 2e-4
-
-
-def _merge(
-    level: npt.NDArray[np.uint8], spare: FloatArray, k: int
-) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-    """Take step `k` out: its two levels become one."""
-    return np.where(level > k, level - 1, level).astype(np.uint8), np.delete(spare, k)
-
-
-def _answer(field: Field, ladder: _Ladder, request: Request) -> Coverage:
+def _answer(field: Field, ladder: Ladder, request: Request) -> Coverage:
     layer_nm = request.layer_nm
     numbers, doubts = _layer_numbers(ladder.above_nm, layer_nm)
     valid = field.valid & (ladder.relative < _too_high(ladder.above_nm))
@@ -225,6 +74,11 @@ def _answer(field: Field, ladder: _Ladder, request: Request) -> Coverage:
     step = _layer_step(ladder.steps, numbers, layer_nm)
     if not np.isfinite(step[0]):
         doubts += ("no step could be measured: the rims are too short",)
+    if ladder.weak_rim > _WEAK:
+        doubts += (
+            f"{ladder.weak_rim:.0%} of the rims have no step across them: what levelling left may "
+            "be taken for film; compare the mask with the scan, or level it otherwise",
+        )
     if high - low > _WIDE:
         doubts += (f"the interval is {high - low:.2f} wide: noise reaches half a layer",)
     return Coverage(
@@ -238,11 +92,16 @@ def _answer(field: Field, ladder: _Ladder, request: Request) -> Coverage:
         step_low_nm=step[1],
         step_high_nm=step[2],
         doubts=doubts,
-        provenance={"layer_nm": layer_nm, "rim_px": ladder.steps.rim_px.tolist()},
+        provenance={
+            "layer_nm": layer_nm,
+            "rim_px": ladder.steps.rim_px.tolist(),
+            "rim_without_step": ladder.weak_rim,
+        },
     )
 
 
 _WIDE = 0.15
+_WEAK = 0.15
 
 
 def _too_high(above_nm: FloatArray) -> float:
@@ -302,7 +161,7 @@ _OFFSET_NM, _OFFSET_SD_NM = 0.2, 0.12  # mean and standard deviation of 0 to 0.4
 _LAYER_SHARE = 0.03
 
 
-def _terraces(ladder: _Ladder, numbers: list[int], shares: FloatArray) -> tuple[Terrace, ...]:
+def _terraces(ladder: Ladder, numbers: list[int], shares: FloatArray) -> tuple[Terrace, ...]:
     variance = np.concatenate([[0.0], np.nan_to_num(ladder.steps.se_nm, nan=np.inf) ** 2])
     half = _Z95 * np.sqrt(np.cumsum(variance))
     return tuple(
@@ -312,7 +171,7 @@ def _terraces(ladder: _Ladder, numbers: list[int], shares: FloatArray) -> tuple[
 
 
 def _interval(
-    ladder: _Ladder, valid: BoolArray, fraction: float, pixel_size: PixelSize | None
+    ladder: Ladder, valid: BoolArray, fraction: float, pixel_size: PixelSize | None
 ) -> tuple[float, float]:
     """From rims drawn lower and higher, and from the width that the tip adds."""
     relative, first = ladder.relative[valid], float(ladder.above_nm[1])
