@@ -27,7 +27,7 @@ def level_auto(heights: FloatArray, use: BoolArray) -> Levelled:
     clean = use & ~grow(scars, 1)
     if np.count_nonzero(clean) < 0.5 * np.count_nonzero(use):
         scars, clean = np.zeros_like(scars), use
-    filled = fill_rows(aligned, scars)
+    filled = fill_rows(aligned, scars, use)
     whole = heights + (filled - aligned)
     candidates = {
         "terraces with row offsets": refine(whole, clean, filled),

@@ -9,7 +9,7 @@ from layerscope.ops.surface_fit import bridge, row_medians, spread
 from layerscope.ops.surface_terraces import find_terraces
 
 _NOISE_LAG_PX = 8
-_JUMP_LAGS = (1, 4, 16, 64)
+_JUMP_LAGS = (1, 2, 4, 8)
 
 
 def flatness_of(flat: FloatArray, use: BoolArray) -> float:
@@ -18,7 +18,7 @@ def flatness_of(flat: FloatArray, use: BoolArray) -> float:
     ``roughness / sqrt(width^2 + jumps^2)``. Roughness is the spread of differences of two pixels of
     a row, 8 px apart: no row offset and no smooth background is in it. Width is the mean spread of
     the terraces' heights. Jumps are the root mean square of the typical difference between rows 1
-    to 64 apart: a picture whose rows were shifted until its islands vanished has narrow terraces,
+    to 8 apart: a picture whose rows were shifted until its islands vanished has narrow terraces,
     but the bare substrate beside the islands jumps.
     """
     allowed = _roughness(flat, use)

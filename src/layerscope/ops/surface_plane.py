@@ -65,9 +65,10 @@ def level_base(heights: FloatArray, use: BoolArray, *, sigmas: float = 3.0) -> L
         size = 2 * (1 + degree // 2) + 1
         grown = cv2.dilate(high.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
         base = use & ~grown
-        if np.count_nonzero(base) < 0.01 * flat.size:
+        terms = terms_of(degree)
+        if np.count_nonzero(base) < max(0.01 * flat.size, 2 * len(terms)):
             break
-        flat = flat - fit_polynomial(flat, base, terms_of(degree))
+        flat = flat - fit_polynomial(flat, base, terms)
     return Levelled(flat - base_peak(flat[use])[0])
 
 

@@ -43,6 +43,7 @@ def align_matching(heights: FloatArray, use: BoolArray) -> Levelled:
     """As by differences of rows, but flat stretches count more: weights ``exp(-(slope / s)^2)``."""
     steps = heights[1:] - heights[:-1]
     both = use[1:] & use[:-1]
+    both[:, 1:-1] &= both[:, 2:] & both[:, :-2]
     slope = np.abs(np.gradient(heights, axis=1)[1:])
     flat = np.exp(-((slope / (spread(slope[both]) * _MATCH + 1e-12)) ** 2))
     centre = bridge(row_medians(steps, both))
@@ -132,7 +133,11 @@ def offsets_by_differences(
         bands[0, : n - lag] += weight
         right[lag:] += weight * jump
         right[: n - lag] -= weight * jump
-    bands[0] += _TIE  # the sum of all offsets is free
+    # Rows without pixels follow their neighbours, and the sum of all offsets is free.
+    bands[1, :-1] -= _TIE
+    bands[0, 1:] += _TIE
+    bands[0, :-1] += _TIE
+    bands[0, 0] += _TIE
     found = solveh_banded(bands, right, lower=True)
     return np.asarray(found - found[0])
 

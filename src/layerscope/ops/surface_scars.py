@@ -13,6 +13,9 @@ from layerscope.ops.surface_rows import offsets_by_differences
 
 HIGH, LOW, LENGTH_PX, WIDTH_PX = 0.666, 0.25, 16, 4
 
+FINEST_NM = 1e-4
+"""Rows that differ by less differ by rounding."""
+
 
 def remove_scars(
     heights: FloatArray,
@@ -47,7 +50,7 @@ def remove_scars(
     offsets = offsets_by_differences(heights, use)[:, None]
     flat = heights - offsets
     scars = find_scars(flat, use, high=high, low=low, length_px=length_px, width_px=width_px)
-    filled = fill_rows(flat, scars) + offsets
+    filled = fill_rows(flat, scars, use) + offsets
     return Levelled(filled, {"scar_pixels": int(np.count_nonzero(scars))})
 
 
@@ -65,7 +68,7 @@ def find_scars(
     steps = np.where(both, heights[1:] - heights[:-1], 0.0)
     rms = float(np.sqrt((steps**2).sum() / max(np.count_nonzero(both), 1)))
     found = np.zeros(heights.shape, bool)
-    if rms == 0 or len(heights) < 3:
+    if rms < FINEST_NM or len(heights) < 3:
         return found
     for signed in (heights, -heights):
         ridge = _ridge(np.where(use, signed, -np.inf).astype(np.float32), width_px)
@@ -101,13 +104,13 @@ def _long_runs(weak: BoolArray, strong: BoolArray, length_px: int) -> BoolArray:
     return np.asarray(np.cumsum(marks, axis=1)[:, :-1] > 0)
 
 
-def fill_rows(heights: FloatArray, holes: BoolArray) -> FloatArray:
-    """Interpolate holes along columns; beyond the first and last row the nearest one counts."""
+def fill_rows(heights: FloatArray, holes: BoolArray, use: BoolArray) -> FloatArray:
+    """Interpolate holes along columns between used pixels, or take the nearest one."""
     out = heights.copy()
     at = np.arange(len(heights))
     for column in np.flatnonzero(holes.any(axis=0)):
         hole = holes[:, column]
-        known = ~hole & np.isfinite(heights[:, column])
+        known = use[:, column] & ~hole
         if known.any():
             out[hole, column] = np.interp(at[hole], at[known], heights[known, column])
     return out

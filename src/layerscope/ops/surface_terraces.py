@@ -39,6 +39,7 @@ _LAG_SHARES = (24, 48, 96)
 _MANY_COLUMNS = 200
 _BLOCK = 16
 _GATE = 3.5
+_FINEST_NM = 1e-5
 
 _TERMS = ((0, 1), (1, 1), (0, 2), (2, 1), (1, 2), (0, 3))
 """Background along x up to degree 3 in all; what depends on y alone is in the row offsets."""
@@ -107,8 +108,10 @@ def refine(
 ) -> Levelled:
     """Level by terraces from a first answer `flat`; the rest as `level_terraces`."""
     terraces = find_terraces(sharpen(flat, use), use)
+    # Rows without any known terrace keep the offset of the first answer.
+    start = flat if rows else heights
     for _ in range(rounds):
-        flat = heights - fit_background(heights, terraces, rows=rows)
+        flat = start - fit_background(start, terraces, rows=rows)
         terraces = find_terraces(flat, use)
     zero = float(terraces.heights_nm[0]) if len(terraces) else 0.0
     facts = {
@@ -203,7 +206,7 @@ def _valleys(values: FloatArray) -> FloatArray:
     """Heights that part the peaks of the distribution of `values`."""
     bin_nm = _PER_WIDTH * _narrowest(values)
     low, high = (float(v) for v in np.percentile(values, (0.05, 99.8)))
-    if bin_nm <= 0 or high - low < bin_nm:
+    if bin_nm < _FINEST_NM or high - low < bin_nm:
         return np.zeros(0)
     n_bins = int(min((high - low) / bin_nm, 4096)) + 1
     counts, edges = np.histogram(values, bins=n_bins, range=(low, high))
@@ -249,7 +252,7 @@ def _measure(flat: FloatArray, use: BoolArray, labels: Labels, n: int) -> Terrac
             continue
         some = values[:: max(1, values.size // 20000)]
         heights[k], widths[k] = np.median(some), spread(some)
-        near = np.abs(flat - heights[k]) <= _GATE * widths[k] + 1e-9
+        near = np.abs(flat - heights[k]) <= _GATE * widths[k] + _FINEST_NM
         out[here & near] = k
         shares[k] = np.count_nonzero((labels == k) & use) / np.count_nonzero(use)
     kept = np.flatnonzero([np.any(out == k) for k in range(n)])
