@@ -18,10 +18,9 @@ from layerscope.core.micrograph import Micrograph, Modality, PixelSize
 from layerscope.errors import InputError
 from layerscope.ops.picture_bar import ColourBar, Fractions, find_colour_bar, fractions_of
 from layerscope.ops.picture_frame import Frame, Mask, find_frame
+from layerscope.ops.picture_marks import Marks, find_marks
 from layerscope.ops.picture_text import UNITS_NM, Axis, Label, marks_beside, read_axis, read_labels
-from layerscope.ops.scale import find_scale_bar, mask_annotations
 from layerscope.ops.scale_bar import Box, Levels, levels_of
-from layerscope.ops.scale_text import read_scale_bar_length
 
 _LUMA = (0.299, 0.587, 0.114)
 _MOST_FAR, _MOST_AMBIGUOUS = 0.3, 0.25
@@ -90,9 +89,9 @@ def recover_scan(
     top, left, bottom, right = frame.box
     part = np.ascontiguousarray(rgb[top:bottom, left:right])
     heights = _heights(micrograph, part, frame, bar, labels, ends)
-    annotated = _annotations(micrograph, part)
-    size, size_note = _pixel_size(micrograph, rgb, frame, bar, labels, width_nm, annotated)
-    return _assemble(micrograph, frame, heights, annotated, size, size_note)
+    marks = find_marks(part, "on the micrograph")
+    size, size_note = _pixel_size(micrograph, rgb, frame, bar, labels, width_nm, marks)
+    return _assemble(micrograph, frame, heights, marks.mask, size, size_note)
 
 
 def _checked(
@@ -157,9 +156,7 @@ def _facts_of(bar: ColourBar, found: Fractions) -> dict[str, Any]:
     }
 
 
-def _lightness(
-    micrograph: Micrograph, frame: Frame, facts: dict[str, Any], note: str
-) -> _Heights:
+def _lightness(micrograph: Micrograph, frame: Frame, facts: dict[str, Any], note: str) -> _Heights:
     top, left, bottom, right = frame.box
     data = micrograph.data[top:bottom, left:right]
     if data.ndim == 3:
@@ -168,9 +165,7 @@ def _lightness(
     return _Heights(data.copy(), "intensity", micrograph.white_level, facts, (note,))
 
 
-def _axis_of(
-    frame: Frame, bar: ColourBar, labels: Sequence[Label]
-) -> tuple[float, float] | None:
+def _axis_of(frame: Frame, bar: ColourBar, labels: Sequence[Label]) -> tuple[float, float] | None:
     """Heights in nm at fraction 0 and 1, if the labels beside the bar can be read."""
     along = 0 if bar.is_vertical else 1
     beside = _beside(labels, bar.outer, along)
@@ -195,7 +190,7 @@ def _at_pixels(axis: Axis, n: int) -> tuple[float, float]:
 
 
 def _beside(labels: Sequence[Label], box: Box, along: int) -> list[tuple[list[Label], bool]]:
-    """Labels before (left, above) and after a bar, with those at its ends; the longer list first."""
+    """Labels before (left, above) and after a bar, with those at its ends; longer list first."""
     across = 1 - along
     sides: list[list[Label]] = [[], []]
     units = []
@@ -260,13 +255,6 @@ def _on_scale(
     return _Heights(data, unit, float(top), ranged, tuple(notes), missing)
 
 
-def _annotations(micrograph: Micrograph, part: Levels) -> Mask | None:
-    """Burnt-in scale bar, text and banner within the micrograph."""
-    if micrograph.name == "" or min(part.shape[:2]) < 32:
-        return None
-    return mask_annotations(Micrograph(part, name=micrograph.name)).excluded
-
-
 def _pixel_size(
     micrograph: Micrograph,
     rgb: Levels,
@@ -274,7 +262,7 @@ def _pixel_size(
     bar: ColourBar | None,
     labels: Sequence[Label],
     width_nm: float | None,
-    annotated: Mask | None,
+    marks: Marks,
 ) -> tuple[PixelSize | None, str]:
     """Pixel size from the user, the file, a scale bar or the axes, in this order."""
     width = frame.box[3] - frame.box[1]
@@ -283,41 +271,24 @@ def _pixel_size(
         return PixelSize(side, side, f"width of {width_nm / 1e3:g} um given by the user"), ""
     if micrograph.pixel_size is not None:
         return micrograph.pixel_size, ""
-    size = _from_bars(rgb, frame, bar, annotated is not None)
-    size = size or _from_axes(frame, labels, bar)
+    size = marks.pixel_size or _on_page(rgb, frame, bar) or _from_axes(frame, labels, bar)
     return size, "" if size else "No scale was read: the pixel size is unknown. Give width_um."
 
 
-def _from_bars(
-    rgb: Levels, frame: Frame, bar: ColourBar | None, inside: bool
-) -> PixelSize | None:
-    """Scale bar on the micrograph or, the rest blanked, on the page."""
-    top, left, bottom, right = frame.box
-    places: list[tuple[str, Levels]] = []
-    if inside:
-        places.append(("on the micrograph", np.ascontiguousarray(rgb[top:bottom, left:right])))
-    if frame.page is not None and frame.is_cropped:
-        page = rgb.copy()
-        for t, le, b, r in [frame.box] + ([bar.outer] if bar is not None else []):
-            page[max(t - 2, 0) : b + 2, max(le - 2, 0) : r + 2] = frame.page
-        # A bar level with the micrograph's corner may be too near to the border for the finder.
-        edge = frame.page.tolist()
-        page = cv2.copyMakeBorder(page, 8, 8, 8, 8, cv2.BORDER_CONSTANT, value=edge)
-        places.append(("on the page", page))
-    for place, levels in places:
-        picture = Micrograph(levels, name="picture")
-        found = find_scale_bar(picture)
-        read = None if found is None else read_scale_bar_length(picture, found)
-        if found is not None and read is not None:
-            side = read[0] / found.length_px
-            text = f"scale bar of {found.length_px:.1f} px {place}, {read[0]:g} nm read"
-            return PixelSize(side, side, f"{text}, confidence {read[1]:.2f}")
-    return None
+def _on_page(rgb: Levels, frame: Frame, bar: ColourBar | None) -> PixelSize | None:
+    """Scale bar beside the micrograph; micrograph and colour bar are blanked for it."""
+    if frame.page is None or not frame.is_cropped:
+        return None
+    page = rgb.copy()
+    for top, left, bottom, right in [frame.box] + ([bar.outer] if bar is not None else []):
+        page[max(top - 2, 0) : bottom + 2, max(left - 2, 0) : right + 2] = frame.page
+    # A bar level with the micrograph's corner may be too near to the border for the finder.
+    edge = frame.page.tolist()
+    wide = cv2.copyMakeBorder(page, 8, 8, 8, 8, cv2.BORDER_CONSTANT, value=edge)
+    return find_marks(np.asarray(wide, np.uint8), "on the page").pixel_size
 
 
-def _from_axes(
-    frame: Frame, labels: Sequence[Label], bar: ColourBar | None
-) -> PixelSize | None:
+def _from_axes(frame: Frame, labels: Sequence[Label], bar: ColourBar | None) -> PixelSize | None:
     """Tick labels along the micrograph's sides, those of the colour bar left out."""
     taken = [] if bar is None else [
         label

@@ -12,7 +12,7 @@ import numpy as np
 
 from layerscope.ops.picture_frame import Floats, Frame, distance_to, runs_of
 from layerscope.ops.scale_bar import Box, Levels
-from layerscope.ops.scale_text import Glyph, best_name
+from layerscope.ops.scale_text import Glyph, Ink, best_name
 
 UNITS_NM = {"nm": 1.0, "µm": 1e3, "um": 1e3, "pm": 1e-3, "Å": 0.1}
 
@@ -192,14 +192,14 @@ def _touch(a: Box, b: Box, grow: int = 0) -> bool:
     return rows and a[1] - grow < b[3] and b[1] < a[3] + grow
 
 
-def _pieces(ink: np.ndarray, level: float, avoid: Sequence[Box]) -> list[Glyph]:  # type: ignore[type-arg]
-    """Connected ink of the size of letters, clear of the boxes: what touches those is a tick."""
+def _pieces(ink: Ink, level: float, avoid: Sequence[Box]) -> list[Glyph]:
+    """Return connected ink of the size of letters, clear of the boxes: what touches is a tick."""
     stats = cv2.connectedComponentsWithStats((ink > level).astype(np.uint8), connectivity=8)[2][1:]
     most = max(24, min(ink.shape) // 8)
     found = []
     for x, y, w, h, area in stats.tolist():
         box = (y, x, y + h, x + w)
-        if area < 2 or h > most or w > 3 * most or any(_touch(box, b, 1) for b in avoid):
+        if area < 1 or h > most or w > 3 * most or any(_touch(box, b, 1) for b in avoid):
             continue
         found.append(Glyph(*box, ink[y : y + h, x : x + w]))
     return _whole(found) if len(found) <= _MOST_PIECES else []
