@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,9 @@ def measure_columns(
         empty = int(np.argmin(detections.masks.area_px)) + 1
         raise InputError(f"region {empty} has no pixel: leave empty masks out of the detections")
     columns = _identity(detections, pixel_size, image, setup)
-    columns |= _measured(detections, pixel_size, tone or tone_curve("linear"))
+    columns |= measured_columns(
+        detections, pixel_size, MEASUREMENTS.values(), tone or tone_curve("linear")
+    )
     columns |= _probabilities(detections.layers, len(detections))
     order = table_columns(_max_layers(detections.layers))
     return {c.name: np.asarray(columns[c.name], _DTYPES[c.dtype]) for c in order}
@@ -145,7 +147,7 @@ def table_of(parts: Sequence[Columns]) -> pd.DataFrame:
 @cache
 def table_columns(max_layers: int = MAX_LAYERS) -> tuple[Column, ...]:
     """Every column of the table, in order, with unit, dtype and meaning."""
-    measured = (c for m in MEASUREMENTS.values() for c in _columns_of(m))
+    measured = (c for m in MEASUREMENTS.values() for c in columns_of(m))
     return (*_IDENTITY, *_BOX, *measured, *_probability_columns(max_layers))
 
 
@@ -180,7 +182,8 @@ def _max_layers(layers: LayerPosterior | None) -> int:
     return MAX_LAYERS if layers is None else layers.max_layers
 
 
-def _columns_of(m: Measurement) -> list[Column]:
+def columns_of(m: Measurement) -> list[Column]:
+    """Columns of one measurement, for the glossary."""
     dtype = "int64" if m.integer else "float64"
     return [Column(name, unit, dtype, m.description) for name, unit in m.columns.items()]
 
@@ -215,7 +218,7 @@ def _identity(
         "region_id": np.arange(1, n + 1),
         "flake_id": detections.flake_id,
         "score": detections.score,
-        "flags": _flag_texts(flags),
+        "flags": flag_texts(flags),
         "touches_border": at_border,
     }
     columns |= {c.name: boxes[:, i] for i, c in enumerate(_BOX)}
@@ -228,7 +231,8 @@ def _at_border(detections: Detections) -> npt.NDArray[np.bool_]:
     return np.asarray(cut | ((detections.flags & Flag.TOUCHES_BORDER) != 0))
 
 
-def _flag_texts(flags: npt.NDArray[Any]) -> list[str]:
+def flag_texts(flags: npt.NDArray[Any]) -> list[str]:
+    """Names of the set bits of each of `flags` (n,), joined by |."""
     known = {bits: "|".join(Flag(bits).names) for bits in set(flags.tolist())}
     return [known[bits] for bits in flags.tolist()]
 
@@ -261,10 +265,13 @@ def _branch_text(branches: tuple[tuple[float, float, float], ...]) -> str:
     return "; ".join(f"{low:.4g} to {high:.4g} ({weight:.2f})" for low, high, weight in branches)
 
 
-def _measured(
-    detections: Detections, pixel_size: PixelSize | None, tone: ToneCurve
+def measured_columns(
+    detections: Detections,
+    pixel_size: PixelSize | None,
+    measurements: Iterable[Measurement],
+    tone: ToneCurve,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Columns of the registry: pixels and micrometres where a value scales with length."""
+    """Columns of `measurements`: pixels and micrometres where a value scales with length."""
     pixels = Scene(detections, (1.0, 1.0), tone)
     square = pixel_size is None or pixel_size.x_nm == pixel_size.y_nm
     scale = 1.0 if pixel_size is None else pixel_size.x_nm * 1e-3
@@ -272,7 +279,7 @@ def _measured(
     if pixel_size is not None and not square:
         true, scale = Scene(detections, (pixel_size.y_nm * 1e-3, pixel_size.x_nm * 1e-3), tone), 1.0
     columns: dict[str, npt.NDArray[Any]] = {}
-    for m in MEASUREMENTS.values():
+    for m in measurements:
         # Shape numbers and angles are those of the specimen, so they come from the true scene.
         values = _values(m, true if m.dimension == 0 else pixels)
         names = list(m.columns)
