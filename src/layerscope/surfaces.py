@@ -17,12 +17,13 @@ import numpy as np
 
 from layerscope import __version__
 from layerscope.core.coverage import COVERAGE_COLUMNS, Coverage, CoverageRun, SurfaceResult
-from layerscope.core.micrograph import Micrograph, PixelSize
+from layerscope.core.micrograph import Micrograph, Modality, PixelSize
 from layerscope.core.run import Failure
 from layerscope.errors import LayerscopeError
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import Source, name_sources
 from layerscope.io.spm import read_spm
+from layerscope.ops.picture import recover_scan
 from layerscope.ops.surface import level
 from layerscope.physics.materials import load
 from layerscope.tasks.coverage import find_coverage
@@ -54,6 +55,10 @@ class Question:
         Of a scan with several; None: the height.
     pixel_size : str or None
         For example ``"9.77nm"``, where the file has none.
+    z_range_nm : float or None
+        Heights from end to end of the colour bar of exported pictures, where no label says it.
+    width_um : float or None
+        Width of exported pictures, where neither scale bar nor axis says it.
     max_pixels : int
     """
 
@@ -65,6 +70,8 @@ class Question:
     levelling: str = "auto"
     channel: str | None = None
     pixel_size: str | None = None
+    z_range_nm: float | None = None
+    width_um: float | None = None
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
@@ -141,7 +148,8 @@ def cover(source: Source, question: Question) -> SurfaceResult:
         max_layers=question.max_layers,
         film=question.film,
     )
-    notes = [str(n) for n in image.metadata.get("notes", ())]
+    told = (image.metadata.get(key, ()) for key in ("notes", "picture_notes"))
+    notes = [str(n) for some in told for n in some]
     if image.pixel_size is None:
         notes.append("no pixel size: nothing per um2")
     import pandas as pd
@@ -157,7 +165,9 @@ def prepare(source: Source, question: Question) -> Micrograph:
     if question.pixel_size is not None:
         told = PixelSize.parse(question.pixel_size)
         image = image.after("pixel size", {"source": "user"}, pixel_size=told)
-    if image.value_unit == "intensity" or question.levelling == "none":
+    if image.modality == Modality.OPTICAL:  # no scan, so an exported picture of one
+        image = recover_scan(image, z_range_nm=question.z_range_nm, width_um=question.width_um)
+    if image.value_unit != "nm" or question.levelling == "none":
         return image
     return level(image, question.levelling)
 

@@ -97,6 +97,8 @@ def run(
     method: Annotated[str, typer.Option(help="Coverage: auto, terraces, edges ...")] = "auto",
     film: Annotated[str | None, typer.Option(help="Coverage: bright or dark side.")] = None,
     levelling: Annotated[str, typer.Option(help="Coverage: auto, none, plane ...")] = "auto",
+    z_range: Annotated[float | None, typer.Option(help="Coverage: of a colour bar, nm.")] = None,
+    width: Annotated[float | None, typer.Option(help="Coverage: of a picture, um.")] = None,
     pixel_size: PixelSizeText = None,
     objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
     magnification_table: Annotated[
@@ -130,7 +132,7 @@ def run(
 
         question = Question(
             material, method, threshold, film, min(max_layers, 4), levelling, channel, pixel_size,
-            max_pixels,
+            z_range, width, max_pixels,
         )  # fmt: skip
         cover_images(images, question, out, as_json=as_json, quiet=quiet)
     if task != "flakes":
