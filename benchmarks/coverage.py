@@ -82,9 +82,7 @@ def measure_pictures(folder: Path) -> None:
     for ratio in (0.5, 2.0):
         moved = [find_coverage(_scaled(p, ratio)).fraction for p in pictures]
         change = np.abs(np.array(moved) - [c.fraction for c in found])
-        print(
-            f"  scale {ratio}: changes by {change.mean():.4f} in the mean, at most {change.max():.4f}"
-        )
+        print(f"  scale {ratio}: changes by {change.mean():.4f} (mean), {change.max():.4f} (most)")
 
 
 def _leave_one_out(pictures: list[Micrograph], truth: np.ndarray) -> None:

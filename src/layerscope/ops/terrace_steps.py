@@ -50,7 +50,7 @@ class StepHeights:
 
 
 def find_boundaries(
-    heights: Values, valid: BoolArray, least_step_nm: float, most: int
+    heights: Values, valid: BoolArray, least_step_nm: float, most: int, *, rough: bool = False
 ) -> FloatArray:
     """Heights of the contours that have a step across them, lowest first, at most `most`.
 
@@ -61,6 +61,9 @@ def find_boundaries(
     valid : ndarray of bool, (H, W)
     least_step_nm : float
     most : int
+    rough : bool, optional
+        Roughness draws more contour than rims do: its contour, which has less than the least step,
+        then counts nothing instead of against a threshold.
     """
     inner = heights[valid]
     low, high = np.percentile(inner, _TAIL)
@@ -73,10 +76,9 @@ def find_boundaries(
         score[i], clear[i] = above.sum(), above[above > 0].sum()
         long[i] = np.count_nonzero(above > 0)
     real = long > max(_LEAST_LENGTH * max(heights.shape), _OF_LONGEST * long.max(initial=0))
-    found = _peaks(tried, np.where(real, score, -1.0), least_step_nm)
-    if not len(found) and real.any():
-        found = tried[[np.where(real, clear, 0.0).argmax()]]
-    return found[:most]
+    if rough:
+        return _humps(tried, np.where(real, clear, 0.0), least_step_nm)[:most]
+    return _peaks(tried, np.where(real, score, -1.0), least_step_nm)[:most]
 
 
 _LEAST_LENGTH = 0.2  # of the long side: rim with a clear step; dust and texture have less
@@ -97,6 +99,24 @@ def _peaks(tried: FloatArray, score: FloatArray, apart: float) -> FloatArray:
         else:
             kept.append(i)
     return np.asarray(tried[kept])
+
+
+def _humps(tried: FloatArray, clear: FloatArray, apart: float) -> FloatArray:
+    """Thresholds of the local maxima of `clear`, highest first, none closer than `apart`."""
+    if not (clear > 0).any():
+        return np.zeros(0)
+    calm = np.convolve(clear, [0.25, 0.5, 0.25], "same")
+    padded = np.pad(calm, 1)
+    peaks = np.flatnonzero((calm >= padded[:-2]) & (calm > padded[2:]))
+    kept: list[float] = []
+    for i in peaks[np.argsort(-calm[peaks], kind="stable")]:
+        far = all(abs(tried[i] - k) >= apart for k in kept)
+        if far and calm[i] > _OF_HIGHEST * calm.max():
+            kept.append(float(tried[i]))
+    return np.sort(kept)
+
+
+_OF_HIGHEST = 0.15
 
 
 def measure_steps(
@@ -196,7 +216,7 @@ def label_levels(
         Level of the substrate, nm.
     """
     middle = ((above_nm[1:] + above_nm[:-1]) / 2).astype(np.float32)
-    above, far = above_nm.astype(np.float32), np.float32(above_nm[1])
+    above, far = above_nm.astype(np.float32), np.float32(_FAR * np.diff(above_nm).min())
     base = np.full_like(heights, np.median((heights - above[level])[valid]))
     wide = (0.3 * heights.shape[1], _ROWS_PX)
     for _ in range(_ROUNDS):
@@ -226,6 +246,7 @@ def _smooth(values: Values, weight: Values, sigma_px: tuple[float, float]) -> Va
     return np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR))
 
 
+_FAR = 0.6  # of the lowest step: further off is dust, a scar, or a level not found yet
 _ROWS_PX = 2.0  # what levelling left of offsets of rows is alike over a few rows
 _FAINT = np.float32(1e-3)
 _ROUNDS = 3

@@ -70,10 +70,12 @@ def find_ladder(heights: Values, valid: BoolArray, rule: LayerRule) -> Ladder | 
     runs where there is no step. The first start is nearly always right, and then the only one.
     """
     best, most = None, 0.0
-    for smooth_px, around in _STARTS:
+    for smooth_px, rough, around in _STARTS:
         copy = cv2.GaussianBlur(heights, (0, 0), smooth_px) if smooth_px else heights
-        boundaries = find_boundaries(copy, valid, rule.least_nm, rule.max_layers)
-        ladder = _climb(heights, valid, boundaries, rule, around) if len(boundaries) else None
+        boundaries = find_boundaries(copy, valid, rule.least_nm, rule.max_layers, rough=rough)
+        level = np.digitize(copy, boundaries).astype(np.uint8)
+        spare = np.diff(boundaries, prepend=boundaries[:1] - 2 * rule.least_nm)
+        ladder = _climb(heights, valid, (level, spare), rule, around)
         if ladder is not None and (best is None or ladder.rim_score > most):
             best, most = ladder, ladder.rim_score
         if best is not None and best.weak_rim < _FEW_WEAK:
@@ -81,9 +83,16 @@ def find_ladder(heights: Values, valid: BoolArray, rule: LayerRule) -> Ladder | 
     return best
 
 
-_STARTS = ((0.0, 0.05), (0.0, 0.15), (1.5, 0.05), (1.5, 0.15), (3.0, 0.15))
-"""Smoothing of the copy on which levels are looked for, px; reach of the background, long sides."""
-_FEW_WEAK = 0.1
+_STARTS = (
+    (0.0, False, 0.05),
+    (0.0, False, 0.15),
+    (1.5, True, 0.05),
+    (1.5, True, 0.15),
+    (3.0, True, 0.15),
+)
+"""Smoothing of the copy on which levels are looked for, px; whether its roughness is let alone;
+reach of the background, long sides."""
+_FEW_WEAK = 0.04
 
 
 def _check_rims(ladder: Ladder, heights: Values, valid: BoolArray, least_nm: float) -> Ladder:
@@ -98,11 +107,14 @@ def _check_rims(ladder: Ladder, heights: Values, valid: BoolArray, least_nm: flo
 
 
 def _climb(
-    heights: Values, valid: BoolArray, boundaries: FloatArray, rule: LayerRule, around: float
+    heights: Values,
+    valid: BoolArray,
+    start: tuple[npt.NDArray[np.uint8], FloatArray],
+    rule: LayerRule,
+    around: float,
 ) -> Ladder | None:
     """Measure the steps and label the levels until every level and step is real."""
-    level = np.digitize(heights, boundaries).astype(np.uint8)
-    spare = np.diff(boundaries, prepend=boundaries[0] - 2 * rule.least_nm)
+    level, spare = start
     complete, ladder = False, None
     for _ in range(_MOST_ROUNDS):
         level, spare = _drop_levels(level, valid, spare, rule)
@@ -115,7 +127,8 @@ def _climb(
         if not len(weak):
             level, base = label_levels(heights, valid, level, above, around * max(heights.shape))
             ladder = Ladder(level, heights - base, above, steps)
-            weak = _weak_levels(ladder, heights, valid, rule.least_nm)
+            voted = _without_speckle(ladder, valid)
+            weak = _weak_levels(voted, heights, valid, rule.least_nm)
         if len(weak):
             level, spare = _merge(level, spare, int(weak[0]))
             ladder, complete = None, True  # what was taken out is not put in again

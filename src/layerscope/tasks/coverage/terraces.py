@@ -101,7 +101,7 @@ def _answer(field: Field, ladder: Ladder, request: Request) -> Coverage:
 
 
 _WIDE = 0.15
-_WEAK = 0.15
+_WEAK = 0.08
 
 
 def _too_high(above_nm: FloatArray) -> float:

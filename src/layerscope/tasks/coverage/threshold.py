@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.coverage import Coverage, LabelMap
-from layerscope.core.results import FloatArray
+from layerscope.core.results import BoolArray, FloatArray
 from layerscope.ops.two_classes import fit_two_classes
 from layerscope.tasks.coverage.field import Field
 from layerscope.tasks.coverage.request import Request
@@ -36,11 +36,12 @@ def find_by_threshold(field: Field, request: Request) -> Coverage:
     above = np.array([np.mean(calm[field.valid] > c) for c in cuts])
     said = above if field.film == "bright" else 1 - above
     fraction = float(labels.fractions()[1])
-    low, high = min(fraction, float(said.min())), max(fraction, float(said.max()))
+    rim = _RIM_PX * _rim_share(film & field.valid, field.valid)
+    low, high = min(fraction, float(said.min())) - rim, max(fraction, float(said.max())) + rim
     return Coverage(
         fraction,
-        low,
-        high,
+        max(0.0, low),
+        min(1.0, high),
         "threshold",
         labels,
         doubts=doubts,
@@ -48,6 +49,13 @@ def find_by_threshold(field: Field, request: Request) -> Coverage:
     )
 
 
+def _rim_share(film: BoolArray, valid: BoolArray) -> float:
+    """Share of the valid pixels that touch the film and are none of it."""
+    grown = cv2.dilate(film.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return float(np.mean((grown & ~film)[valid]))
+
+
+_RIM_PX = 0.25  # half of the pixels that a rim cuts are on either side, give or take
 _Cuts = tuple[FloatArray, tuple[str, ...], Mapping[str, Any]]
 """Threshold and the ends of its interval, doubts, provenance."""
 
