@@ -24,6 +24,7 @@ from layerscope.ops.scale_bar import Box, Levels, levels_of
 
 _LUMA = (0.299, 0.587, 0.114)
 _MOST_FAR, _MOST_AMBIGUOUS = 0.3, 0.25
+_MOST_DISTANT = 40.0  # levels, median; jet as JPEG of quality 75 has 30
 _LEAST_PX = 8
 
 
@@ -130,10 +131,10 @@ def _heights(
     found = fractions_of(part, bar.path)
     far, ambiguous = float(found.far.mean()), found.ambiguous_share
     facts = _facts_of(bar, found)
-    if far > _MOST_FAR:
+    if far > _MOST_FAR or found.distance > _MOST_DISTANT:
         note = (
-            f"{far:.0%} of the pixels have no colour of the colour bar at {bar.box}: it is not "
-            "that of this micrograph, values are lightness."
+            f"The colours are not those of the colour bar at {bar.box} (median distance "
+            f"{found.distance:.0f} levels, {far:.0%} of the pixels far): values are lightness."
         )
         return _lightness(micrograph, frame, facts, note)
     if ambiguous > _MOST_AMBIGUOUS:
@@ -271,16 +272,22 @@ def _pixel_size(
         return PixelSize(side, side, f"width of {width_nm / 1e3:g} um given by the user"), ""
     if micrograph.pixel_size is not None:
         return micrograph.pixel_size, ""
-    size = marks.pixel_size or _on_page(rgb, frame, bar) or _from_axes(frame, labels, bar)
+    along = 0 if bar is None or bar.is_vertical else 1
+    taken = [] if bar is None else [
+        label for side, _ in _beside(labels, bar.outer, along) for label in side
+    ]  # fmt: skip
+    hidden = [frame.box, *([bar.outer] if bar is not None else []), *(t.box for t in taken)]
+    size = marks.pixel_size or _on_page(rgb, frame, hidden)
+    size = size or _from_axes(frame, [label for label in labels if label not in taken])
     return size, "" if size else "No scale was read: the pixel size is unknown. Give width_um."
 
 
-def _on_page(rgb: Levels, frame: Frame, bar: ColourBar | None) -> PixelSize | None:
-    """Scale bar beside the micrograph; micrograph and colour bar are blanked for it."""
+def _on_page(rgb: Levels, frame: Frame, hidden: Sequence[Box]) -> PixelSize | None:
+    """Scale bar beside the micrograph; micrograph, colour bar and its labels are blanked for it."""
     if frame.page is None or not frame.is_cropped:
         return None
     page = rgb.copy()
-    for top, left, bottom, right in [frame.box] + ([bar.outer] if bar is not None else []):
+    for top, left, bottom, right in hidden:
         page[max(top - 2, 0) : bottom + 2, max(left - 2, 0) : right + 2] = frame.page
     # A bar level with the micrograph's corner may be too near to the border for the finder.
     edge = frame.page.tolist()
@@ -288,14 +295,8 @@ def _on_page(rgb: Levels, frame: Frame, bar: ColourBar | None) -> PixelSize | No
     return find_marks(np.asarray(wide, np.uint8), "on the page").pixel_size
 
 
-def _from_axes(frame: Frame, labels: Sequence[Label], bar: ColourBar | None) -> PixelSize | None:
+def _from_axes(frame: Frame, free: Sequence[Label]) -> PixelSize | None:
     """Tick labels along the micrograph's sides, those of the colour bar left out."""
-    taken = [] if bar is None else [
-        label
-        for side, _ in _beside(labels, bar.outer, 0 if bar.is_vertical else 1)
-        for label in side
-    ]  # fmt: skip
-    free = [label for label in labels if label not in taken]
     sides: list[float | None] = []
     for along in (0, 1):
         ends = (frame.box[along], frame.box[along + 2])

@@ -95,15 +95,16 @@ def _thin_boxes(frame: Frame) -> list[Box]:
     top, left, bottom, right = frame.box
     content[max(top - 3, 0) : bottom + 3, max(left - 3, 0) : right + 3] = 0
     stats = cv2.connectedComponentsWithStats(content, connectivity=8)[2][1:]
-    boxes = [
-        (y, x, y + h, x + w)
+    pieces = [
+        ((y, x, y + h, x + w), area >= 0.9 * w * h)
         for x, y, w, h, area in stats.tolist()
         if area >= 24 and max(w, h) >= 12
     ]
+    boxes, full = [box for box, _ in pieces], [box for box, is_full in pieces if is_full]
     joined = []
-    for box in boxes:
+    for box in full:
         for axis in (0, 1):
-            line = [b for b in boxes if abs(b[axis] - box[axis]) <= 1
+            line = [b for b in full if abs(b[axis] - box[axis]) <= 1
                     and abs(b[axis + 2] - box[axis + 2]) <= 1]  # fmt: skip
             if len(line) > 1:
                 low, high = np.min(line, axis=0), np.max(line, axis=0)
@@ -125,6 +126,7 @@ def _as_bar(rgb: Levels, frame: Frame, box: Box, turned: bool) -> ColourBar | No
     inner, snapped = (inner, False) if line else _snapped(pixels, inner, home, frame.page)
     if inner[2] - inner[0] < _ASPECT * (inner[3] - inner[1]):
         return None
+    inner = _without_line_ends(pixels, inner)
     path = _path(pixels, inner)
     if path is None:
         return None
@@ -163,6 +165,20 @@ def _outline_px(rgb: Levels, core: Box) -> int:
             if np.ptp(middle, axis=0).max() < 2 * np.ptp(column, axis=0).max() + 20:
                 return k
     return min(3, max((width - 3) // 2, 0))
+
+
+def _without_line_ends(rgb: Levels, box: Box) -> Box:
+    """Leave out rows at the ends from which the colour jumps: the line that JPEG has smeared."""
+    top, left, bottom, right = box
+    quarter = (right - left) // 4
+    rows = np.median(rgb[top:bottom, left + quarter : right - quarter].astype(float), axis=1)
+    if len(rows) < 24 or quarter < 1:
+        return box
+    steps = np.abs(np.diff(rows, axis=0)).max(axis=1)
+    jumps = steps > max(16.0, 6 * float(np.median(steps)))
+    first, last = np.flatnonzero(jumps[:3]), np.flatnonzero(jumps[::-1][:3])
+    cut = [int(at[-1]) + 1 if len(at) else 0 for at in (first, last)]
+    return top + cut[0], left, bottom - cut[1], right
 
 
 def _snapped(

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 _AWAY = 16  # levels from the page: JPEG at quality 75 rings by 10 to 15
-_CLOSE = 5  # px; noise that touches the page's colour is closed, a gap of five pixels is not
+_CLOSE = 3  # px; noise that touches the page's colour is closed, a gap of three pixels is not
 _RING = 4  # px: a page may itself have a border line
 _LEAST_RING, _LEAST_PURE = 0.15, 0.3
 _N_EDGES = 10  # candidates per side
@@ -29,6 +29,7 @@ _LEAST_SIDE_PX, _LEAST_SIDE_SHARE = 24, 0.15
 _LEAST_FULL = 0.25
 _STRENGTHS = (0.6, 0.3)  # of the weakest side: first the sure ones
 _MOST_FRAME_PX = 4
+_LEAST_BAR_PX, _MOST_GAP_PX, _GAP_SHARE, _SAME_ACROSS = 6, 12, 0.5, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ def find_frame(rgb: Levels) -> Frame:
     found = _largest(closed)
     if not found:
         return Frame(whole.box, page, content)
-    box = _without_frame(rgb, _refined(away, found[0]))
+    box = _without_frame(rgb, _refined(away, _without_bar(away, found[0])))
     return Frame(box, page, content, found[1] if len(found) > 1 else None)
 
 
@@ -201,6 +202,30 @@ def _area(box: Box) -> int:
 
 def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _without_bar(away: Levels, box: Box) -> Box:
+    """Cut off a colour bar that JPEG has joined to the micrograph across a gap of few pixels."""
+    top, left, bottom, right = box
+    part = away[top:bottom, left:right]
+    turned = (part, part.T, part[::-1], part[:, ::-1].T)
+    cut = [_bar_px(lines) for lines in turned]
+    return top + cut[0], left + cut[1], bottom - cut[2], right - cut[3]
+
+
+def _bar_px(lines: Levels) -> int:
+    """Lines up to the end of the gap behind a bar that lies along the first lines; 0 without."""
+    n = len(lines) // 4
+    mean = lines.mean(axis=1)
+    low = mean < _GAP_SHARE * np.median(mean)
+    for first, last in runs_of(low[:n]):
+        if first < _LEAST_BAR_PX or last - first > _MOST_GAP_PX or last == n:
+            continue
+        middle = lines[first // 3 : first - first // 3].astype(np.int16)
+        across = np.ptp(middle, axis=0)
+        if np.median(across) <= _SAME_ACROSS and np.ptp(np.median(middle, axis=0)) > 60:
+            return last
+    return 0
 
 
 def _refined(away: Levels, box: Box) -> Box:
