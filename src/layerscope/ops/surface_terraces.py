@@ -13,6 +13,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import median_filter
 
 from layerscope.core.results import BoolArray, FloatArray
 from layerscope.ops.surface_fit import (
@@ -39,6 +40,8 @@ _LAG_SHARES = (24, 48, 96)
 _MANY_COLUMNS = 200
 _BLOCK = 16
 _GATE = 3.5
+_WILDEST_NM = 0.15
+_LASTING_ROWS = 9
 _FINEST_NM = 1e-5
 
 _TERMS = ((0, 1), (1, 1), (0, 2), (2, 1), (1, 2), (0, 3))
@@ -284,7 +287,21 @@ def fit_background(heights: FloatArray, terraces: Terraces, *, rows: bool = True
     steps = np.concatenate([[0.0], found[len(basis) :], [0.0]])  # the last one is UNKNOWN's
     rest = heights - surface - steps[terraces.labels]
     offsets = np.where(use, rest, 0.0).sum(1) / np.maximum(np.count_nonzero(use, axis=1), 1)
-    return np.asarray(surface + bridge(np.where(use.any(1), offsets, np.nan))[:, None])
+    offsets = _without_jumps(bridge(np.where(use.any(1), offsets, np.nan)))
+    return np.asarray(surface + offsets[:, None])
+
+
+def _without_jumps(offsets: FloatArray) -> FloatArray:
+    """Undo steps of the row offsets that are far out of the ordinary.
+
+    Rows were aligned before, to some 0.02 nm from one row to the next. A step of half a layer means
+    that all pixels of some rows were taken for the wrong terrace.
+    """
+    lasting = median_filter(offsets, size=_LASTING_ROWS, mode="nearest")
+    steps = np.diff(lasting)
+    wild = np.abs(steps) > max(_WILDEST_NM, 8 * spread(np.diff(offsets)))
+    jumps = np.concatenate([[0.0], np.cumsum(np.where(wild, steps, 0.0))])
+    return np.asarray(offsets - jumps + np.median(jumps))
 
 
 def _solve(heights: FloatArray, terraces: Terraces, basis: list[FloatArray]) -> FloatArray:
