@@ -15,26 +15,10 @@ _OFF = "#b34700"
 _UNITS = {"um2": "µm²", "um": "µm", "nm2": "nm²", "C": "°C", "degC": "°C", "percent": "%"}
 _PER = re.compile(r"^(?P<name>.+?)_per_(?P<unit>[^_]+)$")
 _PER_UNIT = re.compile(r"^(?P<name>.+)_(?P<unit>[^_]+)_per_(?P<by>[^_]+)$")
-_PLAIN_UNITS = frozenset(
-    (
-        "um",
-        "um2",
-        "nm",
-        "nm2",
-        "mm",
-        "cm",
-        "m",
-        "C",
-        "degC",
-        "K",
-        "Pa",
-        "kPa",
-        "hPa",
-        "mbar",
-        "Torr",
-    )
-    + ("min", "s", "h", "sccm", "slm", "mg", "g", "mol", "percent", "W", "V", "A", "deg")
-)
+_LENGTHS = frozenset({"um", "um2", "nm", "nm2", "mm", "cm", "m"})
+_FURNACE = frozenset({"C", "degC", "K", "Pa", "kPa", "hPa", "mbar", "Torr", "min", "s", "h"})
+_SUPPLY = frozenset({"sccm", "slm", "mg", "g", "mol", "percent", "W", "V", "A", "deg"})
+_PLAIN_UNITS = _LENGTHS | _FURNACE | _SUPPLY
 
 
 def axis_label(column: str) -> str:
@@ -67,9 +51,11 @@ def growth_trends(study: GrowthStudy, condition: str) -> Any:
         names = ", ".join(study.conditions)
         raise InputError(f"no condition {condition!r} in this study: expected one of {names}")
     columns = len(study.quantities)
-    figure, axes = new_figure(max(3.4 * columns, 4.2), 3.3, columns=columns)
+    figure, axes = new_figure(max(3.4 * columns, 4.2), 3.6, columns=columns)
     for ax, quantity in zip(axes, study.quantities, strict=True):
         _draw_trend(ax, study, condition, quantity)
+    figure.get_layout_engine().set(w_pad=0.08)
+    _draw_key(figure, study, condition)
     return figure
 
 
@@ -121,6 +107,23 @@ def _draw_trend(ax: Any, study: GrowthStudy, condition: str, quantity: str) -> N
     ax.margins(x=0.08, y=0.1)
     if (images[quantity].dropna() >= 0).all():
         ax.set_ylim(bottom=0)
+
+
+def _draw_key(figure: Any, study: GrowthStudy, condition: str) -> None:
+    from matplotlib.lines import Line2D
+
+    off = [condition in text.split("|") for text in study.samples["off_trend"]]
+    signs = [
+        (True, "sample, 95 % interval", {"marker": "o", "color": ACCENT, "linewidth": 1.2}),
+        (True, "image", {"marker": "o", "color": PALE, "linestyle": "", "markersize": 4}),
+        (any(study.images["outlier"] != ""), "outlying image",
+         {"marker": "x", "color": INK, "linestyle": ""}),
+        (any(off), "sample off the trend",
+         {"marker": "o", "color": _OFF, "markerfacecolor": "white", "linestyle": ""}),
+    ]  # fmt: skip
+    shown = [Line2D([], [], label=text, **style) for used, text, style in signs if used]
+    columns = len(shown) if len(study.quantities) > 1 else 2
+    figure.legend(handles=shown, loc="outside lower center", ncols=columns)
 
 
 def _draw_line(
