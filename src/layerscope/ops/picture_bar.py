@@ -96,7 +96,7 @@ def _thin_boxes(frame: Frame) -> list[Box]:
     content[max(top - 3, 0) : bottom + 3, max(left - 3, 0) : right + 3] = 0
     stats = cv2.connectedComponentsWithStats(content, connectivity=8)[2][1:]
     pieces = [
-        ((y, x, y + h, x + w), area >= 0.9 * w * h)
+        ((y, x, y + h, x + w), area >= 0.8 * w * h)
         for x, y, w, h, area in stats.tolist()
         if area >= 24 and max(w, h) >= 12
     ]
@@ -104,8 +104,8 @@ def _thin_boxes(frame: Frame) -> list[Box]:
     joined = []
     for box in full:
         for axis in (0, 1):
-            line = [b for b in full if abs(b[axis] - box[axis]) <= 1
-                    and abs(b[axis + 2] - box[axis + 2]) <= 1]  # fmt: skip
+            line = [b for b in full if abs(b[axis] - box[axis]) <= 2
+                    and abs(b[axis + 2] - box[axis + 2]) <= 2]  # fmt: skip
             if len(line) > 1:
                 low, high = np.min(line, axis=0), np.max(line, axis=0)
                 joined.append((int(low[0]), int(low[1]), int(high[2]), int(high[3])))

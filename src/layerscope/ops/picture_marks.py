@@ -10,7 +10,7 @@ from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.ops.picture_frame import Mask, runs_of
 from layerscope.ops.scale import find_scale_bar
 from layerscope.ops.scale_bar import Levels, ScaleBar, banner_top
-from layerscope.ops.scale_text import read_scale_bar_length, with_text
+from layerscope.ops.scale_text import is_readable, read_scale_bar_length, with_text
 
 _SAME, _OPPOSITE = 24, 120  # levels
 _PAD = 4  # px: edges are blurred, and JPEG rings within its block
@@ -57,7 +57,7 @@ def _size_by(rgb: Levels, bar: ScaleBar | None, place: str) -> PixelSize | None:
 
 def _scale_bar(rgb: Levels) -> ScaleBar | None:
     found = find_scale_bar(Micrograph(rgb))
-    if found is None or found.thickness_px > 3:
+    if found is None or found.thickness_px > 3 or is_readable(rgb, found):
         return found
     filled = _inside_outline(rgb, found)
     return found if filled is None else with_text(rgb, filled)
