@@ -11,8 +11,8 @@ from layerscope.ops.surface_scars import fill_rows, find_scars, grow
 from layerscope.ops.surface_terraces import align, refine
 
 _MARGIN = 1.05
-"""A later candidate has to be flatter by so much. Of 40 synthetic scans the fit by terraces was the
-closest to the truth wherever its score came within 3 % of the best."""
+"""A later candidate has to be flatter by so much: on two of 40 synthetic scans the fit by terraces
+scored 2.5 % lower than rows by differences, and was the closer to the truth on both."""
 
 
 def level_auto(heights: FloatArray, use: BoolArray) -> Levelled:
