@@ -10,7 +10,7 @@ from layerscope.errors import InputError
 from layerscope.ops.surface_fit import Levelled, bridge, fit_polynomial, row_medians, spread
 
 LAGS = (1, 2, 3, 5, 8, 13, 21)
-"""Rows that are compared. On 512 x 512 pixels of white noise of 0.1 nm the offsets wander by 0.025 nm
+"""Rows that are compared. In 512 x 512 pixels of white noise of 0.1 nm offsets wander by 0.025 nm
 with neighbours alone and by 0.005 nm with these; still longer ones meet too many island edges."""
 
 _MATCH = 1.0

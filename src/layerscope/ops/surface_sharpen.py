@@ -12,7 +12,7 @@ from layerscope.ops.surface_fit import legendre
 _TERMS = ((0, 1), (1, 0), (0, 2), (1, 1), (2, 0), (3, 0))
 _STRIDE = 4
 _REACH_NM = 0.5
-"""First search. Rows aligned by differences are off by 0.05 to 0.13 nm on rough oxide, the slope along
+"""First search. Rows aligned by differences are off by 0.05 to 0.13 nm on rough oxide, slopes along
 x by as much."""
 _TRIES, _ROUNDS, _ZOOM = 13, 3, 0.4
 _BIN_SHARE = 0.06
