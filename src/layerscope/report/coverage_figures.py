@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,7 @@ def count_values(result: SurfaceResult) -> Histogram | None:
     if not known.any():
         return None
     shown, labels = values[known], film.labels[known]
-    low, high = np.percentile(shown, (0.1, 99.9))
-    edges = np.linspace(low, max(high, low + 1e-6), _BINS + 1)
+    edges = _edges(shown.astype(float), whole=result.micrograph.data.dtype.kind == "u")
     classes = range(len(film.classes))
     counts = np.array([np.histogram(shown[labels == k], edges)[0] for k in classes], float)
     return Histogram(
@@ -69,6 +69,15 @@ def count_values(result: SurfaceResult) -> Histogram | None:
         tuple((t.height_nm, t.height_low_nm, t.height_high_nm) for t in coverage.terraces),
         _threshold(result, values, known),
     )
+
+
+def _edges(values: FloatArray, *, whole: bool) -> FloatArray:
+    """Edges of bins; those of whole numbers hold equally many of them, or the bars would comb."""
+    low, high = np.percentile(values, (0.1, 99.9))
+    if whole:
+        step = max(1, round((high - low) / _BINS))
+        return np.arange(np.floor(low) - 0.5, high + step + 0.5, step)
+    return np.linspace(low, max(high, low + 1e-6), _BINS + 1)
 
 
 def _threshold(result: SurfaceResult, values: Any, known: BoolArray) -> float | None:
@@ -85,7 +94,7 @@ def _threshold(result: SurfaceResult, values: Any, known: BoolArray) -> float | 
 @styled
 def value_histogram(histogram: Histogram) -> Any:
     """Stacked histogram by class, with levels (shaded: 95 %), halfway lines and the threshold."""
-    figure, (ax,) = new_figure(9.4, 2.5)
+    figure, (ax,) = new_figure(9.4, 2.1)
     edges, below = histogram.edges, np.zeros(len(histogram.edges) - 1)
     share = 100 / histogram.counts.sum()
     for row, name, number in zip(
@@ -112,11 +121,12 @@ def _mark_levels(ax: Any, histogram: Histogram, top: float) -> None:
     for number, (height, low, high) in zip(histogram.numbers, histogram.levels, strict=False):
         if not histogram.edges[0] <= height <= histogram.edges[-1]:
             continue
-        ax.axvspan(low, high, color=INK, alpha=0.18, linewidth=0)
+        if np.isfinite([low, high]).all():
+            ax.axvspan(low, high, color=INK, alpha=0.18, linewidth=0)
         ax.axvline(height, color=INK, linewidth=1.2)
         ax.annotate(f"{number} L", (height, top), (3, -2), textcoords="offset points",
                     va="top", fontsize=9)  # fmt: skip
-    for k, (lower, upper) in enumerate(zip(heights, heights[1:], strict=False)):
+    for k, (lower, upper) in enumerate(pairwise(heights)):
         label = "halfway" if k == 0 else None
         ax.axvline((lower + upper) / 2, color=INK, linewidth=1.0, linestyle=(0, (2, 2)),
                    label=label)  # fmt: skip

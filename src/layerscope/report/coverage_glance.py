@@ -28,7 +28,7 @@ class Glance:
         With its interval.
     method : str
     by_method : mapping of str to float
-    doubts, notes : tuple of str
+    doubts : tuple of str
     terraces : tuple of Terrace
     plain, outlined : ndarray of uint8, (H, W, 3)
     histogram : Histogram or None
@@ -41,7 +41,6 @@ class Glance:
     method: str
     by_method: Mapping[str, float]
     doubts: tuple[str, ...]
-    notes: tuple[str, ...]
     terraces: tuple[Terrace, ...]
     plain: Rgb
     outlined: Rgb
@@ -63,7 +62,6 @@ def glance_at(result: SurfaceResult) -> Glance:
         coverage.method,
         dict(coverage.by_method),
         coverage.doubts,
-        result.notes,
         coverage.terraces,
         draw_surface(result, longest_px=_PICTURE_PX, outlines=False),
         draw_surface(result, longest_px=_PICTURE_PX),

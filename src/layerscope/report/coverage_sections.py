@@ -1,4 +1,4 @@
-"""The sections of the coverage report: numbers first, then every doubtful image, then the record."""
+"""Sections of the coverage report: numbers, then images, the doubtful first, then the record."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from layerscope.core.coverage import CoverageRun, Terrace
+from layerscope.core.results import FloatArray
 from layerscope.report import figures
 from layerscope.report.columns import figures_of, numbers, words
 from layerscope.report.coverage_figures import coverage_dots, value_histogram
@@ -111,15 +112,17 @@ def per_image(run: CoverageRun) -> Section | Skipped:
     if not len(run.images):
         return Skipped(title, "No image was analysed.")
     doubts = np.array([bool(d) for d in words(run.images, "doubts")])
-    columns = ("coverage", "coverage_low", "coverage_high")
-    figure = coverage_dots(
-        words(run.images, "image"), *(numbers(run.images, c) for c in columns), doubts
-    )
+    coverage, low, high = _columns(run, "coverage", "coverage_low", "coverage_high")
+    figure = coverage_dots(words(run.images, "image"), coverage, low, high, doubts)
     caption = (
-        f"Coverage with its 95 % interval, n = {len(doubts)}, in the order of names. Open diamonds: "
-        "the method doubts its own answer."
+        f"Coverage with its 95 % interval, n = {len(doubts)}, in the order of names. Open "
+        "diamonds: the method doubts its own answer."
     )
     return Section(title, plots=(Plot(figure, caption, wide=True),))
+
+
+def _columns(run: CoverageRun, *names: str) -> list[FloatArray]:
+    return [numbers(run.images, name) for name in names]
 
 
 def images(run: CoverageRun) -> Section | Skipped:
@@ -128,23 +131,23 @@ def images(run: CoverageRun) -> Section | Skipped:
     table = run.images
     if not len(table):
         return Skipped(title, "No image was analysed.")
-    ends = [numbers(table, f"coverage{end}") for end in ("", "_low", "_high")]
-    steps = [numbers(table, f"step{end}_nm") for end in ("", "_low", "_high")]
-    layers = [figures_of(v) for v in numbers(table, "layers_max")]
+    ends = _columns(run, "coverage", "coverage_low", "coverage_high")
+    steps = _columns(run, "step_nm", "step_low_nm", "step_high_nm")
+    layers = [figures_of(v, 1) for v in numbers(table, "layers_max")]
     rows = tuple(
         zip(
             words(table, "image"),
             [percent_text(*row) for row in zip(*ends, strict=True)],
             layers,
             [value_text(*row) for row in zip(*steps, strict=True)],
-            [text or "–" for text in words(table, "by_method")],
             words(table, "method"),
+            [text or "–" for text in words(table, "by_method")],
             [text or "none" for text in words(table, "doubts")],
             strict=True,
         )
     )
-    columns = ("image", "coverage [95 %]", "layers", "step, nm [95 %]", "every method", "answer of",
-               "doubts")  # fmt: skip
+    columns = ("image", "coverage [95 %]", "layers", "step, nm [95 %]", "answer of",
+               "every method", "doubts")  # fmt: skip
     caption = (
         "Layers: the most that were seen; it is a count and has no interval. Step: height of one "
         "layer, – where it was not measured. What other methods say has no interval here: it only "
@@ -153,7 +156,7 @@ def images(run: CoverageRun) -> Section | Skipped:
     return Section(
         title,
         tables=(Table(columns, rows, caption, numeric=(1, 2, 3),
-                      widths=(2.4, 2.3, 0.8, 2.3, 2.0, 1.2, 3.6)),),
+                      widths=(2.3, 2.4, 1.0, 2.6, 1.4, 1.9, 3.6)),),
     )  # fmt: skip
 
 
@@ -181,13 +184,11 @@ def domains(run: CoverageRun) -> Section | Skipped:
 
 def shown(glance: Glance) -> Section:
     """One image: what it looks like, where the film is, how its values are spread."""
-    banners = tuple(Banner("warning", "Look at this image", text) for text in glance.doubts)
-    answered = f"Coverage {glance.coverage} (95 % interval), by {glance.method}."
-    others = [f"{n} {100 * v:.1f} %" for n, v in glance.by_method.items() if n != glance.method]
-    check = (f"As a check, without interval: {', '.join(others)}.",) if others else ()
+    doubts = ". Also: ".join(glance.doubts)
+    banners = (Banner("warning", "Look at this image", f"{doubts}."),) if doubts else ()
     return Section(
-        f"Image {glance.name}",
-        (" ".join((answered, *check)), *glance.notes),
+        f"{glance.name}: {glance.coverage}",
+        () if glance.histogram else ("No pixel has a value.",),
         banners=banners,
         plots=_histogram(glance),
         photos=(
@@ -207,7 +208,10 @@ def _plain_caption(glance: Glance) -> str:
 def _histogram(glance: Glance) -> tuple[Plot, ...]:
     if glance.histogram is None:
         return ()
-    caption = "Values of all counted pixels by class (the middle 99.8 %)."
+    others = [f"{n} {100 * v:.1f} %" for n, v in glance.by_method.items() if n != glance.method]
+    check = f" (as a check, without interval: {', '.join(others)})" if others else ""
+    caption = f"Answer of {glance.method}{check}, with its 95 % interval above. "
+    caption += "Values of all counted pixels by class (the middle 99.8 %)."
     if glance.histogram.levels:
         caption += (
             " Lines: levels with 95 % intervals. They are measured across the rims, so a hump may "
@@ -234,15 +238,17 @@ def _terrace_table(terraces: Sequence[Terrace]) -> Table:
 
 
 def treatment(run: CoverageRun, history: Mapping[str, Sequence[str]]) -> Section | Skipped:
-    """What was done to each image before it was covered."""
+    """Say what was done to each image before it was covered."""
     title = "What was done to each image"
     if not len(run.images):
         return Skipped(title, "No image was analysed.")
     rows = tuple(
-        (name, ". ".join(history.get(name, ())) or "nothing: used as it is")
-        for name in words(run.images, "image")
+        (name, ". ".join(history.get(name, ())) or "nothing: used as it is", notes or "–")
+        for name, notes in zip(words(run.images, "image"), words(run.images, "notes"), strict=True)
     )
-    return Section(title, tables=(Table(("image", "steps, in their order"), rows, widths=(2, 6)),))
+    return Section(
+        title, tables=(Table(("image", "steps, in their order", "notes"), rows, widths=(2, 5, 3)),)
+    )
 
 
 def failures(run: CoverageRun) -> Section | Skipped:
