@@ -102,7 +102,7 @@ def _peaks(tried: FloatArray, score: FloatArray, apart: float) -> FloatArray:
 
 
 def _humps(tried: FloatArray, clear: FloatArray, apart: float) -> FloatArray:
-    """Thresholds of the local maxima of `clear`, highest first, none closer than `apart`."""
+    """Thresholds of the local maxima of `clear`, highest first, none close."""
     if not (clear > 0).any():
         return np.zeros(0)
     calm = np.convolve(clear, [0.25, 0.5, 0.25], "same")

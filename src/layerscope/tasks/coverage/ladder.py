@@ -36,6 +36,8 @@ class Ladder:
         Sum over all rims of the step across them above the least, nm.
     weak_rim : float
         Share of all rims with less than half of the least step across them.
+    films : tuple of float
+        Share of the film by every start that was tried.
     """
 
     level: npt.NDArray[np.uint8]
@@ -44,6 +46,7 @@ class Ladder:
     steps: StepHeights
     rim_score: float = 0.0
     weak_rim: float = 1.0
+    films: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,17 +73,20 @@ def find_ladder(heights: Values, valid: BoolArray, rule: LayerRule) -> Ladder | 
     runs where there is no step. The first start is nearly always right, and then the only one.
     """
     best, most = None, 0.0
+    films: list[float] = []
     for smooth_px, rough, around in _STARTS:
         copy = cv2.GaussianBlur(heights, (0, 0), smooth_px) if smooth_px else heights
         boundaries = find_boundaries(copy, valid, rule.least_nm, rule.max_layers, rough=rough)
         level = np.digitize(copy, boundaries).astype(np.uint8)
         spare = np.diff(boundaries, prepend=boundaries[:1] - 2 * rule.least_nm)
         ladder = _climb(heights, valid, (level, spare), rule, around)
+        if ladder is not None:
+            films.append(float(np.mean(ladder.level[valid] > 0)))
         if ladder is not None and (best is None or ladder.rim_score > most):
             best, most = ladder, ladder.rim_score
         if best is not None and best.weak_rim < _FEW_WEAK:
             break
-    return best
+    return None if best is None else replace(best, films=tuple(films))
 
 
 _STARTS = (

@@ -173,15 +173,15 @@ def _terraces(ladder: Ladder, numbers: list[int], shares: FloatArray) -> tuple[T
 def _interval(
     ladder: Ladder, valid: BoolArray, fraction: float, pixel_size: PixelSize | None
 ) -> tuple[float, float]:
-    """From rims drawn lower and higher, and from the width that the tip adds."""
+    """From rims drawn lower and higher, the width that the tip adds, and all starts tried."""
     relative, first = ladder.relative[valid], float(ladder.above_nm[1])
     outer, inner = (float(np.mean(relative > share * first)) for share in _RIM_SHARES)
     film = valid & (ladder.level > 0)
     grown = cv2.dilate(film.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     rim = float(np.mean((grown & ~film)[valid])) if valid.any() else 0.0
     tip_px = 0.0 if pixel_size is None else np.sqrt(TIP_RADIUS_NM * first) / (1e3 * pixel_size.um)
-    low = min(inner, fraction) - (_RIM_PX + tip_px) * rim
-    high = max(outer, fraction) + _RIM_PX * rim
+    low = min(inner, fraction, *ladder.films) - (_RIM_PX + tip_px) * rim
+    high = max(outer, fraction, *ladder.films) + _RIM_PX * rim
     return max(0.0, float(low)), min(1.0, float(high))
 
 
