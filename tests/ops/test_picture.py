@@ -208,6 +208,28 @@ def test_pictures_of_the_synthesiser(colour_map: str, inside: bool) -> None:
         assert found.excluded[bar[0] : bar[2], bar[1] : bar[3]].all()
 
 
+@pytest.mark.parametrize("colour_map", ["afmhot", "gray", "coolwarm"])
+def test_a_figure_of_matplotlib(colour_map: str) -> None:
+    """Axes with ticks, antialiased frames; the unit over the colour bar and under the axis."""
+    from matplotlib.figure import Figure
+
+    heights = LOW + (HIGH - LOW) * scan((256, 256), 3)
+    figure = Figure(figsize=(6, 5), dpi=200)
+    axes = figure.add_subplot()
+    shown = axes.imshow(heights, cmap=colour_map, extent=(0, 5, 0, 5))
+    axes.set_xlabel("µm")
+    figure.colorbar(shown).ax.set_title("nm")
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png")
+    found = recover_scan(Micrograph(np.asarray(Image.open(memory).convert("RGB"))))
+    assert found.value_unit == "nm"
+    span = HIGH - LOW
+    assert np.allclose(found.metadata["picture"]["range"], (LOW, HIGH), atol=0.005 * span)
+    assert found.require_scale().x_nm == pytest.approx(5000 / found.shape[1], rel=0.003)
+    small = cv2.resize(found.data, (256, 256), interpolation=cv2.INTER_AREA)
+    assert np.sqrt(np.nanmean((small - heights) ** 2)) < 0.02 * span
+
+
 def test_without_labels_heights_are_relative_and_said_so() -> None:
     drawn = draw(Layout(), labels=False, scale_bar=False)
     found = recover_scan(Micrograph(drawn.rgb))

@@ -199,7 +199,7 @@ def _beside(labels: Sequence[Label], box: Box, along: int) -> list[tuple[list[La
         reach = 2.5 * label.height + (0 if along == 0 else label.height)
         middle = label.centre(along)
         span = label.box[along + 2] - label.box[along]
-        margin = max(span, label.height) * 1.2 + 4
+        margin = max(span, label.height) * 1.2 + 4 + (label.height if label.value is None else 0)
         if not box[along] - margin <= middle <= box[along + 2] + margin:
             continue
         before, after = box[across] - label.box[across + 2], label.box[across] - box[across + 2]

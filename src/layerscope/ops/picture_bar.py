@@ -58,14 +58,14 @@ class Fractions:
         0 to 1; NaN where no colour of the bar is near.
     error : float
         Root mean square uncertainty: colour distance over colours per fraction, at least half of
-        one step.
+        one step. A lower bound for JPEG, whose error along the map leaves no colour distance.
     distance : float
         Median colour distance to the bar, levels.
     far : ndarray of bool, (H, W)
     ambiguous_share : float
         Share of pixels whose colour occurs at two places of the bar.
     n_colours : int
-        Distinct places used.
+        Distinct colours of the bar, at most 256.
     """
 
     values: npt.NDArray[np.float32]
@@ -176,7 +176,7 @@ def _without_line_ends(rgb: Levels, box: Box) -> Box:
         return box
     steps = np.abs(np.diff(rows, axis=0)).max(axis=1)
     jumps = steps > max(16.0, 6 * float(np.median(steps)))
-    first, last = np.flatnonzero(jumps[:3]), np.flatnonzero(jumps[::-1][:3])
+    first, last = np.flatnonzero(jumps[:6]), np.flatnonzero(jumps[::-1][:6])
     cut = [int(at[-1]) + 1 if len(at) else 0 for at in (first, last)]
     return top + cut[0], left, bottom - cut[1], right
 
@@ -250,8 +250,13 @@ def fractions_of(rgb: Levels, path: Floats) -> Fractions:
     error = float(np.sqrt(np.mean(np.maximum(spread, noise) ** 2))) if known.any() else 1.0
     return Fractions(
         fraction.astype(np.float32), error,
-        typical, far, float(unsure.mean()), len(np.unique(at[known])),
+        typical, far, float(unsure.mean()), _n_colours(path),
     )  # fmt: skip
+
+
+def _n_colours(path: Floats) -> int:
+    """Return how many colours the map has; a JPEG blurs them into more than the 256 there were."""
+    return min(len(np.unique(path.round(), axis=0)), 256)
 
 
 def _fine(path: Floats) -> Floats:
