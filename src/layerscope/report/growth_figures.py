@@ -113,7 +113,7 @@ def _draw_key(figure: Any, study: GrowthStudy, condition: str) -> None:
     from matplotlib.lines import Line2D
 
     off = [condition in text.split("|") for text in study.samples["off_trend"]]
-    signs = [
+    signs: list[tuple[bool, str, dict[str, Any]]] = [
         (True, "sample, 95 % interval", {"marker": "o", "color": ACCENT, "linewidth": 1.2}),
         (True, "image", {"marker": "o", "color": PALE, "linestyle": "", "markersize": 4}),
         (any(study.images["outlier"] != ""), "outlying image",
