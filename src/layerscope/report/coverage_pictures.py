@@ -185,19 +185,25 @@ def _outlined(panel: Rgb, coverage: Coverage, view: _View) -> Rgb:
 
 
 def _rims(mask: BoolArray, view: _View) -> list[npt.NDArray[np.int32]]:
-    """Rims as closed lines in 1/16 pixel of the picture; at its border they run outside."""
-    grown = np.pad(np.pad(mask.astype(np.uint8), 3, mode="edge"), 1)
-    chains, _ = cv2.findContours(grown, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    """Rims as closed lines in 1/16 pixel of the picture; at its border they run outside.
+
+    Chains run through the centres of the film's outermost pixels, half a pixel inside of the rim:
+    where a pixel can be seen, its quarters are followed instead.
+    """
+    fine = 2 if min(view) >= 1 else 1
+    pixels = np.pad(mask.astype(np.uint8), 2, mode="edge").repeat(fine, 0).repeat(fine, 1)
+    chains, _ = cv2.findContours(np.pad(pixels, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     zoom = np.array([view.x, view.y])
-    lines = [((_smooth(c) - 4 + 0.5) * zoom - 0.5) * 16 for c in chains]
+    lines = [(((_smooth(c, fine) - 0.5) / fine - 2) * zoom - 0.5) * 16 for c in chains]
     return [np.rint(line).astype(np.int32) for line in lines]
 
 
-def _smooth(chain: npt.NDArray[Any]) -> FloatArray:
-    """Mean over three neighbours: a magnified rim shows the film, not the pixel grid."""
-    if len(chain) < 8:
+def _smooth(chain: npt.NDArray[Any], fine: int) -> FloatArray:
+    """Mean over neighbours: a magnified rim shows the film, not the pixel grid."""
+    if len(chain) < 8 * fine:
         return np.asarray(chain, float)
-    return np.asarray(np.mean([np.roll(chain, k, axis=0) for k in (-1, 0, 1)], axis=0))
+    near = range(-fine, fine + 1)
+    return np.asarray(np.mean([np.roll(chain, k, axis=0) for k in near], axis=0))
 
 
 def _key(coverage: Coverage) -> list[tuple[str, Colour | None]]:

@@ -193,10 +193,14 @@ def shown(glance: Glance) -> Section:
         plots=_histogram(glance),
         photos=(
             Photo(glance.plain, _plain_caption(glance)),
-            Photo(glance.outlined, "Outline of the film, coloured by its number of layers."),
+            Photo(glance.outlined, _film_caption(glance)),
         ),
         tables=(_terrace_table(glance.terraces),) if glance.terraces else (),
     )
+
+
+def _film_caption(glance: Glance) -> str:
+    return "Outline of the film" + (", coloured by layers." if glance.terraces else ".")
 
 
 def _plain_caption(glance: Glance) -> str:
