@@ -300,6 +300,32 @@ def test_a_chart_is_not_cropped() -> None:
     assert found.shape == (300, 400)
 
 
+@pytest.mark.parametrize("coverage", [0.05, 0.2, 0.4, 0.7])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_substrate_of_the_pages_colour(coverage: float, seed: int) -> None:
+    """Sides that cannot be seen: right, or whole and said so; with the crop from the user right."""
+    surface = synth_surface(seed, shape=(300, 340), coverage=coverage, artefacts=Artefacts())
+    data = surface.micrograph.data
+    low = float(np.percentile(data, 97 * (1 - coverage)))
+    truth = annotated_picture(
+        surface.micrograph, colour_map="hot", range_nm=(low, float(data.max()))
+    )
+    found = recover_scan(Micrograph(truth.rgb))
+    if found.metadata["picture"]["crop"] != truth.crop:
+        assert found.shape == truth.rgb.shape[:2]
+        assert "give crop" in found.metadata["picture_notes"][0]
+    told = recover_scan(Micrograph(truth.rgb), crop=truth.crop)
+    assert told.shape == data.shape
+    assert told.value_unit in ("nm", "relative")
+    assert told.metadata["picture"]["colour_bar"] == truth.colour_bar
+
+
+@pytest.mark.parametrize("crop", [(0, 0, 50, 40), (5, 5, 6, 40), (-1, 0, 30, 30)])
+def test_a_crop_outside_of_the_picture_is_refused(crop: tuple[int, int, int, int]) -> None:
+    with pytest.raises(InputError, match="crop"):
+        recover_scan(Micrograph(np.zeros((40, 40), np.uint8)), crop=crop)
+
+
 @pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf])
 def test_impossible_ranges_and_widths_are_refused(value: float) -> None:
     micrograph = Micrograph(np.zeros((40, 40), np.uint8))

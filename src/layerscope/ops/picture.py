@@ -45,6 +45,7 @@ def recover_scan(
     *,
     z_range_nm: float | tuple[float, float] | None = None,
     width_um: float | None = None,
+    crop: Box | None = None,
 ) -> Micrograph:
     """Cut the scan out of an exported picture and turn its colours into heights.
 
@@ -57,6 +58,8 @@ def recover_scan(
         place of the labels.
     width_um : float, optional
         Width of the scan in micrometres. Used in place of scale bar and axis labels.
+    crop : Box, optional
+        Top, left, bottom, right of the micrograph, half-open, where its sides cannot be seen.
 
     Returns
     -------
@@ -71,7 +74,8 @@ def recover_scan(
     Raises
     ------
     InputError
-        If the range or the width is no positive finite number, or the picture is under 8 px.
+        If the range or the width is no positive finite number, the crop is not within the
+        picture, or picture or crop are under 8 px.
 
     Notes
     -----
@@ -84,7 +88,7 @@ def recover_scan(
             f"{micrograph.name}: expected a picture of at least 8 x 8 px, got {micrograph.shape}"
         )
     rgb = _rgb_of(micrograph)
-    frame = find_frame(rgb)
+    frame = find_frame(rgb, _checked_crop(micrograph, crop))
     bar = find_colour_bar(rgb, frame)
     labels = read_labels(rgb, frame, [bar.outer] if bar is not None else [])
     top, left, bottom, right = frame.box
@@ -109,6 +113,20 @@ def _checked(
             f"z_range_nm = {z_range_nm}: expected a positive range in nm or (lowest, highest)"
         )
     return (low, high), None if width_um is None else width_um * 1e3
+
+
+def _checked_crop(micrograph: Micrograph, crop: Box | None) -> Box | None:
+    if crop is None:
+        return None
+    height, width = micrograph.shape
+    top, left, bottom, right = (int(v) for v in crop)
+    big = bottom - top >= _LEAST_PX and right - left >= _LEAST_PX
+    if not (big and top >= 0 and bottom <= height and left >= 0 and right <= width):
+        raise InputError(
+            f"crop = {crop}: expected top, left, bottom, right, 8 px or more apart, within "
+            f"{height} x {width} px"
+        )
+    return top, left, bottom, right
 
 
 def _rgb_of(micrograph: Micrograph) -> Levels:
@@ -348,7 +366,7 @@ def _assemble(
 def _frame_notes(frame: Frame) -> list[str]:
     if not frame.is_cropped:
         what = "no page around it" if frame.page is None else "no full rectangle on the page"
-        return [f"There is {what}: the picture is taken whole."]
+        return [f"There is {what}: the picture is taken whole. If it is not one, give crop."]
     if frame.rival is not None:
         return [f"Another rectangle of similar size, at {frame.rival}, was left out."]
     return []

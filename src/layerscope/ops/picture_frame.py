@@ -27,7 +27,8 @@ _LEAST_RING, _LEAST_PURE = 0.15, 0.3
 _N_EDGES = 10  # candidates per side
 _LEAST_SIDE_PX, _LEAST_SIDE_SHARE = 24, 0.15
 _LEAST_FULL = 0.25
-_STRENGTHS = (0.6, 0.3)  # of the weakest side: first the sure ones
+_STRENGTHS = (0.6, 0.3, 0.12)  # of the weakest side: first the sure ones
+_THIN = 0.1  # of the rectangle's shorter side: text and bars are thinner
 _MOST_FRAME_PX = 4
 _LEAST_BAR_PX, _MOST_GAP_PX, _GAP_SHARE, _SAME_ACROSS = 6, 12, 0.5, 12
 
@@ -60,9 +61,13 @@ class Frame:
         return self.box != (0, 0, *self.content.shape)
 
 
-def find_frame(rgb: Levels) -> Frame:
-    """Find the micrograph on a picture (H, W, 3) of 8-bit levels."""
+def find_frame(rgb: Levels, crop: Box | None = None) -> Frame:
+    """Find the micrograph on a picture (H, W, 3) of 8-bit levels; `crop` is known to be it."""
     height, width = rgb.shape[:2]
+    if crop is not None:
+        around = _page_colour(rgb)
+        content = np.ones((height, width), bool)
+        return Frame(crop, around, content if around is None else distance_to(rgb, around) > _AWAY)
     whole = Frame((0, 0, height, width), None, np.ones((height, width), bool))
     page = _page_colour(rgb)
     if page is None or min(height, width) < 2 * _LEAST_SIDE_PX:
@@ -127,7 +132,7 @@ def _largest(content: Mask) -> list[Box]:
             found.append(box)
             if len(found) == 2:
                 break
-        if found:
+        if found and (least == _STRENGTHS[0] or _is_alone(content, found)):
             return found
     return []
 
@@ -194,6 +199,19 @@ def _has_no_gutter(content: Mask, box: Box) -> bool:
         if pairs.min() < 0.25 * np.median(pairs):
             return False
     return True
+
+
+def _is_alone(content: Mask, found: list[Box]) -> bool:
+    """Whether nothing but text and bars lies outside.
+
+    Where the substrate has the page's colour, a few islands may make a rectangle by chance.
+    """
+    outside = content.astype(np.uint8)
+    for top, left, bottom, right in found:
+        outside[top:bottom, left:right] = 0
+    top, left, bottom, right = found[0]
+    k = max(9, int(_THIN * min(bottom - top, right - left)))
+    return not cv2.morphologyEx(outside, cv2.MORPH_OPEN, np.ones((k, k), np.uint8)).any()
 
 
 def _area(box: Box) -> int:
