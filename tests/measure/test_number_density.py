@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from films import fill, polygon
 from scipy.stats import chi2
 
-from films import fill, polygon
 from layerscope.errors import InputError
 from layerscope.measure.number_density import (
     border_weights,

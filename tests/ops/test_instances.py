@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-
 from films import fill, polygon
+
 from layerscope.errors import InputError
 from layerscope.ops.instances import label_islands, split_touching, without_gaps
 from layerscope.synth.surface import synth_surface

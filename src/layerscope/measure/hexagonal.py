@@ -7,6 +7,7 @@ has such angles, turned any way.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import cv2
@@ -44,10 +45,9 @@ def triangularity(region: Region) -> float:
     A disc has 0.60, a square 0.50. The triangle is that of O'Rourke, Aggarwal, Maddila and Baldwin,
     J. Algorithms 7, 258 (1986); the ratio as in Rosin, Mach. Vis. Appl. 14, 172 (2003).
     """
-    around, sides = cv2.minEnclosingTriangle(region.hull.astype(np.float32)[:, None])
-    if sides is None or around <= 0:
+    around, outline = _triangle_around(region.hull)
+    if not around > 0:
         return float("nan")
-    outline = cv2.arcLength(sides, True)
     inset = _INSET * np.sqrt(region.spacing[0] * region.spacing[1])
     # All three sides move in: the triangle shrinks by that part of its inscribed circle.
     shrunk = max(1 - inset * outline / (2 * around), 0.5)
@@ -107,6 +107,18 @@ def hexagon_around(region: Region) -> Hexagon:
     even, odd = float(facets[best, ::2].sum()), float(facets[best, 1::2].sum())
     turn = float(np.degrees(fine[best])) + (0 if even >= odd else 60)
     return Hexagon(float(area[best]), turn % 120, (max(even, odd), min(even, odd)))
+
+
+def _triangle_around(hull: FloatArray) -> tuple[float, float]:
+    """Area and outline of the smallest triangle around `hull` (n, 2)."""
+    found = []
+    # OpenCV's search can end 3 % above the least, at another place for a mirrored hull.
+    for way in itertools.product((1, -1), (1, -1), (1, -1)):
+        seen = (hull * way[:2])[:, :: way[2]].astype(np.float32)
+        area, corners = cv2.minEnclosingTriangle(seen[:, None])
+        if corners is not None:
+            found.append((float(area), float(cv2.arcLength(corners, True))))
+    return min(found, default=(float("nan"), float("nan")))
 
 
 def _around(
