@@ -23,6 +23,7 @@ from layerscope.errors import LayerscopeError
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import Source, name_sources
 from layerscope.io.spm import read_spm
+from layerscope.measure.domains import find_domains, measure_domains
 from layerscope.ops.picture import recover_scan
 from layerscope.ops.surface import level
 from layerscope.physics.materials import load
@@ -152,11 +153,21 @@ def cover(source: Source, question: Question) -> SurfaceResult:
     notes = [str(n) for some in told for n in some]
     if image.pixel_size is None:
         notes.append("no pixel size: nothing per um2")
-    import pandas as pd
-
     return SurfaceResult(
-        source.name, source.path, image.sha256, image, coverage, pd.DataFrame(), tuple(notes)
+        source.name,
+        source.path,
+        image.sha256,
+        image,
+        coverage,
+        _domains(image, coverage, source.name),
+        tuple(notes),
     )
+
+
+def _domains(image: Micrograph, coverage: Coverage, name: str) -> pd.DataFrame:
+    heights = image.data if image.value_unit == "nm" else None
+    found = find_domains(coverage, heights)
+    return measure_domains(found, heights, pixel_size=image.pixel_size, image=name)
 
 
 def prepare(source: Source, question: Question) -> Micrograph:
