@@ -300,7 +300,7 @@ def _level(
     """Masks of one level's domains, and the island of each."""
     whole = without_gaps(mask, valid, min_area_px)
     island = label_islands(whole)
-    labels = split_touching(whole) if split else island
+    labels = split_touching(whole, smallest_px=min_area_px) if split else island
     masks = CropMasks.from_labels(np.where(mask, labels, 0))
     filled = np.bincount(labels.ravel())[[int(labels[w][c][0]) for w, c in masks]]
     # A rim around a gap is what is left of a particle.

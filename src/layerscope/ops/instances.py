@@ -56,7 +56,7 @@ def without_gaps(mask: BoolArray, valid: BoolArray, smallest_px: int) -> BoolArr
     return np.asarray(out | small[bare])
 
 
-def split_touching(mask: BoolArray, *, notch: float = NOTCH) -> LabelArray:
+def split_touching(mask: BoolArray, *, notch: float = NOTCH, smallest_px: int = 1) -> LabelArray:
     """Label the convex parts that islands are made of.
 
     Parameters
@@ -65,6 +65,8 @@ def split_touching(mask: BoolArray, *, notch: float = NOTCH) -> LabelArray:
     notch : float
         Two parts stay apart if the convex hull of both is larger than their own hulls together by
         this share of the smaller part's area.
+    smallest_px : int
+        A smaller part joins the neighbour that it notches least; islands keep all their pixels.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def split_touching(mask: BoolArray, *, notch: float = NOTCH) -> LabelArray:
     pieces, summits = _climb(depth)
     first, second, saddle = _saddles(pieces, depth)
     joined = _join_low(first, second, saddle, summits)
-    return _join_convex(_renumber(joined[pieces], mask), notch)
+    return _join_convex(_renumber(joined[pieces], mask), notch, smallest_px)
 
 
 def _bytes(mask: BoolArray) -> npt.NDArray[np.uint8]:
@@ -182,9 +184,10 @@ def _renumber(pieces: IntArray, mask: BoolArray) -> LabelArray:
 class _Parts:
     """Parts of islands that can be joined: outlines, areas and which ones touch."""
 
-    def __init__(self, labels: LabelArray):
+    def __init__(self, labels: LabelArray, smallest_px: int):
         from scipy import ndimage
 
+        self.smallest_px = smallest_px
         self.area = dict(enumerate(np.bincount(labels.ravel()).tolist()))
         self.hull = {}
         for i, where in enumerate(ndimage.find_objects(labels), start=1):
@@ -200,10 +203,12 @@ class _Parts:
                 self.near[j].add(i)
 
     def notch(self, a: int, b: int) -> float:
-        """Gap that opens in the hull of both, over the area of the smaller."""
+        """Gap that opens in the hull of both, over the area of the smaller; below 0 for a crumb."""
         both = cv2.convexHull(np.concatenate([self.hull[a], self.hull[b]]))
         gap = cv2.contourArea(both) - cv2.contourArea(self.hull[a]) - cv2.contourArea(self.hull[b])
-        return float(gap / min(self.area[a], self.area[b]))
+        smaller = min(self.area[a], self.area[b])
+        share = float(gap / smaller)
+        return -1 / (1 + max(share, 0.0)) if smaller < self.smallest_px else share
 
     def join(self, a: int, b: int) -> None:
         """Let `a` swallow `b`."""
@@ -217,9 +222,9 @@ class _Parts:
         self.near[a].discard(b)
 
 
-def _join_convex(labels: LabelArray, most: float) -> LabelArray:
+def _join_convex(labels: LabelArray, most: float, smallest_px: int) -> LabelArray:
     """Join parts whose pair has no notch, those with the least first."""
-    parts = _Parts(labels)
+    parts = _Parts(labels, smallest_px)
     notches = {(a, b): parts.notch(a, b) for a in parts.near for b in parts.near[a] if a < b}
     into = np.arange(int(labels.max()) + 1)
     while notches:
