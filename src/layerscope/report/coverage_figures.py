@@ -172,3 +172,23 @@ def _short(name: str) -> str:
     # A dollar sign would start a formula.
     text = name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
     return text.replace("$", r"\$")
+
+
+@styled
+def angle_histogram(angles_deg: FloatArray) -> Any:
+    """Histogram of directions that repeat every 60 degrees, in bins of 5."""
+    figure, (ax,) = new_figure(4.3, 3.1)
+    edges = np.arange(0, 61, 5)
+    counts, _, _ = ax.hist(angles_deg % 60, edges, color=ACCENT, edgecolor="white", linewidth=0.8)
+    even = len(angles_deg) / (len(edges) - 1)
+    ax.axhline(even, color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
+    ax.annotate("without order", (1.0, even), (-2, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="right", fontsize=9,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
+    ax.set(
+        title=f"Orientation, n = {len(angles_deg)}", xlabel="edges against the rows, modulo 60 (°)",
+        ylabel="domains", xticks=np.arange(0, 61, 10), ylim=(0, max(counts.max(), even) * 1.2),
+    )  # fmt: skip
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.grid(visible=False, axis="x")
+    return figure

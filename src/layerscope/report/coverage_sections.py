@@ -10,7 +10,7 @@ from layerscope.core.coverage import CoverageRun, Terrace
 from layerscope.core.results import FloatArray
 from layerscope.report import figures
 from layerscope.report.columns import figures_of, numbers, words
-from layerscope.report.coverage_figures import coverage_dots, value_histogram
+from layerscope.report.coverage_figures import angle_histogram, coverage_dots, value_histogram
 from layerscope.report.coverage_glance import Glance
 from layerscope.report.coverage_pictures import percent_text, value_text
 from layerscope.report.record_sections import flat_rows
@@ -179,7 +179,19 @@ def domains(run: CoverageRun) -> Section | Skipped:
         f"{counted(n, 'domain')} on {counted(len(set(words(run.domains, 'image'))), 'image')}; "
         f"median area {figures_of(middle)} {unit} {ends}. All images count together."
     )
-    return Section(title, (text,), plots=(Plot(figure, f"Domains by area in {unit}, n = {n}."),))
+    plots = (Plot(figure, f"Domains by area in {unit}, n = {n}."), *_orientation(run))
+    return Section(title, (text,), plots=plots)
+
+
+def _orientation(run: CoverageRun) -> tuple[Plot, ...]:
+    """How the crystals lie: grown in register with the substrate, they share one direction."""
+    name = "facet_direction_mod60_deg"
+    angle = numbers(run.domains, name) if name in run.domains else np.zeros(0)
+    angle = angle[np.isfinite(angle)]
+    if not len(angle):
+        return ()
+    figure = angle_histogram(angle)
+    return (Plot(figure, "Straight edges of the domains, against the rows of the scan."),)
 
 
 def shown(glance: Glance) -> Section:
