@@ -164,7 +164,7 @@ def test_crops_of_many_layouts() -> None:
 @pytest.mark.parametrize("colour_map", MAPS)
 def test_range_and_scale_of_a_lossless_picture_are_exact(theme: str, colour_map: str) -> None:
     side = SIDES[(MAPS.index(colour_map) + list(THEMES).index(theme)) % 4]
-    drawn = draw(Layout(theme, colour_map, side, shape=(260, 300), framed=theme == "light"))
+    drawn = draw(Layout(theme, colour_map, side, theme == "light", (260, 300), margin=72))
     found = recover_scan(Micrograph(drawn.rgb))
     assert found.modality is Modality.AFM
     assert found.value_unit == "nm"
@@ -389,3 +389,12 @@ def test_banners_of_real_micrographs() -> None:
         assert box[:2] == (0, 0)
         assert box[3] == rgb.shape[1]
         assert abs(box[2] - bottom) <= 1
+
+
+def test_a_sign_off_the_page_is_not_taken_for_none() -> None:
+    """Cut through the minus of the lower label: no range, never a positive one."""
+    drawn = draw(Layout(side="left", margin=72))
+    for cut in range(8, 26):
+        found = recover_scan(Micrograph(np.ascontiguousarray(drawn.rgb[:, cut:])))
+        read = found.metadata["picture"]["range"]
+        assert read == (0.0, 1.0) or np.allclose(read, (LOW, HIGH))

@@ -74,9 +74,10 @@ def read_labels(rgb: Levels, frame: Frame, avoid: Sequence[Box] = ()) -> list[La
     found: list[Label] = []
     for level in _INK:
         ink = np.clip(away / np.float32(contrast), 0, 1).astype(np.float32)
-        for line in _lines(_pieces(ink, level, [frame.box, *avoid])):
+        pieces = _pieces(ink, level, [frame.box, *avoid])
+        for line in _lines(pieces):
             label = _read(line)
-            if label is None:
+            if label is None or _may_lack_sign(label, pieces):
                 continue
             same = [other for other in found if _touch(label.box, other.box)]
             # A point or a sign may show only in fainter ink: the longer reading is the whole one.
@@ -269,6 +270,19 @@ def _read(line: list[Glyph]) -> Label | None:
     return found if found.value is not None or found.unit else None
 
 
+def _may_lack_sign(label: Label, pieces: list[Glyph]) -> bool:
+    """Whether unread ink, or the border of the picture, is where a minus sign would be."""
+    top, left, bottom, _ = label.box
+    if label.value is None or label.text.startswith("-"):
+        return False
+    return left <= 2 or any(  # a cut sign further in leaves ink
+        left - 0.8 * (bottom - top) <= piece.right <= left + 1
+        and top < (piece.top + piece.bottom) / 2 < bottom
+        and piece.left < left
+        for piece in pieces
+    )
+
+
 def _number(glyphs: list[Glyph]) -> tuple[str, float]:
     cap = max(g.height for g in glyphs)
     base = max(g.bottom for g in glyphs if g.height == cap)
@@ -281,10 +295,15 @@ def _number(glyphs: list[Glyph]) -> tuple[str, float]:
         else:
             name, score = _small(glyph, cap, base, first=i == 0), 1.0
         text, sure = text + name, min(sure, score)
-    gaps = [b.left - a.right for a, b in pairwise(glyphs)]
-    if max(gaps[text[:1] == "-" :], default=0) > max(0.42 * cap, 3) or cap < 6:
+    if cap < 6 or any(_lost_point(*two, cap) for two in pairwise(zip(text, glyphs, strict=True))):
         return "", 0.0
     return (text, sure) if _NUMBER.fullmatch(text) else ("", 0.0)
+
+
+def _lost_point(one: tuple[str, Glyph], two: tuple[str, Glyph], cap: int) -> bool:
+    """Whether there is room between two digits for a point; a 1 has more room beside it."""
+    room = 0.55 if "1" in (one[0], two[0]) else 0.42
+    return one[0] != "-" and two[1].left - one[1].right > max(room * cap, 3)
 
 
 def _small(glyph: Glyph, cap: int, base: int, *, first: bool) -> str:
