@@ -40,10 +40,13 @@ from layerscope.ops.tone import tone_curve
 if TYPE_CHECKING:
     import pandas as pd
 
-MIN_AREA_PX = 12
-"""Smaller spots are noise of the mask; the smallest island that a scan shows has about 20 px."""
+MIN_AREA_PX = 20
+"""Smaller spots are noise of the mask. On 40 synthetic scans with every artefact the count of
+crystals was 1.5 % too high in sum and 10 % off per scan with 12 px, 2.3 % low and 9 % off with 20.
+"""
 _SPOT_PX = 150
 _RIM_SHARE = 0.7
+_TOLERANCE = 0.35
 
 _FROM_FLAKES = (
     "centroid_y",
@@ -161,7 +164,7 @@ def find_domains(
         Classes named ``"2 layers"`` have that number; others count from 0.
     heights_nm : ndarray, (H, W), optional
         Levelled heights: spots of less than 150 px that do not stand as high as the coverage says
-        of their level, within half a layer or three standard errors, are rejected as particles.
+        of their level, within 0.35 of a layer or three standard errors, are rejected as particles.
     split : bool
         Part crystals that touch, where corners between them say so (`ops.instances`); else every
         connected island is one domain.
@@ -324,7 +327,7 @@ def _no_layer(
     known = np.where(coverage.film.valid, np.asarray(heights_nm, float), np.nan)
     step, error, mean = step_heights(masks, np.full(len(masks), k), levels, known)
     seen = np.where(np.isfinite(step), step, mean)
-    within = np.maximum(0.5 * abs(expected), 3 * np.nan_to_num(error))
+    within = np.maximum(_TOLERANCE * abs(expected), 3 * np.nan_to_num(error))
     # A spot between the two wrongs, where the error is as large as the step, is no layer either.
     within = np.minimum(within, 0.75 * abs(expected))
     return np.asarray((masks.area_px < _SPOT_PX) & (np.abs(seen - expected) > within))
