@@ -6,13 +6,9 @@ from films import coverage_of, fill, polygon
 
 from layerscope.core.micrograph import PixelSize
 from layerscope.errors import InputError
+from layerscope.measure.domain_columns import domain_columns, domain_glossary
 from layerscope.measure.domain_summary import summarise_film
-from layerscope.measure.domains import (
-    domain_columns,
-    domain_glossary,
-    find_domains,
-    measure_domains,
-)
+from layerscope.measure.domains import find_domains, measure_domains
 from layerscope.synth.surface import synth_surface
 from layerscope.synth.surface_artefacts import Artefacts
 

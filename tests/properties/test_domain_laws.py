@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerscope.core.micrograph import PixelSize
+from layerscope.measure.domain_columns import domain_measurements
 from layerscope.measure.domain_summary import summarise_film
 from layerscope.measure.domains import (
     MIN_AREA_PX,
-    domain_measurements,
     find_domains,
     measure_domains,
 )

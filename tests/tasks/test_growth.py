@@ -10,12 +10,11 @@ from scipy.stats import spearmanr
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.tasks.growth import (
     image_quantities,
-    mean_interval,
-    rank_correlation,
     read_conditions,
     split_by_sample,
     summarise_growth,
 )
+from layerscope.tasks.growth_statistics import mean_interval, rank_correlation
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.columns import Column
 from layerscope.core.coverage import Coverage
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import (
@@ -28,12 +27,10 @@ from layerscope.core.results import (
     RegionSignal,
 )
 from layerscope.errors import InputError
-from layerscope.measure import hexagonal
-from layerscope.measure.catalog import MEASUREMENTS
-from layerscope.measure.declare import Measurement
+from layerscope.measure.domain_columns import BOX, HEIGHTS, domain_columns, domain_measurements
 from layerscope.measure.domain_heights import step_heights
 from layerscope.measure.number_density import border_weights
-from layerscope.measure.table import columns_of, flag_texts, measured_columns
+from layerscope.measure.table import flag_texts, measured_columns
 from layerscope.ops.instances import label_islands, split_touching, without_gaps
 from layerscope.ops.tone import tone_curve
 
@@ -47,52 +44,6 @@ crystals was 1.5 % too high in sum and 10 % off per scan with 12 px, 2.3 % low a
 _SPOT_PX = 150
 _RIM_SHARE = 0.7
 _TOLERANCE = 0.35
-
-_FROM_FLAKES = (
-    "centroid_y",
-    "centroid_x",
-    "area",
-    "equivalent_diameter",
-    "perimeter",
-    "feret_max",
-    "feret_min",
-    "inscribed_circle_diameter",
-    "aspect_ratio",
-    "circularity",
-    "solidity",
-    "hole_count",
-)
-_IDENTITY = (
-    Column("image", "", "str", "Name of the image."),
-    Column("domain_id", "", "int64", "Number of the domain in its image, from 1."),
-    Column("island_id", "", "int64", "Number of its island; touching domains of a layer share it."),
-    Column("parent_id", "", "int64", "Domain below that it lies on; 0: the substrate."),
-    Column("n_layers", "", "int64", "Layer number: 1 on the substrate, 2 on the first layer."),
-    Column("flags", "", "str", "Quality flags, joined by |."),
-    Column("touches_border", "", "bool", "Cut by the border: sizes are lower bounds."),
-    Column("border_weight", "", "float64", "Domains it stands for, others being cut; 0: none."),
-)  # fmt: skip
-_BOX = tuple(
-    Column(f"bbox_{side}_px", "px", "int64", f"{meaning} of the bounding box.")
-    for side, meaning in (
-        ("top", "First row"),
-        ("left", "First column"),
-        ("bottom", "Row after the last"),
-        ("right", "Column after the last"),
-    )
-)
-_PLACES = (
-    Column("nearest_centre_px", "px", "float64", "Distance to the nearest centre of its layer."),
-    Column("nearest_centre_um", "um", "float64", "Distance to the nearest centre of its layer."),
-)
-_HEIGHTS = (
-    Column("step_height_nm", "nm", "float64", "Height above the level below, close around."),
-    Column("step_height_se_nm", "nm", "float64", "Its standard error, from the spread of blocks."),
-    Column("height_nm", "nm", "float64", "Height above the substrate: all steps below it."),
-    Column("height_se_nm", "nm", "float64", "Its standard error."),
-    Column("volume_px2_nm", "px2 nm", "float64", "Volume above the level below: pixels times nm."),
-    Column("volume_um3", "um3", "float64", "The same; upper layers are included."),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,34 +207,6 @@ def measure_domains(
     )
 
 
-@cache
-def domain_measurements() -> tuple[Measurement, ...]:
-    """List what is measured on a mask: some columns of flakes, and the shape of crystals."""
-    gap = MEASUREMENTS["nearest_flake_distance"]
-    nearest = replace(
-        gap,
-        name="nearest_edge",
-        description="Gap to the edge of the nearest other domain of its layer; 0 where they touch.",
-    )
-    shapes = [m for m in vars(hexagonal).values() if isinstance(m, Measurement)]
-    return (*(MEASUREMENTS[name] for name in _FROM_FLAKES), *shapes, nearest)
-
-
-@cache
-def domain_columns() -> tuple[Column, ...]:
-    """Every column of the domains table, in order."""
-    measured = (c for m in domain_measurements() for c in columns_of(m))
-    return (*_IDENTITY, *_BOX, *measured, *_PLACES, *_HEIGHTS)
-
-
-def domain_glossary() -> pd.DataFrame:
-    """Name, unit and meaning of every column of the domains table."""
-    import pandas as pd
-
-    rows = [(c.name, c.unit, c.meaning) for c in domain_columns()]
-    return pd.DataFrame(rows, columns=["column", "unit", "meaning"], dtype="str")
-
-
 def _check_shape(heights_nm: FloatArray | None, shape: tuple[int, ...]) -> None:
     if heights_nm is not None and heights_nm.shape != shape:
         raise InputError(f"heights {heights_nm.shape} but a film of {shape}")
@@ -390,7 +313,7 @@ def _identity(domains: Domains, image: str, border: str) -> dict[str, Any]:
         "touches_border": domains.cut,
         "border_weight": border_weights(boxes, domains.cut, domains.frame, border),
     }
-    return columns | {c.name: boxes[:, i] for i, c in enumerate(_BOX)}
+    return columns | {c.name: boxes[:, i] for i, c in enumerate(BOX)}
 
 
 def _of_layer(detections: Detections, pixel_size: PixelSize | None) -> dict[str, npt.NDArray[Any]]:
@@ -417,7 +340,7 @@ def _height_columns(
 ) -> dict[str, FloatArray]:
     n = len(domains)
     if heights_nm is None:
-        return {c.name: np.full(n, np.nan) for c in _HEIGHTS}
+        return {c.name: np.full(n, np.nan) for c in HEIGHTS}
     known = np.where(domains.valid, np.asarray(heights_nm, float), np.nan)
     step, error, mean = step_heights(domains.detections.masks, domains.level, domains.levels, known)
     height, variance = step.copy(), error**2
@@ -427,4 +350,4 @@ def _height_columns(
     volume = mean * domains.detections.masks.area_px
     pixel_um3 = np.nan if pixel_size is None else pixel_size.x_nm * pixel_size.y_nm * 1e-9
     values = (step, error, height, np.sqrt(variance), volume, volume * pixel_um3)
-    return {c.name: v for c, v in zip(_HEIGHTS, values, strict=True)}
+    return {c.name: v for c, v in zip(HEIGHTS, values, strict=True)}

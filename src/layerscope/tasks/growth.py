@@ -19,6 +19,14 @@ from layerscope.core.results import BoolArray, FloatArray, IntArray
 from layerscope.errors import InputError
 from layerscope.measure.population import Estimate
 from layerscope.tasks.growth_conditions import Conditions, GrowthRow, Matches, read_conditions
+from layerscope.tasks.growth_statistics import (
+    FEWEST_SAMPLES,
+    mean_interval,
+    rank_correlation,
+    robust_scale,
+    robust_z,
+    sen_line,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +39,7 @@ QUANTITIES = ("coverage", "density_per_um2", "mean_diameter_um")
 
 _FAR = 3.5
 _FEWEST_IMAGES = 5
-_FEWEST_SAMPLES = 5
 _FEWEST_ON_TREND = 6
-_Z = 1.959964
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,62 +215,6 @@ def split_by_sample(
     return [(np.flatnonzero(own != k), np.flatnonzero(own == k)) for k in range(n_folds)]
 
 
-def mean_interval(values: FloatArray) -> Estimate:
-    """Mean of independent values (n,) with its 95 % t interval, or the reason for none."""
-    from scipy.special import stdtrit
-
-    known = values[np.isfinite(values)]
-    n = len(known)
-    if n < 2:
-        value = float(known[0]) if n else float("nan")
-        return Estimate(value, np.nan, np.nan, "none: one image" if n else "none: no value")
-    half = float(stdtrit(n - 1, 0.975) * known.std(ddof=1) / np.sqrt(n))
-    mean = float(known.mean())
-    return Estimate(mean, mean - half, mean + half, f"95 %, t over {n} images")
-
-
-def rank_correlation(x: FloatArray, y: FloatArray) -> Estimate:
-    """Spearman's rank correlation of x and y (n,) with its 95 % interval.
-
-    ``tanh(atanh(r) -+ 1.96 sqrt((1 + r^2 / 2) / (n - 3)))``; a perfect order counts there as one
-    with two neighbours exchanged, as the formula has no width at 1.
-    """
-    from scipy.stats import rankdata
-
-    n = len(x)
-    if n < _FEWEST_SAMPLES:
-        reason = f"none: {n} samples, fewer than {_FEWEST_SAMPLES}"
-        return Estimate(np.nan, np.nan, np.nan, reason)
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Estimate(np.nan, np.nan, np.nan, "none: all values are the same")
-    r = float(np.clip(np.corrcoef(rankdata(x), rankdata(y))[0, 1], -1, 1))
-    most = 1 - 12 / (n * (n**2 - 1))
-    inner = float(np.clip(r, -most, most))
-    half = _Z * np.sqrt((1 + inner**2 / 2) / (n - 3))
-    low, high = np.tanh(np.arctanh(inner) + np.array([-half, half])).tolist()
-    return Estimate(r, min(low, r), max(high, r), f"95 %, Fisher z over {n} samples")
-
-
-def robust_z(values: FloatArray, least_scale: float = 0.0) -> FloatArray:
-    """Distance of each of `values` (n,) from their median, in robust standard deviations.
-
-    The scale is the larger of those that the median and the upper quartile of the distances give:
-    by the median alone, 5 of 12 samples left a trend that a second condition had blurred. NaN
-    gives 0.
-    """
-    if not np.isfinite(values).any():
-        return np.zeros(len(values))
-    off = values - np.nanmedian(values)
-    scale = max(robust_scale(off), least_scale)
-    return np.zeros(len(values)) if scale == 0 else np.nan_to_num(off / scale)
-
-
-def robust_scale(off: FloatArray) -> float:
-    """Estimate the standard deviation of deviations `off` (n,), not all NaN, by quantiles."""
-    half, quarter = np.nanquantile(np.abs(off), [0.5, 0.75])
-    return float(max(half / 0.6745, quarter / 1.1503))
-
-
 def _chosen(table: pd.DataFrame, quantities: Sequence[str] | None) -> tuple[str, ...]:
     if "image" not in table:
         raise InputError("the image table has no column 'image'")
@@ -353,23 +303,12 @@ def _trends(
             own = samples[samples["quantity"] == quantity].dropna(subset=[name, "value"])
             x, y = own[name].to_numpy(float), own["value"].to_numpy(float)
             figure = rank_correlation(x, y)
-            slope, intercept = _sen_line(x, y)
+            slope, intercept = sen_line(x, y)
             row = {"condition": name, "quantity": quantity, "n_samples": len(x)}
             row |= {"rank_correlation": figure.value, "low": figure.low, "high": figure.high}
             row |= {"interval": figure.interval, "slope": slope, "intercept": intercept}
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _sen_line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    """Median of the slopes of all pairs, and the line's height at 0."""
-    first, second = np.triu_indices(len(x), 1)
-    apart = x[first] != x[second]
-    if not apart.any():
-        return float("nan"), float("nan")
-    first, second = first[apart], second[apart]
-    slope = float(np.median((y[second] - y[first]) / (x[second] - x[first])))
-    return slope, float(np.median(y - slope * x))
 
 
 def _off_trend(samples: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
@@ -399,8 +338,8 @@ def _notes(images: pd.DataFrame, samples: pd.DataFrame, names: tuple[str, ...]) 
     if single:
         notes.append(f"{single} samples have one image: no interval of their own")
     n = samples["sample"].nunique()
-    if n < _FEWEST_SAMPLES:
-        notes.append(f"{n} samples, fewer than {_FEWEST_SAMPLES}: no trend can be given")
+    if n < FEWEST_SAMPLES:
+        notes.append(f"{n} samples, fewer than {FEWEST_SAMPLES}: no trend can be given")
     for k, one in enumerate(names):
         for other in names[k + 1 :]:
             values = by_sample[[one, other]].mean().dropna()
