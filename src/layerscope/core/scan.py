@@ -46,7 +46,7 @@ STATUS_MEANING: Mapping[Status, str] = {
 
 IMAGE_COLUMNS: tuple[Column, ...] = (
     Column("image", "", "str", "Name of the image, unique in the scan."),
-    Column("path", "", "str", "File, as given."),
+    Column("path", "", "str", "File, with its whole path."),
     Column("status", "", "str", "ok, ok_empty, or why it failed."),
     Column("reason", "", "str", "The failure in one line, or empty."),
     Column("sha256", "", "str", "Of the file's bytes; empty if it could not be read."),
