@@ -119,7 +119,7 @@ def test_memory_and_open_files_stay_flat(own_scan, tmp_path):
     for path in own_scan.images.iterdir():
         path.unlink()
     np.save(own_scan.images / "image.npy", data)
-    for k in range(2400):
+    for k in range(1500):
         os.link(own_scan.images / "image.npy", own_scan.images / f"{k:04d}.npy")
     settings = Settings("graphene", "SiO2(90nm)/Si", pixel_size="0.3844um", tone="linear")
     begin(name_sources([own_scan.images]), own_scan.run, settings, chunk_images=100)
