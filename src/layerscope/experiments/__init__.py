@@ -1,0 +1,1 @@
+"""Studies of the published questions, one command each: ``layerscope experiment NAME``."""

@@ -1,0 +1,1 @@
+"""Learning from labelled images. Needs ``layerscope[train]``; running a model does not."""
