@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import CropMasks
-from layerscope.core.scan import SITE_COLUMNS
+from layerscope.core.scan import SITE_COLUMNS, View
 from layerscope.core.stage import StageAffine, StagePosition
 from layerscope.errors import InputError
 from layerscope.measure import measure
 from layerscope.synth.wafer import Raster, synth_scan
-from layerscope.tasks.wafer import View, locate_sites
+from layerscope.tasks.wafer import locate_sites
 
 PIXEL = PixelSize(384.4, 384.4, "test")
 UPRIGHT = StageAffine.from_pixel_size(PIXEL)

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from layerscope.core.calibration import Calibration
 from layerscope.core.columns import Column
-from layerscope.core.stage import StageAffine
+from layerscope.core.micrograph import PixelSize
+from layerscope.core.results import CropMasks
+from layerscope.core.stage import StageAffine, StagePosition
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class View:
+    """One image of a scan.
+
+    Attributes
+    ----------
+    name : str
+        As in the objects table.
+    shape : tuple of int
+        Height and width in px.
+    position : StagePosition or None
+    pixel_size : PixelSize or None
+    masks : callable
+        Gives the masks of its regions, in the order of their numbers. Called at most once, and
+        only for images with regions at a border or in an overlap; only those masks are kept.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    position: StagePosition | None
+    pixel_size: PixelSize | None
+    masks: Callable[[], CropMasks]
 
 
 class Status(StrEnum):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerscope.core.results import THICK, UNKNOWN, BoolArray, Flag, FloatArray, IntArray
+from layerscope.core.scan import View
 from layerscope.core.stage import StageAffine, StagePosition
 from layerscope.errors import InputError
 from layerscope.ops.mosaic import Fields
@@ -17,8 +18,6 @@ from layerscope.tasks.union import Size, reaches_outside, size_of, unite
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from layerscope.tasks.wafer import View
 
 _SHOWS_ALL = 0.8
 _SEEN_PX = 2.0

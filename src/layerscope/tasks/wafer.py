@@ -6,16 +6,13 @@ regions are one thing is decided in `tasks.joining`; here they become one row ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from layerscope.core.micrograph import PixelSize
-from layerscope.core.results import CropMasks
-from layerscope.core.scan import SITE_COLUMNS
-from layerscope.core.stage import StageAffine, StagePosition
+from layerscope.core.scan import SITE_COLUMNS, View
+from layerscope.core.stage import StageAffine
 from layerscope.errors import InputError
 from layerscope.ops.mosaic import Fields
 from layerscope.tasks.joining import join_regions
@@ -35,30 +32,6 @@ STAGE_ERROR_UM = 10.0
 """How far a stage may stop from where it says, unless told."""
 
 _SAME_SCALE = 0.02
-
-
-@dataclass(frozen=True)
-class View:
-    """One image of a scan.
-
-    Attributes
-    ----------
-    name : str
-        As in the objects table.
-    shape : tuple of int
-        Height and width in px.
-    position : StagePosition or None
-    pixel_size : PixelSize or None
-    masks : callable
-        Gives the masks of its regions, in the order of their numbers. Called at most once, and
-        only for images with regions at a border or in an overlap; only those masks are kept.
-    """
-
-    name: str
-    shape: tuple[int, int]
-    position: StagePosition | None
-    pixel_size: PixelSize | None
-    masks: Callable[[], CropMasks]
 
 
 def locate_sites(
