@@ -30,6 +30,7 @@ from layerscope.cli.options import (
     wanted_of,
 )
 from layerscope.cli.scan import COMMANDS
+from layerscope.cli.train import app as train_app
 from layerscope.errors import CannotWrite, InputError, LayerscopeError, UnknownName
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 synth_app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=True)
-train_app = typer.Typer(help="Learn from labelled flakes.", no_args_is_help=True)
 app.add_typer(synth_app, name="synth")
 app.add_typer(train_app, name="train")
 
@@ -274,28 +274,6 @@ def synth_flakes(
         out,
     )
     typer.echo(f"{len(written)} images, masks and truth.csv in {out}")
-
-
-@train_app.command("layers")
-def train_layers(
-    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/ (value = layers).")],
-    out: Annotated[Path, typer.Option("-o", "--out")] = Path("layers.json"),
-    head: Annotated[str, typer.Option(help="gmm or amm.")] = "gmm",
-    seed: Annotated[int, typer.Option()] = 0,
-) -> None:
-    """Learn layer numbers from labelled masks; the file goes to 'run --head'."""
-    from layerscope.tasks.heads import train_head
-
-    trained = train_head(data, head=head, seed=seed)
-    trained.save(out)
-    metrics = trained.card.metrics
-    typer.echo(f"{head}: layers {', '.join(map(str, trained.classes))}")
-    if "accuracy" in metrics:
-        typer.echo(
-            f"{metrics['accuracy']:.1%} of {metrics['held_out_regions']} regions right, each on "
-            f"images held out in turn; expected calibration error {metrics['ece']:.3f}"
-        )
-    typer.echo(f"written to {out}")
 
 
 @app.command()

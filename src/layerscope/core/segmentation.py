@@ -1,0 +1,129 @@
+"""What a pixel classifier finds on an image: a class for every pixel, and how much of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from layerscope.core.columns import Column
+from layerscope.core.coverage import LabelMap
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.run import Failure
+from layerscope.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ClassArea:
+    """How much of one image one class takes.
+
+    Attributes
+    ----------
+    name : str
+        Of the class.
+    value : int
+        Of its pixels in the label picture.
+    pixels : int
+    fraction : float
+        Share of the valid pixels; NaN where none is valid.
+    low, high : float
+        95 % interval of the share; NaN where the model was never tried on held-out images.
+    """
+
+    name: str
+    value: int
+    pixels: int
+    fraction: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+    def __post_init__(self) -> None:
+        known = np.isfinite([self.fraction, self.low, self.high]).all()
+        if known and not 0 <= self.low <= self.fraction <= self.high <= 1:
+            raise InputError(
+                f"share {self.fraction} of {self.name} is not within {self.low} to {self.high}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseResult:
+    """One image, segmented.
+
+    Attributes
+    ----------
+    name, path, sha256 : str
+    micrograph : Micrograph
+    phases : LabelMap
+        A class for every pixel of the file, with probabilities.
+    areas : tuple of ClassArea
+        One per class, in the order of the classes.
+    doubts : tuple of str
+        Why a person should look at this image, one line each; empty: none.
+    notes : tuple of str
+        Warnings for the user, one line each.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    micrograph: Micrograph
+    phases: LabelMap
+    areas: tuple[ClassArea, ...]
+    doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseRun:
+    """Everything that a phases run found, without the pictures.
+
+    Attributes
+    ----------
+    images : pandas.DataFrame
+        One row per image, `PHASE_COLUMNS`, sorted by name.
+    areas : pandas.DataFrame
+        One row per image and class, `AREA_COLUMNS`, sorted by image.
+    failures : tuple of Failure
+    parameters, provenance : mapping
+        With the model's card and hash; no clock.
+    """
+
+    images: pd.DataFrame
+    areas: pd.DataFrame
+    failures: tuple[Failure, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+PHASE_COLUMNS: tuple[Column, ...] = (
+    Column("image", "", "str", "Name of the image, unique in the run."),
+    Column("confidence", "", "float64", "Mean probability of the class that each pixel was given."),
+    Column("unsure_share", "", "float64", "Share of pixels whose two best classes are within 0.2."),
+    Column("doubts", "", "str", "Why a person should look at it, or empty."),
+    Column("height_px", "px", "int64", "Rows."),
+    Column("width_px", "px", "int64", "Columns."),
+    Column("valid_share", "", "float64", "Share of the pixels that was counted."),
+    Column("pixel_size_nm", "nm", "float64", "Side of a pixel; empty if unknown."),
+    Column("pixel_size_source", "", "str", "Where that figure comes from."),
+    Column("notes", "", "str", "Warnings, joined by '; '."),
+    Column("path", "", "str", "File."),
+    Column("sha256", "", "str", "Of its bytes."),
+)
+
+AREA_COLUMNS: tuple[Column, ...] = (
+    Column("image", "", "str", "Name of the image, unique in the run."),
+    Column("class", "", "str", "Name of the class."),
+    Column("value", "", "int64", "Of its pixels in classes/<image>.png."),
+    Column("area_px", "px", "int64", "Pixels of the class."),
+    Column("fraction", "", "float64", "Share of the valid pixels, 0 to 1."),
+    Column("fraction_low", "", "float64", "Lower end of its 95 % interval."),
+    Column("fraction_high", "", "float64", "Upper end of its 95 % interval."),
+    Column("area_um2", "um2", "float64", "Area; empty without a pixel size."),
+    Column("area_low_um2", "um2", "float64", "Lower end of its 95 % interval."),
+    Column("area_high_um2", "um2", "float64", "Upper end of its 95 % interval."),
+)
