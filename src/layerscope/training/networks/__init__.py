@@ -20,12 +20,12 @@ _HERE = "layerscope.training.networks"
 NETWORKS = Registry(
     "network",
     {
-        "light-n": f"{_HERE}.architectures:LIGHT_N",
-        "light-s": f"{_HERE}.architectures:LIGHT_S",
-        "light-m": f"{_HERE}.architectures:LIGHT_M",
-        "flake-n": f"{_HERE}.architectures:FLAKE_N",
-        "flake-s": f"{_HERE}.architectures:FLAKE_S",
-        "flake-m": f"{_HERE}.architectures:FLAKE_M",
+        "light-n": f"{_HERE}.light:LIGHT_N",
+        "light-s": f"{_HERE}.light:LIGHT_S",
+        "light-m": f"{_HERE}.light:LIGHT_M",
+        "flake-n": f"{_HERE}.flake:FLAKE_N",
+        "flake-s": f"{_HERE}.flake:FLAKE_S",
+        "flake-m": f"{_HERE}.flake:FLAKE_M",
     },
 )
 

@@ -10,18 +10,17 @@ between pixels of the half-resolution grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
-from layerscope.training.networks.network import Network
+from layerscope.training.networks.network import Architecture, Network
 
 # Width of the levels at 1/2, 1/4 ... 1/32 of the image, in units of the first. The last level is
 # not widened again: it would hold two thirds of all parameters.
 _LEVELS = (1, 2, 4, 8, 8)
-
-WIDTHS = {"light-n": 16, "light-s": 32, "light-m": 64}
 
 
 class SeparableBlock(nn.Sequential):
@@ -96,3 +95,15 @@ def _start(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _light(width: int) -> Architecture:
+    return Architecture(
+        partial(LightNetwork, width=width),
+        "separable U-Net at half resolution, for computers without a GPU",
+    )
+
+
+LIGHT_N = _light(16)
+LIGHT_S = _light(32)
+LIGHT_M = _light(64)
