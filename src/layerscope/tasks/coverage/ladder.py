@@ -70,9 +70,10 @@ def find_ladder(heights: Values, valid: BoolArray, rule: LayerRule) -> Ladder | 
     """Climb from several starts and keep the labels whose rims have the most step across them.
 
     What levelling left behind can shift a whole region by a level; the rim of such a region then
-    runs where there is no step. The first start is nearly always right, and then the only one.
+    runs where there is no step. And it can hide a level; a step is then left in the heights less
+    what the labels explain. The first start is nearly always right, and then the only one.
     """
-    best, most = None, 0.0
+    best: Ladder | None = None
     films: list[float] = []
     for smooth_px, rough, around in _STARTS:
         copy = cv2.GaussianBlur(heights, (0, 0), smooth_px) if smooth_px else heights
@@ -80,13 +81,33 @@ def find_ladder(heights: Values, valid: BoolArray, rule: LayerRule) -> Ladder | 
         level = np.digitize(copy, boundaries).astype(np.uint8)
         spare = np.diff(boundaries, prepend=boundaries[:1] - 2 * rule.least_nm)
         ladder = _climb(heights, valid, (level, spare), rule, around)
-        if ladder is not None:
-            films.append(float(np.mean(ladder.level[valid] > 0)))
-        if ladder is not None and (best is None or ladder.rim_score > most):
-            best, most = ladder, ladder.rim_score
-        if best is not None and best.weak_rim < _FEW_WEAK:
+        if ladder is None:
+            continue
+        more = _more_levels(ladder, heights, valid, rule)
+        if more is not None:
+            ladder = _better(ladder, _climb(heights, valid, more, rule, around))
+        films.append(float(np.mean(ladder.level[valid] > 0)))
+        best = ladder if best is None else _better(best, ladder)
+        if best.weak_rim < _FEW_WEAK:
             break
     return None if best is None else replace(best, films=tuple(films))
+
+
+def _better(one: Ladder, other: Ladder | None) -> Ladder:
+    return one if other is None or other.rim_score <= one.rim_score else other
+
+
+def _more_levels(
+    ladder: Ladder, heights: Values, valid: BoolArray, rule: LayerRule
+) -> tuple[npt.NDArray[np.uint8], FloatArray] | None:
+    """Levels with those added whose steps the labels do not explain; None: nothing is left."""
+    rest = heights - ladder.above_nm.astype(np.float32)[ladder.level]
+    left = find_boundaries(rest, valid, rule.least_nm, rule.max_layers)
+    if not len(left):
+        return None
+    level = ladder.level + np.digitize(rest, left).astype(np.uint8)
+    spare = np.diff(ladder.above_nm)
+    return level, np.append(spare, np.full(len(left), spare.mean()))
 
 
 _STARTS = (
