@@ -13,6 +13,7 @@ from layerscope.errors import InputError
 from layerscope.registry import Registry
 
 if TYPE_CHECKING:
+    from layerscope.training.networks.encoder import EncoderKind
     from layerscope.training.networks.network import Architecture, Network
 
 _HERE = "layerscope.training.networks"
@@ -26,6 +27,25 @@ NETWORKS = Registry(
         "flake-n": f"{_HERE}.flake:FLAKE_N",
         "flake-s": f"{_HERE}.flake:FLAKE_S",
         "flake-m": f"{_HERE}.flake:FLAKE_M",
+        "unet": f"{_HERE}.encoded:UNET",
+        "unet++": f"{_HERE}.encoded:UNET_PLUS_PLUS",
+        "fpn": f"{_HERE}.encoded:PYRAMID",
+        "deeplabv3+": f"{_HERE}.encoded:DEEPLAB",
+    },
+)
+
+ENCODERS = Registry(
+    "encoder",
+    {
+        "resnet18": f"{_HERE}.resnet:RESNET18",
+        "resnet34": f"{_HERE}.resnet:RESNET34",
+        "resnet50": f"{_HERE}.resnet:RESNET50",
+        "se-resnext50": f"{_HERE}.se_resnext:SE_RESNEXT50",
+        "se-resnext101": f"{_HERE}.se_resnext:SE_RESNEXT101",
+        "efficientnet-b0": f"{_HERE}.inverted:EFFICIENTNET_B0",
+        "convnext-tiny": f"{_HERE}.convnext:CONVNEXT_TINY",
+        "mobilenetv3-large": f"{_HERE}.inverted:MOBILENET_V3_LARGE",
+        "mobilenetv3-small": f"{_HERE}.inverted:MOBILENET_V3_SMALL",
     },
 )
 
@@ -38,7 +58,7 @@ def build(name: str, *, channels: int, outputs: int, seed: int = 0) -> Network:
     Parameters
     ----------
     name : str
-        A name of `NETWORKS`.
+        One of `network_names`.
     channels : int
         Channels of the image, 1 to 4.
     outputs : int
@@ -65,13 +85,36 @@ def build(name: str, *, channels: int, outputs: int, seed: int = 0) -> Network:
         raise InputError(f"{channels} channels; a network takes 1 to {MAX_CHANNELS}: choose some")
     if outputs < 1:
         raise InputError(f"{outputs} outputs; a network needs 1 or more")
-    architecture: Architecture = NETWORKS[name]
+    architecture, encoder = _parts(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = architecture.make(channels=channels, outputs=outputs)
+        network = architecture.make(channels=channels, outputs=outputs, **encoder)
     network.name, network.channels, network.outputs = name, channels, outputs
     network.origin = "starts from scratch"
     return network
 
 
-__all__ = ["MAX_CHANNELS", "NETWORKS", "build"]
+def network_names() -> tuple[str, ...]:
+    """Return all names that `build` takes, each architecture with each encoder."""
+    names: list[str] = []
+    for name in NETWORKS:
+        on_encoder = NETWORKS[name].on_encoder
+        names += [f"{name}/{encoder}" for encoder in ENCODERS] if on_encoder else [name]
+    return tuple(names)
+
+
+def _parts(name: str) -> tuple[Architecture, dict[str, EncoderKind]]:
+    """Architecture of `name` and, where it stands on one, the keyword of its encoder."""
+    head, slash, encoder = name.partition("/")
+    architecture: Architecture = NETWORKS[head]
+    if architecture.on_encoder and not encoder:
+        raise InputError(
+            f"network {head!r} stands on an encoder: write {head}/resnet18, or another of "
+            f"{', '.join(ENCODERS)} after the slash"
+        )
+    if slash and not architecture.on_encoder:
+        raise InputError(f"network {name!r}: {head} has no encoder; write {head}")
+    return architecture, {"encoder": ENCODERS[encoder]} if encoder else {}
+
+
+__all__ = ["ENCODERS", "MAX_CHANNELS", "NETWORKS", "build", "network_names"]

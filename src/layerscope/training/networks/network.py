@@ -40,13 +40,20 @@ class Architecture:
     Parameters
     ----------
     make : callable
-        ``make(channels=, outputs=)`` -> Network.
+        ``make(channels=, outputs=)`` -> Network; also ``encoder=``, an `EncoderKind`, if
+        `on_encoder`.
     description : str
         One line for the reference.
+    on_encoder : bool
+        The name needs an encoder after a slash.
+    gives : str
+        ``"maps"``: logits (N, outputs, H, W); ``"numbers"``: (N, outputs).
     """
 
     make: Callable[..., Network]
     description: str
+    on_encoder: bool = False
+    gives: str = "maps"
 
 
 def count_parameters(module: nn.Module) -> int:

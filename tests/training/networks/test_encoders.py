@@ -1,0 +1,123 @@
+"""Encoders against published parameter counts, key names and other implementations."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from layerscope.training.networks import ENCODERS  # noqa: E402
+from layerscope.training.networks.network import count_parameters  # noqa: E402
+
+torch.set_num_threads(1)
+
+# Name: parameters with the ImageNet classifier, sizes of the classifier's layers.
+PUBLISHED = {
+    "resnet18": (11_689_512, [(512, 1000)]),
+    "resnet34": (21_797_672, [(512, 1000)]),
+    "resnet50": (25_557_032, [(2048, 1000)]),
+    "se-resnext50": (27_559_896, [(2048, 1000)]),
+    "se-resnext101": (48_955_416, [(2048, 1000)]),
+    "efficientnet-b0": (5_288_548, [(1280, 1000)]),
+    "convnext-tiny": (28_589_128, [(768, 1000)]),
+    "mobilenetv3-large": (5_483_032, [(960, 1280), (1280, 1000)]),
+    "mobilenetv3-small": (2_542_856, [(576, 1024), (1024, 1000)]),
+}
+
+# Entries of published state dicts and their shapes: a first, a late, a shortcut or gate.
+KEYS = {
+    "resnet18": {
+        "conv1.weight": (64, 3, 7, 7),
+        "layer2.0.downsample.0.weight": (128, 64, 1, 1),
+        "layer4.1.bn2.running_var": (512,),
+    },
+    "resnet34": {"layer3.5.conv2.weight": (256, 256, 3, 3), "layer4.2.bn1.bias": (512,)},
+    "resnet50": {
+        "layer1.0.downsample.1.running_mean": (256,),
+        "layer4.2.conv3.weight": (2048, 512, 1, 1),
+    },
+    "se-resnext50": {
+        "layer0.conv1.weight": (64, 3, 7, 7),
+        "layer0.bn1.weight": (64,),
+        "layer1.0.conv2.weight": (128, 4, 3, 3),
+        "layer4.2.se_module.fc1.weight": (128, 2048, 1, 1),
+        "layer2.0.downsample.0.weight": (512, 256, 1, 1),
+    },
+    "se-resnext101": {"layer3.22.se_module.fc2.bias": (1024,)},
+    "efficientnet-b0": {
+        "features.0.0.weight": (32, 3, 3, 3),
+        "features.1.0.block.0.0.weight": (32, 1, 3, 3),
+        "features.1.0.block.1.fc1.weight": (8, 32, 1, 1),
+        "features.6.3.block.1.1.running_var": (1152,),
+        "features.7.0.block.3.0.weight": (320, 1152, 1, 1),
+        "features.8.1.bias": (1280,),
+    },
+    "convnext-tiny": {
+        "features.0.0.weight": (96, 3, 4, 4),
+        "features.0.1.weight": (96,),
+        "features.2.1.weight": (192, 96, 2, 2),
+        "features.5.8.layer_scale": (384, 1, 1),
+        "features.7.2.block.5.weight": (768, 3072),
+        "classifier.0.bias": (768,),
+    },
+    "mobilenetv3-large": {
+        "features.0.0.weight": (16, 3, 3, 3),
+        "features.4.block.2.fc1.weight": (24, 72, 1, 1),
+        "features.15.block.3.0.weight": (160, 960, 1, 1),
+        "features.16.0.weight": (960, 160, 1, 1),
+    },
+    "mobilenetv3-small": {
+        "features.1.block.1.fc1.weight": (8, 16, 1, 1),
+        "features.12.0.weight": (576, 96, 1, 1),
+    },
+}
+
+
+def _make(name, device="meta"):
+    with torch.device(device):
+        return ENCODERS[name].make(channels=3, top=True).eval()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_parameters_agree_with_the_published_number(name):
+    total, classifier = PUBLISHED[name]
+    assert count_parameters(_make(name)) + sum(a * b + b for a, b in classifier) == total
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_keys_are_those_of_published_state_dicts(name):
+    entries = {key: tuple(value.shape) for key, value in _make(name).state_dict().items()}
+    assert KEYS[name].items() <= entries.items()
+    assert _make(name).first in entries
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_features_have_the_announced_sizes(name):
+    encoder = _make(name)
+    image = torch.empty(2, 3, 64, 96, device="meta")
+    features = encoder(image)
+    expected = [
+        (2, width, 64 // stride, 96 // stride)
+        for width, stride in zip(encoder.widths, encoder.strides, strict=True)
+    ]
+    assert [tuple(f.shape) for f in features] == expected
+    assert encoder.pool(image).shape == (2, encoder.pooled)
+
+
+def _copy_by_order(source, target):
+    """Weights of `target` from `source`, entry by entry: same order, same shapes."""
+    ours, theirs = target.state_dict(), source.state_dict()
+    values = [v for k, v in theirs.items() if not k.endswith("num_batches_tracked")]
+    keys = [k for k in ours if not k.endswith("num_batches_tracked")]
+    assert len(keys) == len(values)
+    assert all(ours[k].shape == v.shape for k, v in zip(keys, values, strict=True))
+    target.load_state_dict(ours | dict(zip(keys, values, strict=True)))
+
+
+def _shake(module):
+    """Weights and statistics that no default hides behind (norms are 1 and 0 when new)."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for key, value in module.state_dict().items():
+            if value.ndim == 1 and value.is_floating_point():
+                value.copy_(torch.rand(value.shape, generator=generator) * 0.5 + 0.5)
+            elif key.endswith(("layer_scale", "layer_scale_parameter")):
+                value.fill_(0.3)
