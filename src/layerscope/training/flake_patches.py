@@ -177,14 +177,18 @@ def _write_over(
     depth: npt.NDArray[np.uint8],
     rng: np.random.Generator,
 ) -> None:
-    """Burn in a number and a bar, as programs do: no flake."""
+    """Burn in a number with a bar or a ruler, as programs do: no flake."""
     where = rng.integers(10, max(picture.shape[0] - 60, 11), 2).tolist()
     colour = (1.0, 1.0, 1.0) if rng.random() < 0.6 else tuple(rng.random(3).tolist())
     over = np.zeros(picture.shape[:2], np.uint8)
     text = f"{int(rng.integers(1, 200))} um"
     cv2.putText(over, text, where, cv2.FONT_HERSHEY_SIMPLEX, float(rng.uniform(0.4, 1.1)), 1, 2)
     end = (where[0] + int(rng.integers(20, 120)), where[1] + int(rng.integers(4, 12)))
-    cv2.rectangle(over, (where[0], where[1] + 3), end, 1, -1)
+    if rng.random() < 0.5:
+        cv2.rectangle(over, (where[0], where[1] + 3), end, 1, -1)
+    else:
+        line = rng.integers(0, picture.shape[0], (2, 2)).tolist()
+        cv2.line(over, line[0], line[1], 1, int(rng.integers(1, 4)))
     inside = over > 0
     picture[inside] = colour
     terraces[inside] = 0

@@ -34,6 +34,8 @@ CRYSTALS = (
 )  # fmt: skip
 _OXIDES_NM = (90.0, 285.0, 300.0)
 _BRIGHTEST = 12.0
+_DIRT, _DIRT_SHARE = (0.3, 1.0, 2.5, 8.0), (0.25, 0.35, 0.25, 0.15)
+"""Clutter; 8 is the wreckage beside a pulled tape: hundreds of crumbs on tracks of glue."""
 _SAME_LOG_LEVEL = 0.012
 _UNSEEN_LOG_LEVEL = 0.008
 """One layer of hBN, the weakest step of the shipped crystals, is 0.02."""
@@ -96,7 +98,7 @@ def render_scene(seed: int, index: int, *, side_px: int = 640) -> Scene:
         raise InputError(f"scenes of {side_px} px: expected 64 px or more a side")
     rng = np.random.default_rng([seed, 41, index])
     layers, flakes = _draw_flakes(rng, (side_px, side_px))
-    dirt = strew(rng, layers, float(rng.choice([0.3, 1.0, 1.6, 3.0])))
+    dirt = strew(rng, layers, float(rng.choice(_DIRT, p=_DIRT_SHARE)))
     image = _photograph(rng, layers, flakes, dirt)
     ground = np.median(image.micrograph.data[(layers == 0) & (dirt.crumbs == 0)], axis=0)
     background = fit_background(
