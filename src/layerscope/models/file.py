@@ -174,6 +174,17 @@ def _content(file: Path) -> bytes:
 
 
 def _session(content: bytes, file: Path, threads: int) -> Any:
+    try:
+        return open_session(content, threads)
+    except Exception as reason:  # ONNX Runtime's classes of errors have no common public parent
+        raise UnreadableFile(
+            f"{file.name}: no model that ONNX Runtime can open ({type(reason).__name__});"
+            " truncated, or of another type"
+        ) from None
+
+
+def open_session(content: bytes, threads: int = 1) -> Any:
+    """Open an ONNX graph on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -181,10 +192,4 @@ def _session(content: bytes, file: Path, threads: int) -> Any:
     options.log_severity_level = 4
     # The arena never returns memory: a 4096 x 4096 image would keep its largest window's forever.
     options.enable_cpu_mem_arena = False
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as reason:  # ONNX Runtime's classes of errors have no common public parent
-        raise UnreadableFile(
-            f"{file.name}: no model that ONNX Runtime can open ({type(reason).__name__});"
-            " truncated, or of another type"
-        ) from None
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -147,7 +147,7 @@ class _Training:
         with _seeded(chosen.seed, step, self.device), self._precision():
             logits = self.network(torch.from_numpy(images).to(self.device))
         loss = self.loss(logits, torch.from_numpy(target).to(self.device))
-        value = float(loss)
+        value = float(loss.detach())
         if not math.isfinite(value):
             raise InputError(f"loss {value} at step {step}: lower learning_rate, or check the data")
         self.optimiser.zero_grad(set_to_none=True)

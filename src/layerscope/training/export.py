@@ -1,0 +1,199 @@
+"""From a trained network to the one file that users get."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from layerscope import __version__
+from layerscope.errors import InputError, LayerscopeError, MissingExtra
+from layerscope.io.atomic import write_bytes
+from layerscope.models.card import ModelCard
+from layerscope.models.file import CARD_KEY, open_session
+from layerscope.training.reach import reach_of
+
+PARITY = 1e-3
+"""Largest difference between ONNX and torch, in logits or 1/1000 of the largest of them."""
+
+_HALF_PARITY = 2e-2  # 11 bits of weight over some 40 layers; 5e-3 of a probability at most
+_FEWEST_HALVED = 64  # scales of a resize and other small constants stay as they are
+_OPSET = 18
+
+
+def export_model(
+    network: nn.Module, card: ModelCard, path: str | os.PathLike[str], half: bool = False
+) -> ModelCard:
+    """Write a network as one ONNX file with its card, and its weights beside it.
+
+    Parameters
+    ----------
+    network : Module
+        Takes (N, card.channels, H, W); not changed.
+    card : ModelCard
+        Network, stride, reach, parameters, precision and versions are filled in here.
+    path : path
+        Ends in ``.onnx``. A sibling ``.safetensors`` gets the weights, for fine-tuning.
+    half : bool
+        Store weights as 16-bit floats: half the file. They become 32-bit floats when it is opened,
+        because a CPU has no fast 16-bit arithmetic.
+
+    Returns
+    -------
+    ModelCard
+        As written; ``metrics["onnx_parity"]`` is the largest difference to torch that was found.
+
+    Raises
+    ------
+    InputError
+        If `path` does not end in ``.onnx`` or the network does not answer with one map per class.
+    LayerscopeError
+        If ONNX Runtime and torch disagree.
+    """
+    target = Path(path)
+    if target.suffix != ".onnx":
+        raise InputError(f"{target.name}: expected a name that ends in .onnx")
+    ready = copy.deepcopy(network).cpu().eval()
+    stride = int(getattr(network, "stride", card.stride))
+    _check_outputs(ready, card, stride)
+    graph = _graph(ready, card.channels, stride)
+    if half:
+        _halve(graph)
+    parity = _parity(ready, graph, card.channels, stride, half)
+    filled = replace(
+        card,
+        network=card.network or str(getattr(network, "name", "")),
+        stride=stride,
+        margin_px=reach_of(ready, card.channels, stride),
+        parameters=sum(p.numel() for p in network.parameters()),
+        precision="fp16" if half else "fp32",
+        metrics={**card.metrics, "onnx_parity": float(f"{parity:.1e}")},
+        made_with=versions(),
+    )
+    write_graph(graph, filled, target)
+    write_weights(ready.state_dict(), filled, target.with_suffix(".safetensors"))
+    return filled
+
+
+def versions() -> dict[str, str]:
+    """Versions of what makes a model file."""
+    return {"layerscope": __version__} | {n: metadata.version(n) for n in ("torch", "onnx")}
+
+
+def write_graph(graph: Any, card: ModelCard, path: Path) -> None:
+    """Write an ONNX graph (``onnx.ModelProto``) with a card; the same graph, the same bytes."""
+    del graph.metadata_props[:]
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, card.to_json()
+    write_bytes(path, graph.SerializeToString(deterministic=True))
+
+
+def write_weights(state: Mapping[str, torch.Tensor], card: ModelCard, path: Path) -> None:
+    """Write weights for fine-tuning, with the card in the header."""
+    from safetensors.torch import save
+
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    write_bytes(path, save(tensors, {CARD_KEY: card.to_json()}))
+
+
+def _check_outputs(network: nn.Module, card: ModelCard, stride: int) -> None:
+    with torch.no_grad():
+        answer = network(torch.zeros(1, card.channels, 2 * stride, 2 * stride))
+    if answer.shape[1] != len(card.classes):
+        raise InputError(
+            f"the network answers with {answer.shape[1]} maps; the card names {len(card.classes)}"
+        )
+
+
+def _graph(network: nn.Module, channels: int, stride: int) -> Any:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise MissingExtra.of("writing a model file", "train") from None
+
+    batch, rows, columns = (torch.export.Dim(n, min=1, max=4096) for n in ("n", "rows", "columns"))
+    example = torch.zeros(2, channels, 3 * stride, 4 * stride)
+    with _quiet():
+        program = torch.onnx.export(
+            network, (example,), dynamo=True, opset_version=_OPSET, verbose=False,
+            input_names=["image"], output_names=["maps"],
+            dynamic_shapes=({0: batch, 2: stride * rows, 3: stride * columns},),
+        )  # fmt: skip
+    return _bare(program.model_proto)
+
+
+def _bare(graph: Any) -> Any:
+    """Drop what the exporter notes on each node: names of its source files, 60 % of the size."""
+    graph.graph.name, graph.doc_string = "layerscope", ""
+    for node in graph.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for part in (*graph.graph.input, *graph.graph.output, *graph.graph.value_info):
+        del part.metadata_props[:]
+    del graph.graph.metadata_props[:]
+    return graph
+
+
+def _halve(graph: Any) -> None:
+    """Store large 32-bit constants as 16-bit ones followed by a cast, which runs once at opening."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for constant in graph.graph.initializer:
+        if constant.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(constant)
+        if values.size < _FEWEST_HALVED or np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        name = constant.name
+        constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+
+
+def _parity(network: nn.Module, graph: Any, channels: int, stride: int, half: bool) -> float:
+    """Largest difference of the logits, relative to the largest of them if that is over 1."""
+    session = open_session(graph.SerializeToString())
+    worst = 0.0
+    for rows, columns in ((2, 3), (5, 4)):
+        image = _noise(channels, rows * stride, columns * stride)
+        with torch.no_grad():
+            wanted = network(torch.from_numpy(image)).numpy()
+        found = session.run(None, {"image": image})[0]
+        worst = max(worst, float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())))
+    if not worst <= (_HALF_PARITY if half else PARITY):
+        raise LayerscopeError(f"ONNX and torch differ by {worst:.2g}; the model was not written")
+    return worst
+
+
+def _noise(channels: int, height: int, width: int) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((1, channels, height, width), np.float32)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter from talking; its warnings are about its own internals."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
