@@ -1,5 +1,7 @@
 """Encoders against published parameter counts, key names and other implementations."""
 
+import re
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -102,22 +104,115 @@ def test_features_have_the_announced_sizes(name):
     assert encoder.pool(image).shape == (2, encoder.pooled)
 
 
-def _copy_by_order(source, target):
-    """Weights of `target` from `source`, entry by entry: same order, same shapes."""
-    ours, theirs = target.state_dict(), source.state_dict()
-    values = [v for k, v in theirs.items() if not k.endswith("num_batches_tracked")]
-    keys = [k for k in ours if not k.endswith("num_batches_tracked")]
-    assert len(keys) == len(values)
-    assert all(ours[k].shape == v.shape for k, v in zip(keys, values, strict=True))
-    target.load_state_dict(ours | dict(zip(keys, values, strict=True)))
+# Other implementations: their entries are ours in the same order, up to the names below.
+
+
+def _resnet(name):
+    transformers = pytest.importorskip("transformers")
+    deep = name == "resnet50"
+    config = transformers.ResNetConfig(
+        hidden_sizes=[256, 512, 1024, 2048] if deep else [64, 128, 256, 512],
+        depths=[3, 4, 6, 3] if deep else [2, 2, 2, 2],
+        layer_type="bottleneck" if deep else "basic",
+    )
+    return transformers.ResNetModel(config)
+
+
+def _se_resnext(name):
+    return pytest.importorskip("monai.networks.nets.senet").SEResNext50(
+        spatial_dims=2, in_channels=3, num_classes=1
+    )
+
+
+def _convnext(name):
+    transformers = pytest.importorskip("transformers")
+    return transformers.ConvNextModel(transformers.ConvNextConfig())
+
+
+def _efficientnet(name):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.EfficientNetConfig(
+        width_coefficient=1.0,
+        depth_coefficient=1.0,
+        hidden_dim=1280,
+        batch_norm_eps=1e-5,
+        depthwise_padding=list(range(16)),  # the same border on both sides, as ours
+    )
+    return transformers.EfficientNetModel(config)
+
+
+def _our_key(key):
+    """Key of a transformers ResNet as torchvision writes it; other keys as they are."""
+    key = key.replace("embedder.embedder.convolution", "conv1")
+    key = key.replace("embedder.embedder.normalization", "bn1")
+    match = re.match(
+        r"encoder\.stages\.(\d)\.layers\.(\d+)\.(shortcut|layer\.(\d))\.(\w+)\.(\w+)", key
+    )
+    if match is None:
+        return key
+    stage, layer, part, number, kind, leaf = match.groups()
+    norm = kind == "normalization"
+    name = f"downsample.{int(norm)}" if part == "shortcut" else f"{'bn' if norm else 'conv'}"
+    number = "" if part == "shortcut" else str(int(number) + 1)
+    return f"layer{int(stage) + 1}.{layer}.{name}{number}.{leaf}"
+
+
+def _copy(other, encoder):
+    """Give `encoder` the weights of `other`, by our key where there is one, else by order."""
+    ours = {k: v for k, v in encoder.state_dict().items() if "num_batches" not in k}
+    theirs = {_our_key(k): v for k, v in other.state_dict().items() if "num_batches" not in k}
+    theirs = {k: v for k, v in theirs.items() if "last_linear" not in k}
+    assert len(ours) == len(theirs)
+    if set(ours) != set(theirs):
+        theirs = dict(zip(ours, theirs.values(), strict=True))
+    state = {k: theirs[k].reshape(v.shape) for k, v in ours.items()}
+    encoder.load_state_dict(state, strict=False)
 
 
 def _shake(module):
-    """Weights and statistics that no default hides behind (norms are 1 and 0 when new)."""
+    """Replace weights and statistics that are 1, 0 or 1e-6 when new: defaults hide mistakes."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for key, value in module.state_dict().items():
+        for value in module.state_dict().values():
             if value.ndim == 1 and value.is_floating_point():
                 value.copy_(torch.rand(value.shape, generator=generator) * 0.5 + 0.5)
-            elif key.endswith(("layer_scale", "layer_scale_parameter")):
-                value.fill_(0.3)
+
+
+def _their_features(name, other, encoder, image):
+    if name == "se-resnext50":
+        features = [other.layer0[:3](image), other.layer1(other.layer0(image))]
+        for layer in (other.layer2, other.layer3, other.layer4):
+            features.append(layer(features[-1]))
+        return features
+    if name == "efficientnet-b0":  # its stem has another border: start after ours
+        x = encoder.features[0](image)
+        return [other.pooler(other.encoder(x).last_hidden_state).flatten(1)]
+    states = other(image, output_hidden_states=True).hidden_states
+    return states[1:]
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("resnet18", _resnet),
+        ("resnet50", _resnet),
+        ("se-resnext50", _se_resnext),
+        ("convnext-tiny", _convnext),
+        ("efficientnet-b0", _efficientnet),
+    ],
+)
+def test_features_agree_with_another_implementation(name, make):
+    torch.manual_seed(1)
+    other = make(name).eval()
+    _shake(other)
+    encoder = _make(name, "cpu")
+    _copy(other, encoder)
+    image = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        theirs = _their_features(name, other, encoder, image)
+        ours = encoder(image) if name != "efficientnet-b0" else [encoder.pool(image)]
+    for a, b in zip(reversed(ours), reversed(theirs), strict=False):
+        scale = b.abs().max()
+        assert scale > 0
+        assert a.shape == b.shape
+        assert (a - b).abs().max() <= 1e-4 * scale
