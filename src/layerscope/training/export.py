@@ -148,7 +148,7 @@ def _bare(graph: Any) -> Any:
 
 
 def _halve(graph: Any) -> None:
-    """Store large 32-bit constants as 16-bit ones followed by a cast, which runs once at opening."""
+    """Store large constants as 16-bit floats followed by a cast, which runs once at opening."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
