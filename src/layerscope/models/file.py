@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.models.card import ModelCard
+from layerscope.models.pixel_forest import ask_forest
 from layerscope.models.tiling import map_image, resized
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import as_unit, normalise
@@ -70,14 +71,7 @@ class Model:
         pixels = _with_channels(as_unit(image), self.card.channels)
         shape = pixels.shape[:2]
         pixels = resized(pixels, _trained_shape(shape, pixel_size_nm, self.card))
-        maps = map_image(
-            normalise(self.card.normalisation, pixels),
-            self._answer,
-            stride=self.card.stride,
-            margin_px=self.card.margin_px,
-            tile_px=self.card.tile_px,
-        )
-        return resized(maps, shape)
+        return resized(self._maps(normalise(self.card.normalisation, pixels)), shape)
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Ask the graph itself about a normalised batch (N, C, H, W) or (n, features)."""
@@ -85,6 +79,17 @@ class Model:
             None, {self._session.get_inputs()[0].name: batch}
         )[0]
         return answer
+
+    def _maps(self, image: FloatImage) -> FloatImage:
+        if self.card.input == "pixel_features":
+            return ask_forest(image, self.logits, str(self.card.settings.get("features", "scales")))
+        return map_image(
+            image,
+            self._answer,
+            stride=self.card.stride,
+            margin_px=self.card.margin_px,
+            tile_px=self.card.tile_px,
+        )
 
     def _answer(self, window: FloatImage) -> FloatImage:
         maps = self.logits(np.ascontiguousarray(window.transpose(2, 0, 1)[None]))[0]

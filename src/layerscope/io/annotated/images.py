@@ -90,8 +90,7 @@ def read_pixels(path: Path) -> npt.NDArray[Any]:
 
     Heights and other values without a white level are spread from the lowest to the highest.
     """
-    micrograph = read(path)
-    return _unit(micrograph)
+    return unit_pixels(read(path))
 
 
 def image_facts(path: Path) -> tuple[tuple[int, int], float | None]:
@@ -121,7 +120,8 @@ def image_facts(path: Path) -> tuple[tuple[int, int], float | None]:
     return ((width, height) if turned else (height, width)), None
 
 
-def _unit(micrograph: Micrograph) -> npt.NDArray[Any]:
+def unit_pixels(micrograph: Micrograph) -> npt.NDArray[Any]:
+    """Pixels (H, W, C) of a micrograph as models see them; see `read_pixels`."""
     pixels = micrograph.data if micrograph.data.ndim == 3 else micrograph.data[:, :, None]
     if pixels.dtype == np.uint8:
         return pixels

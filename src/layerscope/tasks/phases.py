@@ -1,0 +1,149 @@
+"""A class for every pixel of a micrograph, by a trained model, and how much of each there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.coverage import LabelMap
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.results import BoolArray
+from layerscope.core.segmentation import ClassArea
+from layerscope.errors import InputError
+from layerscope.io.annotated.images import unit_pixels
+from layerscope.models.card import ModelCard
+from layerscope.models.file import Model
+from layerscope.tasks.shares import ShareErrors, expected_variance
+
+UNSURE = 0.2
+"""A pixel is unsure if the probabilities of its two best classes are nearer than this."""
+
+
+def find_phases(image: Micrograph, model: Model) -> LabelMap:
+    """Give every pixel its most probable class.
+
+    Parameters
+    ----------
+    image : Micrograph
+        Burnt-in bars and text that it excludes, and pixels that are not finite, are not counted.
+    model : Model
+        Of the task ``phases``.
+
+    Returns
+    -------
+    LabelMap
+        Of the size of the image, with probabilities.
+
+    Raises
+    ------
+    InputError
+        If the model is of another task, or image and model do not fit.
+    """
+    card = require_phases(model.card)
+    pixels = unit_pixels(image)
+    size_nm = None if image.pixel_size is None else 1e3 * image.pixel_size.um
+    probability = model.predict(pixels, size_nm)
+    labels = probability.argmax(axis=2).astype(np.uint8)
+    return LabelMap(labels, card.classes, _counted(image), probability)
+
+
+def require_phases(card: ModelCard) -> ModelCard:
+    """Return the card of a model that gives each pixel one class.
+
+    Raises
+    ------
+    InputError
+        If it does something else.
+    """
+    if card.task != "phases" or card.output != "classes":
+        raise InputError(
+            f"model {card.name!r} is for {card.task} ({card.output}); expected one from "
+            "'layerscope train phases'"
+        )
+    return card
+
+
+def _counted(image: Micrograph) -> BoolArray:
+    counted = np.ones(image.shape, bool) if image.excluded is None else ~image.excluded
+    if image.data.dtype.kind == "f":
+        finite = np.isfinite(image.data)
+        counted = counted & (finite if finite.ndim == 2 else finite.all(axis=2))
+    return counted
+
+
+def measure_areas(phases: LabelMap, errors: ShareErrors | None) -> tuple[ClassArea, ...]:
+    """Share of the counted pixels that each class takes, with its interval.
+
+    Parameters
+    ----------
+    phases : LabelMap
+        With probabilities.
+    errors : ShareErrors or None
+        Of held-out images; None: no interval.
+    """
+    counts = np.bincount(phases.labels[phases.valid], minlength=len(phases.classes))
+    shares = phases.fractions()
+    low = high = np.full(len(counts), np.nan)
+    if errors is not None and phases.probability is not None and counts.any():
+        low, high = errors.interval(shares, expected_variance(phases.probability, phases.valid))
+    rows = zip(phases.classes, counts.tolist(), shares, low, high, strict=True)
+    return tuple(
+        ClassArea(name, value, count, float(share), float(below), float(above))
+        for value, (name, count, share, below, above) in enumerate(rows)
+    )
+
+
+def sureness(
+    probability: npt.NDArray[np.float32], counted: BoolArray | None = None
+) -> tuple[float, float]:
+    """Mean probability of the given class, and the share of unsure pixels.
+
+    Parameters
+    ----------
+    probability : ndarray of float32, (..., K)
+    counted : ndarray of bool, (...), optional
+
+    Returns
+    -------
+    confidence, unsure_share : float
+        NaN where no pixel is counted.
+    """
+    rows = probability.reshape(-1, probability.shape[-1])
+    rows = rows if counted is None else rows[counted.ravel()]
+    if not len(rows):
+        return float("nan"), float("nan")
+    best = np.partition(rows, -2, axis=1)[:, -2:] if rows.shape[1] > 1 else np.repeat(rows, 2, 1)
+    unsure = best[:, 1] - best[:, 0] < UNSURE if rows.shape[1] > 1 else np.zeros(len(rows), bool)
+    return float(best[:, 1].mean(dtype=np.float64)), float(unsure.mean())
+
+
+def doubt_phases(phases: LabelMap, image: Micrograph, card: ModelCard) -> tuple[str, ...]:
+    """Say why a person should look at an image, one line each.
+
+    The image is compared with those that were held out while the model was chosen.
+    """
+    doubts = []
+    if not phases.valid.any():
+        return ("no pixel is counted",)
+    assert phases.probability is not None
+    _, unsure = sureness(phases.probability, phases.valid)
+    most = _number(card.metrics.get("unsure_share_most"))
+    if most is not None and unsure > max(most, 0.01):
+        doubts.append(
+            f"unsure on {unsure:.0%} of the pixels, on held-out images {most:.0%} at most"
+        )
+    size = image.pixel_size
+    if size is not None and card.pixel_size_nm is not None:
+        low, high = card.pixel_size_nm
+        if not 0.5 * low <= 1e3 * size.um <= 2 * high:
+            doubts.append(
+                f"{1e3 * size.um:.3g} nm per pixel, the model learned from {low:.3g} to "
+                f"{high:.3g} nm"
+            )
+    return tuple(doubts)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and np.isfinite(value) else None
