@@ -7,6 +7,7 @@ encoder. Another package adds its own under the entry-point groups ``layerscope.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerscope.errors import InputError
@@ -52,7 +53,14 @@ ENCODERS = Registry(
 MAX_CHANNELS = 4
 
 
-def build(name: str, *, channels: int, outputs: int, seed: int = 0) -> Network:
+def build(
+    name: str,
+    *,
+    channels: int,
+    outputs: int,
+    weights: str | Path | None = None,
+    seed: int = 0,
+) -> Network:
     """Make the network called `name`.
 
     Parameters
@@ -63,6 +71,10 @@ def build(name: str, *, channels: int, outputs: int, seed: int = 0) -> Network:
         Channels of the image, 1 to 4.
     outputs : int
         Maps that come out: one per class, or as many as the heads of the caller need.
+    weights : str or path, optional
+        ``"imagenet"``, ``"micronet"`` or ``"imagenet-micronet"``: those published for the encoder,
+        downloaded once if they are not there (`layerscope.training.weight_files`). A path: a file
+        of weights of the encoder or of the whole network. None: the network starts from scratch.
     seed : int
         Decides the starting weights; the random state of the caller is left as it is.
 
@@ -70,16 +82,21 @@ def build(name: str, *, channels: int, outputs: int, seed: int = 0) -> Network:
     -------
     Network
         In training mode. ``forward(x)`` takes (N, channels, H, W) float32, H and W multiples of
-        ``stride``, and returns logits (N, outputs, H, W).
+        ``stride``, and returns logits (N, outputs, H, W). Its ``origin`` says where the weights
+        come from.
 
     Raises
     ------
     UnknownName
         No such network.
     InputError
-        A number of channels or outputs that no network takes.
+        A number of channels or outputs that no network takes, or weights of another network.
+    UnreadableFile
+        Weights that are not there, are damaged or could run code.
     """
     import torch
+
+    from layerscope.training.weights import load_weights
 
     if not 1 <= channels <= MAX_CHANNELS:
         raise InputError(f"{channels} channels; a network takes 1 to {MAX_CHANNELS}: choose some")
@@ -91,7 +108,20 @@ def build(name: str, *, channels: int, outputs: int, seed: int = 0) -> Network:
         network = architecture.make(channels=channels, outputs=outputs, **encoder)
     network.name, network.channels, network.outputs = name, channels, outputs
     network.origin = "starts from scratch"
+    if weights is not None:
+        load_weights(network, _weights_file(name, weights))
     return network
+
+
+def _weights_file(name: str, weights: str | Path) -> str | Path:
+    from layerscope.training.weight_files import SOURCES, find_weights
+
+    if weights not in SOURCES:
+        return weights
+    _, _, encoder = name.partition("/")
+    if not encoder:
+        raise InputError(f"{weights} weights are those of an encoder, and {name} has none")
+    return find_weights(encoder, str(weights))
 
 
 def network_names() -> tuple[str, ...]:
