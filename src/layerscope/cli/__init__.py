@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from layerscope import __version__
+from layerscope.cli.data import COMMANDS as DATA_COMMANDS
 from layerscope.cli.options import (
     FAILED,
     INTERRUPTED,
@@ -26,6 +27,8 @@ from layerscope.cli.options import (
     Tone,
     flat_field_of,
     names_of,
+    range_nm,
+    size_of,
     tone_of,
     wanted_of,
 )
@@ -276,6 +279,29 @@ def synth_flakes(
     typer.echo(f"{len(written)} images, masks and truth.csv in {out}")
 
 
+@synth_app.command("em")
+def synth_em(
+    out: Annotated[Path, typer.Option("-o", "--out")],
+    number: Annotated[int, typer.Option("-n", help="How many images.")] = 20,
+    pixel_size: Annotated[
+        str, typer.Option(help="e.g. 2nm, or a range: 0.5nm-10nm.")
+    ] = "0.5nm-10nm",
+    support: Annotated[str | None, typer.Option(help="regular, holey, lacey or film.")] = None,
+    size: Annotated[str, typer.Option(help="Width x height, px.")] = "772x688",
+    bits: Annotated[int, typer.Option(help="8 or 16.")] = 8,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Write synthetic TEM images of graphene on carbon films with masks and truth.csv."""
+    from layerscope.synth.em_files import em_set, write_em
+
+    written = write_em(
+        em_set(seed, number, shape=size_of(size), pixel_size_nm=range_nm(pixel_size),
+               support=support, bits=bits),
+        out,
+    )  # fmt: skip
+    typer.echo(f"{len(written)} images, masks, classes.toml and truth.csv in {out}")
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out")] = Path("layerscope-demo"),
@@ -345,5 +371,5 @@ def _exit_code(result: RunResult) -> int:
     return SOME_FAILED if result.images else NOTHING_USABLE
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, *DATA_COMMANDS):
     app.command()(command)

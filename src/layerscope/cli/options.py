@@ -84,6 +84,22 @@ def scale_text(pixel_size: str | None, objective: str | None, table: Path | None
     return found if found is None or isinstance(found, str) else f"{found.um:.9g}um"
 
 
+def range_nm(text: str) -> tuple[float, float]:
+    """Read one length or two with a dash between them, in nm."""
+    from layerscope.core.micrograph import parse_length_nm
+
+    low, _, high = text.partition("-")
+    return parse_length_nm(low), parse_length_nm(high or low)
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """Read width and height in px, e.g. ``772x688``; returns height and width."""
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise InputError(f"--size {text!r}: expected width x height in px, e.g. 772x688")
+    return int(height), int(width)
+
+
 def flat_field_of(text: str | None, names: list[str]) -> FlatField | None:
     """Read ``--flat-field``."""
     if text is None:

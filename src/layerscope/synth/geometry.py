@@ -69,11 +69,11 @@ def outline(generator: np.random.Generator, radius_px: float, axis: float) -> Fl
         angle = _direction(generator, axis) + np.pi * generator.integers(0, 2)
         normal = np.array([np.cos(angle), np.sin(angle)])
         reach = radius_px * np.hypot(*(normal * [stretch**0.5, stretch**-0.5]))
-        polygon = _cut(polygon, normal, reach * generator.uniform(0.55, 1.05))
+        polygon = cut(polygon, normal, reach * generator.uniform(0.55, 1.05))
     for angle in np.linspace(0, 2 * np.pi, 8, endpoint=False):  # no cut may be missing on a side
         normal = np.array([np.cos(angle), np.sin(angle)])
         reach = radius_px * np.hypot(*(normal * [stretch**0.5, stretch**-0.5]))
-        polygon = _cut(polygon, normal, reach * generator.uniform(1.0, 1.4))
+        polygon = cut(polygon, normal, reach * generator.uniform(1.0, 1.4))
     turn = generator.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     return _tear(generator, polygon) @ rotation
@@ -86,7 +86,7 @@ def _direction(generator: np.random.Generator, axis: float) -> float:
     return float(axis + step * generator.integers(0, 6) + generator.normal(0, 0.02))
 
 
-def _cut(polygon: FloatArray, normal: FloatArray, offset: float) -> FloatArray:
+def cut(polygon: FloatArray, normal: FloatArray, offset: float) -> FloatArray:
     """Part of a convex polygon on the inner side of a line (Sutherland-Hodgman clipping)."""
     side = polygon @ normal - offset
     if np.all(side > 0):
