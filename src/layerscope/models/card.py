@@ -60,7 +60,10 @@ class ModelCard:
     normalisation : str
         One of `ops.normalisation.NORMALISATIONS`.
     input : str
-        ``"image"``: the graph takes (N, channels, H, W); ``"pixel_features"``: (n, features).
+        ``"image"``: the graph takes (N, channels, H, W) and answers with logits;
+        ``"pixel_features"``: it takes (n, features) and answers with probabilities.
+    features : str
+        Which of `ops.pixel_features.FEATURE_SETS`, of ``"pixel_features"``.
     pixel_size_nm : tuple of float, optional
         Smallest and largest pixel size it was trained at; None: pixel sizes were not known.
     stride : int
@@ -93,6 +96,7 @@ class ModelCard:
     channels: int = 3
     normalisation: str = "unit"
     input: str = "image"
+    features: str = "scales"
     pixel_size_nm: tuple[float, float] | None = None
     stride: int = 1
     margin_px: int | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.models.card import ModelCard
-from layerscope.models.pixel_forest import ask_forest
+from layerscope.models.pixel_forest import forest_maps
 from layerscope.models.tiling import map_image, resized
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import as_unit, normalise
@@ -31,24 +32,72 @@ _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
-    """A network with its card, ready to be asked.
+class Member:
+    """One graph of a model.
 
     Attributes
     ----------
     card : ModelCard
+    session : onnxruntime.InferenceSession
+    """
+
+    card: ModelCard
+    session: Any = field(repr=False)
+
+    def predict(self, pixels: FloatImage, pixel_size_nm: float | None) -> FloatImage:
+        """Answer with maps (H, W, K) to an image (H, W, C) from 0 to 1; see `Model.predict`."""
+        card, shape = self.card, pixels.shape[:2]
+        pixels = _with_channels(pixels, card.channels)
+        pixels = resized(pixels, _trained_shape(shape, pixel_size_nm, card))
+        pixels = normalise(card.normalisation, pixels)
+        if card.input == "image":
+            maps = map_image(
+                pixels, self._ask, stride=card.stride, margin_px=card.margin_px,
+                tile_px=card.tile_px,
+            )  # fmt: skip
+        else:
+            maps = forest_maps(pixels, self.run, card.features)
+        return resized(maps, shape)
+
+    def run(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Ask the graph itself."""
+        answer: npt.NDArray[np.float32] = self.session.run(
+            None, {self.session.get_inputs()[0].name: batch}
+        )[0]
+        return answer
+
+    def _ask(self, window: FloatImage) -> FloatImage:
+        logits = self.run(np.ascontiguousarray(window.transpose(2, 0, 1)[None]))[0]
+        maps = _activated(logits, self.card.output).transpose(1, 2, 0)
+        return resized(np.ascontiguousarray(maps), window.shape[:2])
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network, or several that answer together, ready to be asked.
+
+    Attributes
+    ----------
+    card : ModelCard
+        Of the first file.
     sha256 : str
-        Of the file.
+        Of the file; of several, of their hashes.
     path : Path
+        Of the first file.
+    members : tuple of Member
+        Several are a deep ensemble: the answer is the mean of theirs.
+    turned : bool
+        Ask about the image in its eight orientations and average; eight times slower.
     """
 
     card: ModelCard
     sha256: str
     path: Path
-    _session: Any = field(repr=False)
+    members: tuple[Member, ...] = field(repr=False)
+    turned: bool = False
 
     def predict(self, image: npt.NDArray[Any], pixel_size_nm: float | None = None) -> FloatImage:
-        """Ask the network about every pixel of an image.
+        """Ask about every pixel of an image.
 
         Parameters
         ----------
@@ -68,32 +117,66 @@ class Model:
         InputError
             If the image does not fit the model.
         """
-        pixels = _with_channels(as_unit(image), self.card.channels)
-        shape = pixels.shape[:2]
-        pixels = resized(pixels, _trained_shape(shape, pixel_size_nm, self.card))
-        return resized(self._maps(normalise(self.card.normalisation, pixels)), shape)
+        answers = self._answers(image, pixel_size_nm)
+        total, count = next(answers), 1
+        for maps in answers:
+            total, count = total + maps, count + 1
+        return total if count == 1 else total / np.float32(count)
+
+    def predict_with_spread(
+        self, image: npt.NDArray[Any], pixel_size_nm: float | None = None
+    ) -> tuple[FloatImage, FloatImage]:
+        """Ask, and tell how much the members and orientations disagree.
+
+        Parameters
+        ----------
+        image, pixel_size_nm
+            As in `predict`.
+
+        Returns
+        -------
+        mean, spread : ndarray of float32, (H, W, K)
+            Spread is the standard deviation of the answers around their mean.
+
+        Raises
+        ------
+        InputError
+            As in `predict`; or if there is only one answer.
+        """
+        if len(self.members) == 1 and not self.turned:
+            raise InputError("one model gives one answer: read several files, or turned=True")
+        answers = self._answers(image, pixel_size_nm)
+        mean, count = next(answers), 1
+        square = np.zeros_like(mean)
+        for maps in answers:
+            step, count = maps - mean, count + 1  # Welford, Technometrics 4, 419 (1962)
+            mean = mean + step / np.float32(count)
+            square += step * (maps - mean)
+        return mean, np.sqrt(square / np.float32(count))
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Ask the graph itself about a normalised batch (N, C, H, W) or (n, features)."""
-        answer: npt.NDArray[np.float32] = self._session.run(
-            None, {self._session.get_inputs()[0].name: batch}
-        )[0]
-        return answer
+        answers = [member.run(batch) for member in self.members]
+        return answers[0] if len(answers) == 1 else np.mean(answers, axis=0, dtype=np.float32)
 
-    def _maps(self, image: FloatImage) -> FloatImage:
-        if self.card.input == "pixel_features":
-            return ask_forest(image, self.logits, str(self.card.settings.get("features", "scales")))
-        return map_image(
-            image,
-            self._answer,
-            stride=self.card.stride,
-            margin_px=self.card.margin_px,
-            tile_px=self.card.tile_px,
-        )
+    def _answers(
+        self, image: npt.NDArray[Any], pixel_size_nm: float | None
+    ) -> Iterator[FloatImage]:
+        pixels = as_unit(image)
+        for member in self.members:
+            for way in range(8 if self.turned else 1):
+                maps = member.predict(_turn(pixels, way), pixel_size_nm)
+                yield _turn_back(maps, way)
 
-    def _answer(self, window: FloatImage) -> FloatImage:
-        maps = self.logits(np.ascontiguousarray(window.transpose(2, 0, 1)[None]))[0]
-        return np.ascontiguousarray(_activated(maps, self.card.output).transpose(1, 2, 0))
+
+def _turn(image: FloatImage, way: int) -> FloatImage:
+    """One of the eight orientations of a square."""
+    turned = np.rot90(image, way % 4)
+    return np.ascontiguousarray(turned[:, ::-1] if way >= 4 else turned)
+
+
+def _turn_back(maps: FloatImage, way: int) -> FloatImage:
+    return np.ascontiguousarray(np.rot90(maps[:, ::-1] if way >= 4 else maps, -(way % 4)))
 
 
 def _activated(logits: FloatImage, output: str) -> FloatImage:
@@ -133,22 +216,47 @@ def _trained_shape(
     return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
 
 
-def read_model(path: str | os.PathLike[str], *, threads: int = 1) -> Model:
-    """Open a model file.
+def read_model(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    threads: int = 1,
+    turned: bool = False,
+) -> Model:
+    """Open a model file, or several as an ensemble.
 
     Parameters
     ----------
-    path : path
+    path : path or sequence of paths
         ONNX, written by `training.export.export_model` or `layerscope train`.
     threads : int
         Processor threads that one prediction uses; runs over many images use processes instead.
+    turned : bool
+        See `Model`.
 
     Raises
     ------
     UnreadableFile
-        If the file is missing, damaged, a pickle, ONNX without a card, or of a newer version.
+        If a file is missing, damaged, a pickle, ONNX without a card, or of a newer version.
+    InputError
+        If the models of an ensemble answer different questions.
     """
-    file = Path(path)
+    files = [Path(path)] if isinstance(path, str | os.PathLike) else [Path(p) for p in path]
+    if not files:
+        raise InputError("no model file: expected one or more")
+    opened = [_read(file, threads) for file in files]
+    members = tuple(member for member, _ in opened)
+    asked = [(m.card.task, m.card.output, m.card.classes) for m in members]
+    for file, other in zip(files, asked, strict=True):
+        if other != asked[0]:
+            raise InputError(f"{file.name}: another task or other classes than {files[0].name}")
+    hashes = [sha256 for _, sha256 in opened]
+    joined = hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return Model(
+        members[0].card, hashes[0] if len(hashes) == 1 else joined, files[0], members, turned
+    )
+
+
+def _read(file: Path, threads: int) -> tuple[Member, str]:
     content = _content(file)
     session = _session(content, file, threads)
     found = session.get_modelmeta().custom_metadata_map
@@ -160,7 +268,7 @@ def read_model(path: str | os.PathLike[str], *, threads: int = 1) -> Model:
         card = ModelCard.from_json(found[CARD_KEY])
     except UnreadableFile as reason:
         raise UnreadableFile(f"{file.name}: {reason}") from None
-    return Model(card, hashlib.sha256(content).hexdigest(), file, session)
+    return Member(card, session), hashlib.sha256(content).hexdigest()
 
 
 def _content(file: Path) -> bytes:

@@ -12,7 +12,8 @@ def reach_of(network: nn.Module, channels: int, stride: int) -> int | None:
     """Measure how far from a pixel the answer may depend on the image.
 
     One half of an image is not a number; so is every answer that sees any of it. That also finds
-    what no sum of kernel sizes does, such as pooling over the whole image.
+    what no sum of kernel sizes does, such as pooling over the whole image. Maps of a lower
+    resolution than the image's are interpolated by whoever runs the network, over one more pixel.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def _reach(network: nn.Module, channels: int, stride: int, width: int, tall: boo
         other = lost[: middle // scale].flip(0) if blind.start else lost[middle // scale :]
         if other[-1]:
             return None
-        reach = max(reach, int(other.sum()) * scale)
+        reach = max(reach, (int(other.sum()) + int(scale > 1)) * scale)
     return reach
 
 
