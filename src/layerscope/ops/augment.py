@@ -40,6 +40,7 @@ Labels = npt.NDArray[Any]
 _MARGIN_PX = 2
 # Below this scale neighbouring samples lie far enough apart to alias what lies between them.
 _SMOOTH_BELOW = 0.8
+_LEAST_COVER = 0.8
 
 
 def augment(
@@ -83,7 +84,7 @@ def augment(
         raise InputError(f"an image of {image.shape} with labels of {labels.shape}")
     if size_px < 1:
         raise InputError(f"patches of {size_px} px: expected 1 or more")
-    scale = math.exp(rng.uniform(*np.log(augmentation.scale)))
+    scale = _draw_scale(augmentation.scale, size_px / min(image.shape[:2]), rng)
     turn = math.radians(rng.uniform(*augmentation.turn_degrees))
     centre = _draw_centre(image.shape[:2], size_px, scale, turn, rng, near)
     patch, moved = take_patch(image, labels, size_px, centre, scale, turn)
@@ -192,6 +193,17 @@ def _class_of(labels: Labels) -> npt.NDArray[np.uint8]:
         return labels
     first = labels[..., 0]
     return np.where(np.isnan(first), IGNORE, first > 0).astype(np.uint8)
+
+
+def _draw_scale(wanted: tuple[float, float], fitting: float, rng: np.random.Generator) -> float:
+    """Magnification, not so small that most of the patch lies outside of the picture.
+
+    At `fitting` the patch is as long as the picture's shorter side; at 0.8 of that 36 % of a square
+    picture's patch is `IGNORE`, at 0.5 it would be 75 %.
+    """
+    low, high = wanted
+    low = min(max(low, _LEAST_COVER * fitting), high)
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def _draw_centre(
