@@ -252,6 +252,8 @@ class Evaluation:
     figures : tuple of Figure
     images : pandas.DataFrame
         One row per image, sorted by name.
+    image_classes : pandas.DataFrame
+        One row per image and class.
     n_groups : int
         Specimens.
     confusions : tuple of Confusion
@@ -268,6 +270,7 @@ class Evaluation:
     classes: tuple[str, ...]
     figures: tuple[Figure, ...]
     images: pd.DataFrame
+    image_classes: pd.DataFrame
     n_groups: int
     confusions: tuple[Confusion, ...] = ()
     curves: tuple[Curve, ...] = ()

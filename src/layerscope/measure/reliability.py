@@ -106,6 +106,38 @@ def reliability_diagram(
         raise InputError(f"n_bins is {n_bins}: expected 1 or more")
     top = probability.max(axis=1) if len(truth) else np.zeros(0)
     right = (probability.argmax(axis=1) == truth) if len(truth) else np.zeros(0, bool)
+    return _diagram(top, right, n_bins, binning)
+
+
+def score_diagram(
+    score: npt.ArrayLike, right: npt.ArrayLike, *, n_bins: int = 10, binning: Binning = "mass"
+) -> ReliabilityDiagram:
+    """Share of right answers against the score that each was given.
+
+    Parameters
+    ----------
+    score : array_like, (n,)
+        0 to 1.
+    right : array_like of bool, (n,)
+    n_bins, binning : optional
+        As in `reliability_diagram`.
+
+    Raises
+    ------
+    InputError
+        If shapes, values or `n_bins` are not as above.
+    """
+    given, hit = np.asarray(score, float), np.asarray(right, bool)
+    if given.ndim != 1 or hit.shape != given.shape:
+        raise InputError(f"score {given.shape} and right {hit.shape}: expected (n,) both")
+    if n_bins < 1 or not np.all((given >= 0) & (given <= 1)):
+        raise InputError("expected scores from 0 to 1 and one bin or more")
+    return _diagram(given, hit, n_bins, binning)
+
+
+def _diagram(
+    top: FloatArray, right: npt.NDArray[np.bool_], n_bins: int, binning: Binning
+) -> ReliabilityDiagram:
     bins = np.searchsorted(_inner_edges(top, n_bins, binning), top, side="left")
     count = np.bincount(bins, minlength=n_bins)
     used = np.flatnonzero(count)

@@ -6,7 +6,7 @@ Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap (19
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -52,28 +52,19 @@ def why_no_interval(groups: Sequence[str]) -> str:
     return f"no interval: {n} specimen{'' if n == 1 else 's'}, at least {LEAST_GROUPS} are needed"
 
 
-def grouped_interval(
-    statistic: Callable[[FloatArray], FloatArray], weights: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """95 % percentile interval of what `statistic` makes of resampled weights.
+def interval_of(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """95 % percentile interval of resampled figures.
 
     Parameters
     ----------
-    statistic : callable
-        Takes weights (b, n), returns (b, k).
-    weights : ndarray, (b, n)
-        From `group_weights`.
+    values : ndarray, (b, k)
+        One row per row of `group_weights`.
 
     Returns
     -------
     low, high : ndarray, (k,)
         NaN where a tenth of the resamples or more left the figure undefined.
     """
-    return interval_of(statistic(weights))
-
-
-def interval_of(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Percentiles 2.5 and 97.5 over the first axis of resampled figures (b, k)."""
     known = np.isfinite(values).mean(axis=0) > _LEAST_KNOWN
     low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
     if known.any():

@@ -56,7 +56,8 @@ def score_numbers(
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError("an estimate or a true value is not finite; leave such images out")
     if not w.sum() > 0:
-        return NumberScores(*4 * [float("nan")], "no image to compare")
+        none = float("nan")
+        return NumberScores(none, none, none, none, "no image to compare")
     error = x - y
     off = [float(np.average(e, weights=w)) for e in (error**2, np.abs(error), error)]
     r2, note = _explained(error, y, w)
