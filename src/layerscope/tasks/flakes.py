@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -153,7 +154,17 @@ class View:
     limits: Thresholds | None = None
 
 
-def find_in_view(micrograph: Micrograph, view: View, min_area_px: int, rules: Rules) -> Detections:
+Search = Callable[[View, int], Terraces | None]
+"""Finds the terraces of a view of a smallest area, px at its resolution; None: there is none."""
+
+
+def find_in_view(
+    micrograph: Micrograph,
+    view: View,
+    min_area_px: int,
+    rules: Rules,
+    search: Search | None = None,
+) -> Detections:
     """`find_flakes` once the substrate is known.
 
     Parameters
@@ -163,13 +174,15 @@ def find_in_view(micrograph: Micrograph, view: View, min_area_px: int, rules: Ru
         Of that micrograph.
     min_area_px, rules
         As in `find_flakes`.
+    search : Search, optional
+        Default: by flatness.
     """
     background, b = view.background, view.binning
     provenance = provenance_of(
         micrograph.sha256, background, b, min_area_px, view.flat_field, rules
     )
     nothing = Detections.empty(micrograph.shape, provenance)
-    found = _search(view, max(4, min_area_px // (b * b)))
+    found = (search or search_by_flatness)(view, max(4, min_area_px // (b * b)))
     if found is None:
         return nothing
     features = describe(found)
@@ -183,7 +196,8 @@ def find_in_view(micrograph: Micrograph, view: View, min_area_px: int, rules: Ru
     return _assemble(micrograph, kept, chosen, light, min_area_px, nothing)
 
 
-def _search(view: View, min_area_px: int) -> Terraces | None:
+def search_by_flatness(view: View, min_area_px: int) -> Terraces | None:
+    """Terraces as connected sets of flat pixels; see `ops.regions.find_terraces`."""
     noise, drift = view.background.noise * LEVELS, view.background.surface_se * LEVELS
     levels, bare, usable = view.levels, view.bare, view.usable
     if view.limits is None and not anything_differs(levels, bare, noise, usable):
@@ -281,7 +295,7 @@ def _assemble(
 ) -> Detections:
     """Full-resolution masks, signal and flags of the regions kept, in raster order."""
     binning = nothing.provenance["binning"]
-    data = _three_channels(micrograph.data)
+    data = three_channels(micrograph.data)
     substrate = light.substrate if light.gain is None else light.substrate * light.gain
     full = full_resolution(found, data, LEVELS / light.white_level, substrate, binning)
     masks, source = crop_masks(full, found.labels, binning)
@@ -313,7 +327,8 @@ def _assemble(
     )
 
 
-def _three_channels(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def three_channels(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Finite camera values (H, W, 3) of a grey or colour image."""
     if data.dtype not in (np.uint8, np.uint16, np.float32):
         data = data.astype(np.float32)
     if data.dtype.kind == "f":

@@ -7,6 +7,7 @@ the background. What is left are edges and flatness.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.training.flake_targets import FloatMaps, targets_of
-from layerscope.training.scenes import Scene, Scenes
+from layerscope.training.scenes import Scene
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -100,7 +101,13 @@ def draw_patch(
 
 
 def draw_batch(
-    scenes: Scenes, step: int, *, seed: int, count: int, side_px: int, conditions: Conditions
+    scenes: Sequence[Scene],
+    step: int,
+    *,
+    seed: int,
+    count: int,
+    side_px: int,
+    conditions: Conditions,
 ) -> tuple[FloatMaps, FloatMaps]:
     """`count` patches of scenes drawn at random; depends on `seed` and `step` only."""
     rng = np.random.default_rng([seed, 43, step])

@@ -63,22 +63,6 @@ class Scene:
     ignored: npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
-class Scenes:
-    """Scenes of one size, stacked; arrays may lie on disk."""
-
-    contrast: npt.NDArray[np.float16]
-    terraces: npt.NDArray[np.uint16]
-    depth: npt.NDArray[np.uint8]
-    ignored: npt.NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.terraces)
-
-    def __getitem__(self, i: int) -> Scene:
-        return Scene(self.contrast[i], self.terraces[i], self.depth[i], self.ignored[i])
-
-
 def render_scene(seed: int, index: int, *, side_px: int = 640) -> Scene:
     """Scene `index` of a series: crystal, oxide, camera, light and dirt drawn at random.
 
@@ -197,7 +181,7 @@ def open_scenes(
     seed: int = 0,
     side_px: int = 640,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Scenes:
+) -> tuple[Scene, ...]:
     """Scenes of a series from a folder, rendered first where they are missing.
 
     Parameters
@@ -225,7 +209,7 @@ def open_scenes(
         if not path.exists():
             _write(path, render_scene(seed, i, side_px=side_px))
             progress(i + 1, count)
-    return _stack([_read(root / f"{i:05d}.npz") for i in range(count)])
+    return tuple(_read(root / f"{i:05d}.npz") for i in range(count))
 
 
 def _write(path: Path, scene: Scene) -> None:
@@ -238,8 +222,3 @@ def _write(path: Path, scene: Scene) -> None:
 def _read(path: Path) -> Scene:
     with np.load(path, allow_pickle=False) as stored:
         return Scene(**{name: stored[name] for name in stored.files})
-
-
-def _stack(scenes: list[Scene]) -> Scenes:
-    names = ("contrast", "terraces", "depth", "ignored")
-    return Scenes(*(np.stack([getattr(s, name) for s in scenes]) for name in names))

@@ -1,0 +1,108 @@
+"""Maps of a flake network, asked only where there is something to see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.models.file import Model
+from layerscope.ops.illumination import LEVELS
+from layerscope.ops.tiles import Window
+
+Mask = npt.NDArray[np.uint8]
+FloatMaps = npt.NDArray[np.float32]
+
+BINNING = 2
+"""Full-resolution pixels per pixel of the maps, each way."""
+
+TILE_PX, HALO_PX = 128, 16
+"""Pixels of the maps that a tile answers for each way, and those it sees around them."""
+
+_WHOLE = 0.7  # from this share of busy tiles on, halos cost more than empty tiles save
+_BRIGHTEST = 12.0
+
+
+def draw_maps(
+    model: Model, data: npt.NDArray[Any], white_level: float, bare: FloatMaps, busy: Mask
+) -> FloatMaps:
+    """Foreground, boundary and depth of a picture.
+
+    Parameters
+    ----------
+    model : Model
+        Of the output ``"instances"``.
+    data : ndarray, (H, W, 3)
+        Camera values.
+    white_level : float
+    bare : ndarray of float32, (H // 2, W // 2, 3)
+        Bare substrate in working levels, 0 to 255.
+    busy : ndarray of uint8, (H // 2, W // 2)
+        Not 0 where something differs from the substrate: tiles without any are not asked.
+
+    Returns
+    -------
+    ndarray of float32, (H // 2, W // 2, 3)
+        0 to 1; 0 in tiles that hold nothing.
+    """
+    maps = np.zeros(bare.shape, np.float32)
+    for core in busy_windows(busy):
+        seen = core.grown(HALO_PX, HALO_PX, busy.shape)
+        contrast = _contrast(data, white_level, bare, seen)
+        answer = _answer(model, contrast)
+        top, left = core.top - seen.top, core.left - seen.left
+        maps[core.top : core.bottom, core.left : core.right] = answer[
+            top : top + core.bottom - core.top, left : left + core.right - core.left
+        ]
+    return maps
+
+
+def busy_windows(busy: Mask) -> list[Window]:
+    """List runs of tiles with something in them; one window if that is most of the picture."""
+    height, width = busy.shape
+    tiles = [-(-n // TILE_PX) for n in (height, width)]
+    padded = np.zeros((tiles[0] * TILE_PX, tiles[1] * TILE_PX), bool)
+    padded[:height, :width] = busy > 0
+    blocks = padded.reshape(tiles[0], TILE_PX, tiles[1], TILE_PX)
+    full: npt.NDArray[np.bool_] = blocks.max(axis=(1, 3))
+    if full.mean() >= _WHOLE:
+        return [Window(0, 0, height, width)]
+    windows = []
+    for row, line in enumerate(full):
+        edges = np.flatnonzero(np.diff(line.astype(np.int8), prepend=0, append=0))
+        for first, last in edges.reshape(-1, 2).tolist():
+            bottom, right = min((row + 1) * TILE_PX, height), min(last * TILE_PX, width)
+            windows.append(Window(row * TILE_PX, first * TILE_PX, bottom, right))
+    return windows
+
+
+def _contrast(
+    data: npt.NDArray[Any], white_level: float, bare: FloatMaps, seen: Window
+) -> FloatMaps:
+    """Level over that of the substrate minus one, (h, w, 3), at full resolution."""
+    rows = slice(seen.top * BINNING, seen.bottom * BINNING)
+    columns = slice(seen.left * BINNING, seen.right * BINNING)
+    pixels = data[rows, columns].astype(np.float32)
+    ground = bare[seen.top : seen.bottom, seen.left : seen.right]
+    ground = cv2.resize(ground, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    pixels /= np.maximum(ground, 1) * np.float32(white_level / LEVELS)
+    pixels -= 1
+    return np.asarray(np.clip(pixels, -1, _BRIGHTEST, out=pixels))
+
+
+def _answer(model: Model, contrast: FloatMaps) -> FloatMaps:
+    """Ask about a window (h, w, 3): maps (h // 2, w // 2, 3)."""
+    stride = model.card.stride
+    height, width = contrast.shape[:2]
+    below, right = -height % stride, -width % stride
+    if below or right:
+        contrast = cv2.copyMakeBorder(contrast, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    batch = np.ascontiguousarray(contrast.transpose(2, 0, 1)[None])
+    logits = model.logits(batch)[0].transpose(1, 2, 0)
+    half = (batch.shape[3] // BINNING, batch.shape[2] // BINNING)
+    if logits.shape[:2] != half[::-1]:
+        logits = cv2.resize(logits, half, interpolation=cv2.INTER_AREA)
+    logits = logits[: height // BINNING, : width // BINNING]
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), np.float32)

@@ -1,0 +1,203 @@
+"""Flakes by a network that learned edges and flatness, with what `tasks.flakes` says of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.results import CropMasks, Detections, FloatArray
+from layerscope.errors import InputError
+from layerscope.models.file import Model
+from layerscope.models.flake_maps import BINNING, FloatMaps, draw_maps
+from layerscope.models.instances import Decoding, decode
+from layerscope.ops.comparison import compare, measure_thresholds
+from layerscope.ops.deviation import Steps, levels_at
+from layerscope.ops.illumination import LEVELS
+from layerscope.ops.labels import Labels, core_labels, group_means, sample_regions
+from layerscope.ops.optical import (
+    Background,
+    FlatField,
+    background_of,
+    binned_levels,
+    usable_pixels,
+)
+from layerscope.ops.regions import Terraces
+from layerscope.tasks.flakes import Rules, View, find_in_view, three_channels
+
+SHIPPED = "flake-n"
+"""Name of the model that comes with the package."""
+
+_SAMPLE_PX = 600
+_SUMMIT = 0.6
+
+LENIENT = Rules(
+    min_radius_px=1.5, min_uniformity=0.1, min_sharpness=0.1, min_compactness=0.05,
+    rim_radius_px=3.0,
+)  # fmt: skip
+"""What a network calls a crystal is held against laxer rules than what merely differs."""
+
+
+def find_flakes_learned(
+    micrograph: Micrograph,
+    model: Model,
+    *,
+    substrate_level: npt.ArrayLike | None = None,
+    flat_field: FlatField | None = None,
+    min_area_px: int = 200,
+    rules: Rules = LENIENT,
+    decoding: Decoding | None = None,
+) -> tuple[Detections, Background]:
+    """Find flakes with a network, and the bare substrate that they lie on.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        Optical; grey or RGB, any bit depth, 64 px or more a side. `Micrograph.excluded` is left
+        out.
+    model : Model
+        From `models.file.read_model`, of task ``flakes`` and output ``instances``.
+    substrate_level, flat_field, min_area_px
+        As in `tasks.flakes.find_flakes`.
+    rules : Rules
+        Which of the network's terraces are no crystals after all, and which are flagged.
+    decoding : Decoding, optional
+        Default: the model's own thresholds.
+
+    Returns
+    -------
+    Detections
+        As of `find_flakes`; `score` is the network's. No layers yet.
+    Background
+
+    Raises
+    ------
+    InputError
+        If a parameter is out of range or the model is of another task.
+    """
+    check_model(model)
+    if min_area_px < 1 or min(micrograph.shape) < 64:
+        raise InputError(
+            f"min_area_px {min_area_px}, image {micrograph.shape}: expected 1 and 64 px or more"
+        )
+    view = _view(micrograph, substrate_level, flat_field)
+    drawn = _draw(micrograph, model, view, min_area_px)
+    search = partial(drawn.terraces, cuts=decoding or decoding_of(model))
+    found = find_in_view(micrograph, view, min_area_px, rules, search)
+    said = {**found.provenance, "finder": model.card.name, "model_sha256": model.sha256}
+    score = _scores(found.masks, drawn.maps)
+    return replace(found, score=score, provenance=said), view.background
+
+
+def check_model(model: Model) -> None:
+    """Refuse a model that draws something else.
+
+    Raises
+    ------
+    InputError
+    """
+    card = model.card
+    if card.task != "flakes" or card.output != "instances" or card.channels != 3:
+        raise InputError(
+            f"model {card.name!r}: task {card.task}, output {card.output}; finding flakes needs"
+            " one that 'layerscope train flakes' or 'pretrain flakes' made"
+        )
+
+
+def decoding_of(model: Model) -> Decoding:
+    """Return the cuts that the card of a model names, the usual ones where it names none."""
+    named = model.card.thresholds
+    usual = Decoding()
+    return replace(
+        usual,
+        foreground=named.get("foreground", usual.foreground),
+        boundary=named.get("boundary", usual.boundary),
+    )
+
+
+def _view(
+    micrograph: Micrograph, substrate_level: npt.ArrayLike | None, flat_field: FlatField | None
+) -> View:
+    usable = usable_pixels(micrograph, BINNING)
+    levels = binned_levels(micrograph, BINNING, flat_field)
+    background = background_of(levels, usable, substrate_level)
+    bare = background.at(levels.shape[:2]) * np.float32(LEVELS)
+    return View(levels, bare, background, usable, BINNING, flat_field)
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What the network drew of a view, and how far the view is from the substrate."""
+
+    maps: FloatMaps
+    deviation: Steps
+    flat: FloatArray
+
+    def terraces(self, view: View, min_area_px: int, *, cuts: Decoding) -> Terraces | None:
+        """Regions of at least `min_area_px`; a `tasks.flakes.Search`."""
+        labels = _of_size(decode(self.maps, cuts), min_area_px)
+        if not labels.any():
+            return None
+        return Terraces(labels, _levels(labels, self.deviation), self.deviation, self.flat)
+
+
+def _draw(micrograph: Micrograph, model: Model, view: View, min_area_px: int) -> _Drawn:
+    """Ask the network about the tiles that a look at the colours does not find empty."""
+    noise, drift = view.background.noise * LEVELS, view.background.surface_se * LEVELS
+    least_px = max(4, min_area_px // BINNING**2)
+    limits = measure_thresholds(view.levels, view.bare, noise, drift, least_px)
+    deviation, bare, _ = compare(view.levels, view.bare, limits, view.usable)
+    ground = view.bare
+    if view.flat_field is not None:
+        ground = ground * view.flat_field.at(ground.shape[:2])
+    data = three_channels(micrograph.data)
+    maps = draw_maps(model, data, micrograph.white_level, ground, _pieces(bare, least_px))
+    if view.usable is not None:
+        maps[view.usable == 0] = 0
+    return _Drawn(maps, deviation, limits.flat)
+
+
+def _pieces(bare: npt.NDArray[np.uint8], least_px: int) -> npt.NDArray[np.uint8]:
+    """1 on connected sets of pixels off the substrate that could be half of a region."""
+    _, piece, stats, _ = cv2.connectedComponentsWithStats(cv2.bitwise_not(bare), connectivity=8)
+    large = (stats[:, cv2.CC_STAT_AREA] >= max(4, least_px // 2)).astype(np.uint8)
+    large[0] = 0
+    return np.asarray(large[piece])
+
+
+def _of_size(labels: Labels, least_px: int) -> Labels:
+    """Drop what is smaller and number the rest from 1."""
+    large = np.bincount(labels.ravel()) >= least_px
+    large[0] = False
+    number = np.where(large, np.cumsum(large), 0).astype(np.uint16)
+    return number[labels]
+
+
+def _levels(labels: Labels, deviation: Steps) -> FloatArray:
+    """Mean deviation (n + 1, 3) of each region's core, of all of it where it has none."""
+    count = int(labels.max()) + 1
+    level = np.zeros((count, 3))
+    for part in (labels, core_labels(labels, 1)):
+        where, value = sample_regions(part, count, _SAMPLE_PX)
+        mean = group_means(value, levels_at(deviation, where), count)
+        here = np.bincount(value, minlength=count) > 0
+        level[here] = mean[here]
+    level[0] = 0
+    return level
+
+
+def _scores(masks: CropMasks, maps: FloatMaps) -> FloatArray:
+    """Mean foreground under each mask, less what its summit lacks."""
+    out = np.zeros(len(masks))
+    for i, (where, crop) in enumerate(masks):
+        half = tuple(slice(s.start // BINNING, (s.stop - 1) // BINNING + 1) for s in where)
+        seen = maps[half]
+        inside = cv2.resize(crop.astype(np.uint8), seen.shape[1::-1]) > 0
+        if inside.any():
+            summit = float(seen[..., 2][inside].max())
+            out[i] = float(seen[..., 0][inside].mean()) * min(summit / _SUMMIT, 1.0)
+    return np.clip(out, 0, 0.99)
