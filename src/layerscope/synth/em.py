@@ -117,7 +117,7 @@ def synth_em(
         At most; those of which nothing is seen are left out. If None, flakes are added until
         they cover a share of the frame that is drawn from 0.05 to 0.5.
     layers : tuple of int
-        Fewest and most layers of a flake; each step of a factor is equally likely.
+        Fewest and most layers of a flake, all equally likely.
     crumpled_share : float
         Share of flakes that are crumpled, on average, 0 to 1.
     contamination : float, optional
@@ -138,7 +138,7 @@ def synth_em(
     wide = (shape[0] + 2 * _MARGIN_PX, shape[1] + 2 * _MARGIN_PX)
     film = support if isinstance(support, Support) else Support.draw(rng, support)
     holes, carbon_nm = lay_support(rng, film, wide, pixel_nm)
-    flakes = _strew_flakes(rng, wide, pixel_nm, n_flakes, layers, crumpled_share)
+    flakes = _strew_flakes(rng, holes, pixel_nm, n_flakes, layers, crumpled_share)
     stack = _stack(flakes, wide)
     amount = float(rng.gamma(1.5, 0.7)) if contamination is None else contamination
     dirty, dirt_nm = strew_dirt(rng, holes, stack.layers > 0, pixel_nm, amount)
@@ -188,13 +188,18 @@ def _draw_pixel(rng: np.random.Generator, told: float | tuple[float, float]) -> 
 
 def _strew_flakes(
     rng: np.random.Generator,
-    shape: tuple[int, int],
+    holes: BoolArray,
     pixel_nm: float,
     n_flakes: int | None,
     layers: tuple[int, int],
     crumpled_share: float,
 ) -> list[DrawnFlake]:
-    """Flakes of one batch: sizes log-normal around a typical one of 0.15 to 1.5 um."""
+    """Flakes of one batch: sizes log-normal around a typical one of 0.15 to 1.5 um.
+
+    Each rests on carbon, on another flake, or beyond the frame.
+    """
+    shape, rest = (holes.shape[0], holes.shape[1]), ~holes
+    rest[[0, -1]] = rest[:, [0, -1]] = True
     typical_nm = float(np.exp(rng.uniform(np.log(150), np.log(1500))))
     wanted = rng.uniform(0.05, 0.5) if n_flakes is None else 1e9
     crumpling = np.clip(crumpled_share + rng.choice([-0.4, 0.0, 0.4]), 0, 1)
@@ -202,14 +207,15 @@ def _strew_flakes(
     found: list[DrawnFlake] = []
     covered = 0.0
     for _ in range(_MOST_FLAKES if n_flakes is None else n_flakes):
-        n = int(np.exp(rng.uniform(np.log(layers[0]), np.log(layers[1] + 0.999))))
+        n = int(rng.integers(layers[0], layers[1] + 1))
         flake = draw_flake(
             rng, shape, pixel_nm,
             radius_nm=typical_nm * float(np.exp(rng.normal(0, 0.5))), n_layers=n,
             crumpled=bool(rng.random() < crumpling),
         )  # fmt: skip
-        if flake is None:
+        if flake is None or not rest[flake.where][flake.layers > 0].any():
             continue
+        rest[flake.where] |= flake.layers > 0
         found.append(flake)
         covered += np.count_nonzero(flake.layers) / (shape[0] * shape[1])
         if covered >= wanted:
