@@ -13,6 +13,9 @@ from layerscope.ops.augmentation import Augmentation
 
 FloatImage = npt.NDArray[np.float32]
 
+_BRIGHTEST = 0.9
+_EVERY = 8
+
 
 def recolour(image: FloatImage, rng: np.random.Generator, augmentation: Augmentation) -> FloatImage:
     """Change the values of a patch: white balance, gamma, brightness, blur, noise.
@@ -37,6 +40,9 @@ def recolour(image: FloatImage, rng: np.random.Generator, augmentation: Augmenta
 def _recoloured(image: FloatImage, rng: np.random.Generator, a: Augmentation) -> FloatImage:
     low, high = a.white_balance
     gain = rng.uniform(low, high, (image.shape[2],)).astype(np.float32)
+    # No microscopist keeps an image whose background is white: contrast would be gone.
+    common = np.median(image[::_EVERY, ::_EVERY], axis=(0, 1))
+    gain = np.minimum(gain, np.maximum(_BRIGHTEST / np.maximum(common, 1e-3), 1)).astype(np.float32)
     gamma = math.exp(rng.uniform(*np.log(a.gamma)))
     shift = np.float32(rng.uniform(*a.brightness))
     light = np.clip(image * gain, 0, 1)
