@@ -9,6 +9,7 @@ from collections import OrderedDict
 from functools import partial
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from layerscope.training.networks.blocks import SqueezeExcitation, start_convolutions
 from layerscope.training.networks.encoder import Encoder, EncoderKind
@@ -59,8 +60,7 @@ class SEResNeXt(Encoder):
                 relu1=nn.ReLU(inplace=True),
             )
         )
-        # The published networks pool without a border, up to the last started window.
-        self.pool0 = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.pool0 = nn.MaxPool2d(3, 2)
         self.widths = add_stages(self, SEResNeXtBlock, 4, depths)
         self.pooled = self.widths[-1]
         start_convolutions(self)
@@ -68,7 +68,9 @@ class SEResNeXt(Encoder):
     def forward(self, x: Tensor) -> list[Tensor]:
         """See `Encoder`."""
         features = [self.layer0(x)]
-        x = self.pool0(features[0])
+        # The published networks pool up to the last started window, which torch.export cannot do
+        # for unknown sizes. Values are positive: a border of 0 on the far sides does the same.
+        x = self.pool0(F.pad(features[0], (0, 1, 0, 1)))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
             features.append(x)
