@@ -1,0 +1,209 @@
+"""Teach a pretrained flake network what is wanted, from a handful of labelled images.
+
+`layerscope train flakes`: what is marked is a flake, what is not is none, so that a network that
+finds every crystal learns to find, say, only the thin ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.examples import IGNORE, DataSet, Example
+from layerscope.core.results import CropMasks
+from layerscope.errors import InputError
+from layerscope.models.card import ModelCard, TrainingSet
+from layerscope.models.shipped import model_path
+from layerscope.ops.normalisation import as_unit, normalise
+from layerscope.training.export import export_model
+from layerscope.training.flake_patches import MILD
+from layerscope.training.flake_targets import depth_of
+from layerscope.training.loop import FitSettings, Fitted, Progress
+from layerscope.training.networks import build
+from layerscope.training.networks.flake import MAPS
+from layerscope.training.networks.network import Network
+from layerscope.training.pretrain import fit_flakes
+from layerscope.training.scenes import Scene
+from layerscope.training.weights import load_weights
+
+Labels = npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class FlakeSettings:
+    """How to fine-tune.
+
+    Attributes
+    ----------
+    base : str
+        Name of a shipped model or path of a model file to start from; its weights lie beside it.
+    minutes : float
+        Wall time, at most; 0: no limit.
+    steps, batch, side_px : int
+        Steps at most, patches per step and their side.
+    learning_rate : float
+        A tenth of that of pretraining.
+    seed : int
+    """
+
+    base: str = "flake-n"
+    minutes: float = 5.0
+    steps: int = 400
+    batch: int = 8
+    side_px: int = 256
+    learning_rate: float = 3e-4
+    seed: int = 0
+
+
+def train_flakes(
+    data: DataSet,
+    out: str | os.PathLike[str],
+    settings: FlakeSettings | None = None,
+    *,
+    progress: Callable[[Progress], None] = lambda told: None,
+) -> ModelCard:
+    """Fine-tune a flake network on labelled images and write it as one file.
+
+    Parameters
+    ----------
+    data : DataSet
+        With objects, or with a label map whose connected areas of one value are the objects.
+    out : path
+        Ends in ``.onnx``.
+    settings : FlakeSettings, optional
+    progress : callable
+        Told after each step.
+
+    Returns
+    -------
+    ModelCard
+
+    Raises
+    ------
+    InputError
+        If nothing is marked, or the base is no flake network.
+    """
+    wanted = settings or FlakeSettings()
+    scenes = scenes_of(data)
+    network = load_base(wanted.base)
+    fitted = fine_tune(network, scenes, wanted, progress=progress)
+    return export_model(network, _card(data, wanted, network, fitted), out, half=True)
+
+
+def fine_tune(
+    network: Network,
+    scenes: Sequence[Scene],
+    settings: FlakeSettings,
+    *,
+    progress: Callable[[Progress], None] = lambda told: None,
+) -> Fitted:
+    """Train all layers at a small rate; `network` is changed in place."""
+    return fit_flakes(
+        network,
+        scenes,
+        FitSettings(
+            steps=settings.steps, minutes=settings.minutes, learning_rate=settings.learning_rate,
+            warmup_steps=20, ema=0.98, validations=0, seed=settings.seed,
+        ),
+        MILD,
+        batch=settings.batch,
+        side_px=settings.side_px,
+        progress=progress,
+    )  # fmt: skip
+
+
+def load_base(base: str) -> Network:
+    """Flake network with the weights that lie beside the model file `base`.
+
+    Raises
+    ------
+    InputError
+        If the file is no flake network.
+    """
+    from layerscope.models.file import read_model
+
+    path = model_path(base)
+    card = read_model(path).card
+    if card.output != "instances" or not card.network.startswith("flake-"):
+        raise InputError(
+            f"{path.name}: network {card.network!r}, output {card.output}; expected a flake network"
+        )
+    network = build(card.network, channels=card.channels, outputs=len(MAPS))
+    load_weights(network, path.with_suffix(".safetensors"), least=1.0)
+    return network
+
+
+def scenes_of(data: DataSet) -> tuple[Scene, ...]:
+    """Labelled images as scenes to draw patches from.
+
+    Raises
+    ------
+    InputError
+        If no object is marked in any of them.
+    """
+    scenes = tuple(scene_of(e) for e in data.examples)
+    if not any(s.terraces.any() for s in scenes):
+        raise InputError(f"{len(scenes)} images without one marked flake; mark some outlines")
+    return scenes
+
+
+def scene_of(example: Example) -> Scene:
+    """Contrast of one labelled image and its terraces; objects without outline teach nothing."""
+    image = as_unit(example.read_image())
+    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    terraces, ignored = _marked(example)
+    contrast = normalise("contrast", image).astype(np.float16)
+    return Scene(contrast, terraces, depth_of(CropMasks.from_labels(terraces)), ignored)
+
+
+def _marked(example: Example) -> tuple[Labels, npt.NDArray[np.uint8]]:
+    if example.instances is None:
+        return _areas(example.label_map())
+    terraces = np.zeros(example.shape, np.uint16)
+    ignored = np.zeros(example.shape, np.uint8)
+    # Where outlines overlap the smaller terrace lies on the larger one.
+    ordered = sorted(example.instances, key=lambda i: -i.area_px)
+    for number, instance in enumerate(ordered, start=1):
+        top, left, bottom, right = instance.box
+        where = (slice(top, bottom), slice(left, right))
+        if instance.mask is None or instance.crowd:
+            ignored[where] = 1
+            continue
+        mask = instance.mask[: terraces[where].shape[0], : terraces[where].shape[1]]
+        terraces[where][mask] = number
+    ignored[terraces > 0] = 0
+    return terraces, ignored
+
+
+def _areas(classes: npt.NDArray[np.uint8]) -> tuple[Labels, npt.NDArray[np.uint8]]:
+    """Number the connected areas of one class; what nobody labelled is ignored."""
+    terraces = np.zeros(classes.shape, np.uint16)
+    for value in np.unique(classes):
+        if value in (0, IGNORE):
+            continue
+        _, area = cv2.connectedComponents((classes == value).astype(np.uint8), connectivity=4)
+        here = area > 0
+        terraces[here] = area[here] + terraces.max()
+    return terraces, (classes == IGNORE).astype(np.uint8)
+
+
+def _card(data: DataSet, settings: FlakeSettings, network: Network, fitted: Fitted) -> ModelCard:
+    return ModelCard(
+        name=f"{network.name} fine-tuned",
+        task="flakes",
+        output="instances",
+        classes=MAPS,
+        normalisation="contrast",
+        trained_on=(
+            TrainingSet("synthetic micrographs of layerscope.synth", "BSD-3-Clause", "layerscope"),
+            TrainingSet(
+                "the user's images", images=len(data.examples), groups=len(set(data.groups))
+            ),
+        ),
+        settings={**asdict(settings), "steps_taken": fitted.steps},
+    )
