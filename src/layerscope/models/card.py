@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from layerscope.errors import InputError, UnreadableFile
+from layerscope.ops.normalisation import NORMALISATIONS
+from layerscope.ops.pixel_features import FEATURE_SETS
 
 FORMAT = "layerscope-model"
 VERSION = 1
@@ -115,19 +117,21 @@ class ModelCard:
             ("task", self.task, TASKS),
             ("output", self.output, OUTPUTS),
             ("input", self.input, INPUTS),
+            ("features", self.features, FEATURE_SETS),
             ("precision", self.precision, ("fp32", "fp16")),
+            ("normalisation", self.normalisation, tuple(NORMALISATIONS)),
         ):
             if value not in known:
                 raise InputError(f"card: {name} {value!r}; expected {', '.join(known)}")
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise InputError(f"card: classes {list(self.classes)}; expected different names")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         if not 1 <= self.channels <= 4:
             raise InputError(f"card: {self.channels} channels; expected 1 to 4")
         if self.stride < 1 or self.tile_px < 64 or (self.margin_px or 0) < 0:
             raise InputError("card: stride from 1, tile_px from 64 and margin_px from 0 expected")
-        self._check_numbers()
-
-    def _check_numbers(self) -> None:
         size = self.pixel_size_nm
         if size is not None and not 0 < size[0] <= size[1] < math.inf:
             raise InputError(f"card: pixel_size_nm {list(size)}; expected smallest and largest")
