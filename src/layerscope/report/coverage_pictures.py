@@ -104,9 +104,9 @@ def draw_surface(
     if outlines:
         panel = _outlined(panel, result.coverage, view)
     size = int(np.clip(round(max(panel.shape[:2]) / 42) + 4, 12, 30))
-    panel = _with_scale_bar(panel, _zoomed(image.pixel_size, view), size)
+    panel = with_scale_bar(panel, _zoomed(image.pixel_size, view), size)
     bar = None if plain else (table, (low, high), image.value_unit)
-    return _framed(panel, title, bar, _key(result.coverage) if outlines else [], size)
+    return framed(panel, title, bar, _key(result.coverage) if outlines else [], size)
 
 
 def _view(image: Micrograph, longest_px: int) -> _View:
@@ -220,7 +220,7 @@ _Bar = tuple[Rgb, tuple[float, float], str]
 """Colours (256, 3), values of the first and the last, and their unit."""
 
 
-def _framed(
+def framed(
     panel: Rgb,
     title: Sequence[str],
     bar: _Bar | None,
@@ -249,7 +249,7 @@ def _framed(
     return np.array(page)
 
 
-def _with_scale_bar(panel: Rgb, size: PixelSize | None, font: int) -> Rgb:
+def with_scale_bar(panel: Rgb, size: PixelSize | None, font: int) -> Rgb:
     """Scale bar on a dark plate, lower right; says so where there is no scale."""
     from PIL import Image, ImageDraw
 
