@@ -245,7 +245,7 @@ def test_schedules():
 
 
 def test_batches_come_in_order():
-    assert [b for b in ahead(lambda step: (step, -step), 3, 9, 4)] == [
+    assert list(ahead(lambda step: (step, -step), 3, 9, 4)) == [
         (s, -s) for s in range(3, 9)
     ]  # fmt: skip
 

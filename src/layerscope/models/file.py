@@ -28,6 +28,7 @@ CARD_KEY = "layerscope.card"
 
 _MOST_BYTES = 2_000_000_000  # what one protobuf message can hold
 _LARGEST_STRETCH = 8.0
+_WEIGHTS_ELSEWHERE = "session.model_external_initializers_file_folder_path"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -303,6 +304,8 @@ def open_session(content: bytes, threads: int = 1) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
+    # A graph may name other files as its weights, and would read them from the working folder.
+    options.add_session_config_entry(_WEIGHTS_ELSEWHERE, os.devnull)
     # The arena never returns memory: a 4096 x 4096 image would keep its largest window's forever.
     options.enable_cpu_mem_arena = False
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
