@@ -1,0 +1,154 @@
+"""Pixel forests tried on held-out specimens, from features that are computed once per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.examples import IGNORE
+from layerscope.core.results import IntArray
+from layerscope.ops.normalisation import normalise
+from layerscope.ops.pixel_features import pixel_features, strips
+from layerscope.tasks.phases import sureness
+from layerscope.tasks.shares import expected_variance
+from layerscope.training.choice import Candidate, HeldOut, Trial, confusion_of
+from layerscope.training.forest import (
+    ForestSettings,
+    PixelSamples,
+    draw_pixels,
+    grow_forest,
+    join_samples,
+)
+from layerscope.training.labelled import LabelledImages
+from layerscope.training.splits import Split
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
+
+_MOST_PX = 60_000_000
+"""Channel values that features are computed of, over all images: a minute and a half of one core.
+Of larger sets each image gives one strip."""
+_LEAST_ROWS = 256
+_CHECKED = 400_000
+_FEWEST_CHECKED, _MOST_CHECKED = 4_000, 30_000  # per image
+
+
+@dataclass(frozen=True, eq=False)
+class ForestData:
+    """Pixels of every image for one candidate.
+
+    Attributes
+    ----------
+    candidate : Candidate
+    learned : tuple of PixelSamples
+        Of each image, half of them evenly over its classes.
+    checked : tuple of PixelSamples
+        Of each image, evenly over its pixels.
+    classes : int
+    """
+
+    candidate: Candidate
+    learned: tuple[PixelSamples, ...]
+    checked: tuple[PixelSamples, ...]
+    classes: int
+
+
+def sample_images(
+    data: LabelledImages, candidate: Candidate, pixels: int, *, seed: int = 0, jobs: int = 1
+) -> ForestData:
+    """Compute the features of drawn pixels of every image.
+
+    Parameters
+    ----------
+    data : LabelledImages
+    candidate : Candidate
+        A forest.
+    pixels : int
+        To learn from, over all images.
+    seed : int
+        What is drawn of an image depends on it and on the position of the image.
+    jobs : int
+        Images worked on at once; no result depends on it.
+    """
+    numbers = (
+        -(-pixels // len(data)),
+        int(np.clip(_CHECKED // len(data), _FEWEST_CHECKED, _MOST_CHECKED)),
+    )
+
+    def one(index: int) -> tuple[PixelSamples, PixelSamples]:
+        return _sample(data, index, candidate, numbers, np.random.default_rng([seed, index]))
+
+    with ThreadPoolExecutor(max(jobs, 1)) as pool:
+        drawn = list(pool.map(one, range(len(data))))
+    return ForestData(
+        candidate, tuple(a for a, _ in drawn), tuple(b for _, b in drawn), len(data.classes)
+    )
+
+
+def _sample(
+    data: LabelledImages,
+    index: int,
+    candidate: Candidate,
+    numbers: tuple[int, int],
+    rng: np.random.Generator,
+) -> tuple[PixelSamples, PixelSamples]:
+    labels, image = data.labels[index], normalise(candidate.normalisation, data.unit(index))
+    rows = _MOST_PX // (len(data) * labels.shape[1] * data.channels)
+    cut = strips(labels.shape, candidate.features, max(rows, _LEAST_ROWS))
+    usable = [s for s in cut if (labels[s.top : s.bottom] != IGNORE).any()]
+    strip = usable[int(rng.integers(len(usable)))]
+    planes = pixel_features(image[strip.first : strip.last], candidate.features)
+    inner = planes[:, strip.top - strip.first : strip.bottom - strip.first]
+    seen = labels[strip.top : strip.bottom]
+    matrix = inner.reshape(len(inner), -1)
+    evenly = _evenly(seen, numbers[1], rng)
+    chosen = draw_pixels(seen, numbers[0], rng), (evenly, np.ones(len(evenly)))
+    learned, checked = (
+        PixelSamples(np.ascontiguousarray(matrix[:, i].T), seen.ravel()[i], weights)
+        for i, weights in chosen
+    )
+    return learned, checked
+
+
+def _evenly(labels: npt.NDArray[np.uint8], number: int, rng: np.random.Generator) -> IntArray:
+    known = np.flatnonzero(labels.ravel() != IGNORE)
+    return np.sort(rng.choice(known, min(number, len(known)), replace=False))
+
+
+def try_forest(drawn: ForestData, folds: Sequence[Split], settings: ForestSettings) -> Trial:
+    """Grow a forest per fold and ask it about the specimens that it has not seen.
+
+    A fold whose training part has one class only is left out.
+    """
+    answers: list[HeldOut] = []
+    for k, (train, test) in enumerate(folds):
+        samples = join_samples([drawn.learned[i] for i in train])
+        if len(np.unique(samples.classes)) < 2:
+            continue
+        forest = grow_forest(samples, settings)
+        answers += [_ask(forest, drawn, int(i), k) for i in test]
+    return Trial(drawn.candidate, tuple(answers))
+
+
+def _ask(forest: RandomForestClassifier, drawn: ForestData, image: int, fold: int) -> HeldOut:
+    checked = drawn.checked[image]
+    probability = np.zeros((len(checked.classes), drawn.classes), np.float32)
+    probability[:, forest.classes_] = forest.predict_proba(checked.features)
+    found = probability.argmax(axis=1).astype(np.uint8)
+    return HeldOut(
+        image,
+        fold,
+        confusion_of(checked.classes, found, drawn.classes),
+        expected_variance(probability),
+        sureness(probability)[1],
+    )
+
+
+def grow_final(drawn: ForestData, settings: ForestSettings) -> RandomForestClassifier:
+    """Grow the forest of all images."""
+    return grow_forest(join_samples(drawn.learned), settings)
