@@ -10,6 +10,7 @@ import typer
 
 from layerscope import __version__
 from layerscope.cli.data import COMMANDS as DATA_COMMANDS
+from layerscope.cli.evaluate import evaluate
 from layerscope.cli.options import (
     FAILED,
     INTERRUPTED,
@@ -371,5 +372,6 @@ def _exit_code(result: RunResult) -> int:
     return SOME_FAILED if result.images else NOTHING_USABLE
 
 
+app.command()(evaluate)
 for command in (*COMMANDS, *DATA_COMMANDS):
     app.command()(command)

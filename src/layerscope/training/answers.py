@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -95,6 +95,35 @@ def candidate_of_model(model: Model) -> Candidate:
         return read(maps, card.thresholds, card.classes)
 
     return Candidate(card.name, classes, ask, provenance=provenance)
+
+
+def keep_classes(candidate: Candidate, names: Sequence[str]) -> Candidate:
+    """Let only some classes of a candidate count; the others become background.
+
+    Raises
+    ------
+    InputError
+        If it has no class of that name.
+    """
+    lost = [n for n in names if n not in candidate.classes[1:]]
+    if lost:
+        known = ", ".join(candidate.classes[1:])
+        raise InputError(f"{candidate.name} has no class {lost[0]!r}; expected some of {known}")
+    kept = [i for i, name in enumerate(candidate.classes) if i and name in names]
+    table = np.zeros(256, np.uint8)
+    table[kept], table[255] = range(1, len(kept) + 1), 255
+
+    def ask(example: Example) -> Answer:
+        answer = candidate.ask(example)
+        labels = None if answer.labels is None else table[answer.labels]
+        objects = answer.objects
+        if objects is not None:
+            rows = np.flatnonzero(np.isin(objects.class_index, kept))
+            objects = renumber(objects.take(rows), table)
+        return Answer(objects, labels, None, answer.fraction)
+
+    classes = (BACKGROUND, *(candidate.classes[i] for i in kept))
+    return replace(candidate, classes=classes, ask=ask)
 
 
 _Maps = npt.NDArray[np.float32]

@@ -62,7 +62,6 @@ def _no_better(e: Evidence) -> Sequence[str]:
         ("object_f1", "F1 of objects"),
         ("foreground_iou", "foreground IoU"),
         ("mean_iou", "mean IoU"),
-        ("accuracy", "accuracy of pixels"),
     ):
         figure = e.figures.get((name, ALL))
         if figure is None or not np.isfinite(figure.baseline):
@@ -71,9 +70,20 @@ def _no_better(e: Evidence) -> Sequence[str]:
         if least <= figure.baseline:
             lines.append(
                 f"{what} {figure.value:.2f} is not shown to be better than "
-                f"{figure.baseline_name} ({figure.baseline:.2f}): do not use it on such images."
+                f"{figure.baseline_name} ({figure.baseline:.2f}): by this figure it is of no use here."
             )
     return lines
+
+
+def _flattered(e: Evidence) -> Sequence[str]:
+    """Limit: the most frequent class alone reaches the accuracy, and nine tenths."""
+    figure = e.figures.get(("accuracy", ALL))
+    if figure is None or not 0.9 <= figure.baseline or figure.value > figure.baseline + 0.01:
+        return []
+    return [
+        f"Accuracy of pixels {figure.value:.3f} says nothing here: one class alone covers "
+        f"{figure.baseline:.1%} of the images. Look at IoU and at the objects."
+    ]
 
 
 def _coarse(e: Evidence) -> Sequence[str]:
@@ -215,6 +225,7 @@ _SIGNS: tuple[Callable[[Evidence], Sequence[str]], ...] = (
     _overconfident,
     _biased,
     _cut_off,
+    _flattered,
 )
 
 

@@ -1,0 +1,67 @@
+"""`layerscope evaluate`: a model or a finished run against labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from layerscope.cli.options import OK, SOME_FAILED, ProgressBar
+from layerscope.errors import InputError
+
+if TYPE_CHECKING:
+    from layerscope.core.evaluation import Evaluation
+
+
+def evaluate(
+    candidate: Annotated[
+        Path, typer.Argument(help="Model file, or folder of a finished run.", metavar="MODEL|RUN")
+    ],
+    data: Annotated[Path, typer.Argument(help="Labelled images: COCO, YOLO, images/ + masks/ ...")],
+    out: Annotated[Path, typer.Option("-o", "--out")] = Path("evaluation"),
+    form: Annotated[str, typer.Option("--format", help="Of the labels.")] = "auto",
+    only: Annotated[
+        str | None, typer.Option(help="Classes of the candidate that count, e.g. 1L,2L.")
+    ] = None,
+    ignore_classes: Annotated[
+        bool, typer.Option("--ignore-classes", help="All classes count as one.")
+    ] = False,
+    min_score: Annotated[float, typer.Option(help="Objects below it are no answers.")] = 0.0,
+    max_detections: Annotated[int, typer.Option(help="Objects of a class per image.")] = 100,
+    pixel_size: Annotated[str | None, typer.Option(help="Per pixel, e.g. 0.3844um.")] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(help="Finds the specimen in an image's name, e.g. '^[a-z]+'.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q")] = False,
+) -> None:
+    """Compare answers with labels: figures with intervals, error maps, a page."""
+    from layerscope.io.annotated import read_dataset
+    from layerscope.report.evaluation_folder import EvaluationFolder
+    from layerscope.training import evaluate as training
+    from layerscope.training.answers import keep_classes, open_candidate
+
+    if not candidate.exists():
+        raise InputError(f"{candidate}: no such file or folder; expected a model or a run")
+    examination = training.Examination(max_detections, min_score, ignore_classes)
+    asked = open_candidate(candidate)
+    if only is not None:
+        asked = keep_classes(asked, [name.strip() for name in only.split(",")])
+    labelled = read_dataset(data, form, group_pattern=group_pattern, pixel_size=pixel_size)
+    folder = EvaluationFolder(out)
+    with ProgressBar("evaluating", quiet) as progress:
+        result = training.evaluate(asked, labelled, examination, on_image=folder, progress=progress)
+    folder.finish(result)
+    _tell(result, out)
+    raise typer.Exit(SOME_FAILED if result.failures else OK)
+
+
+def _tell(evaluation: Evaluation, out: Path) -> None:
+    from layerscope.report.evaluation_sections import summary_sentence
+
+    typer.echo(summary_sentence(evaluation))
+    for sign in evaluation.signs:
+        typer.echo(f"look: {sign}")
+    for failure in evaluation.failures:
+        typer.echo(f"no answer: {failure.reason}", err=True)
+    typer.echo(f"page: {out / 'evaluation.html'}")
