@@ -53,7 +53,7 @@ def precision_recall(curves: Sequence[Curve]) -> Any:
 def confusion_table(table: Confusion) -> Any:
     """Share of each true class by answer, with counts."""
     rows, columns = table.count.shape
-    figure, (ax,) = new_figure(1.9 + 0.72 * columns, 1.5 + 0.48 * rows)
+    figure, (ax,) = new_figure(max(4.3, 1.9 + 0.72 * columns), max(3.2, 1.5 + 0.48 * rows))
     whole = table.count.sum(axis=1, keepdims=True)
     share = table.count / np.maximum(whole, 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")

@@ -19,6 +19,14 @@ MEANING: Mapping[str, str] = {
     "ap50": "AP50, outlines that overlap by half",
     "ap75": "AP75",
     "ar": "AR, recall, mean over IoU 0.50 to 0.95",
+    "ap_small": "AP of objects below 32 × 32 px",
+    "ap_medium": "AP of objects in between",
+    "ap_large": "AP of objects above 96 × 96 px",
+    "ar_small": "AR of objects below 32 × 32 px",
+    "ar_medium": "AR of objects in between",
+    "ar_large": "AR of objects above 96 × 96 px",
+    "ar_1_per_image": "AR with one object per image",
+    "ar_10_per_image": "AR with ten objects per image",
     "pq": "PQ, panoptic quality",
     "sq": "SQ, mean IoU of right objects",
     "rq": "RQ, F1 of objects, mean over classes",
@@ -50,6 +58,8 @@ _MAIN = ("mask_ap50", "mask_ap50_90", "mask_ap50_95", "box_ap50", "box_ap50_95",
          "foreground_iou")  # fmt: skip
 _TILES = ("mask_ap50", "mask_ap50_90", "object_f1", "mean_iou", "foreground_iou", "accuracy")
 _MOST_SCATTERS = 4
+_HEADS = {"f1": "F1", "pq": "PQ", "mean_iou": "mean IoU", "true_fraction": "labelled area",
+          "found_fraction": "answered area"}  # fmt: skip
 
 
 def evaluation_sections(
@@ -69,9 +79,8 @@ def evaluation_sections(
         main_figures(evaluation),
         _table_section(evaluation, "Objects", _is_object),
         _table_section(evaluation, "Pixels", _is_pixel),
+        curves(evaluation),
         areas(evaluation),
-        confusion(evaluation),
-        reliability(evaluation),
         _errors(photos),
         images(evaluation),
         failures(evaluation),
@@ -97,14 +106,20 @@ def value_with_interval(figure: Figure) -> str:
     """Value and interval: ``0.71 [0.62–0.80]``; – where it is undefined."""
     if not np.isfinite(figure.value):
         return "–"
-    text = _number(figure.value)
+    digits = _digits(figure.name)
+    text = _number(figure.value, digits)
     if np.isfinite(figure.low) and np.isfinite(figure.high):
-        text += f" [{_number(figure.low)}–{_number(figure.high)}]"
+        between = "–" if figure.low >= 0 else " to "
+        text += f" [{_number(figure.low, digits)}{between}{_number(figure.high, digits)}]"
     return text
 
 
-def _number(value: float) -> str:
-    text = f"{value:.3f}" if abs(value) < 10 else figures_of(value)
+def _digits(name: str) -> int:
+    return 4 if name in ("fraction_rmse", "fraction_mae", "fraction_bias") else 3
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}" if abs(value) < 10 else figures_of(value)
     return text.replace("-", "−")
 
 
@@ -136,7 +151,9 @@ def summary_sentence(evaluation: Evaluation) -> str:
     if figure is None:
         return text
     text += f" {short_name(figure.name)} {value_with_interval(figure)}"
-    text += " (95 % interval over specimens)" if np.isfinite(figure.low) else f" ({figure.note})"
+    text += (
+        " (95\u00a0% interval over specimens)" if np.isfinite(figure.low) else f" ({figure.note})"
+    )
     if np.isfinite(figure.baseline):
         text += f"; {figure.baseline_name} would have {figure.baseline:.3f}"
     return f"{text}."
@@ -167,12 +184,7 @@ def main_figures(evaluation: Evaluation) -> Section | Skipped:
     caption = f"All classes, n = {counted(len(evaluation.images), 'image')}. "
     caption += f"Trivial method: {', or '.join(trivial)}. " if trivial else ""
     caption += " ".join(w[:1].upper() + w[1:] + "." for w in why)
-    plots = [Plot(plot, caption.strip(), wide=True)]
-    curves = [c for c in evaluation.curves if c.kind == "precision_recall"]
-    if curves:
-        text = "Precision over recall as the least score falls; IoU 0.5."
-        plots.append(Plot(draw.precision_recall(curves), text))
-    return Section("Main figures", plots=tuple(plots))
+    return Section("Main figures", plots=(Plot(plot, caption.strip(), wide=True),))
 
 
 def _is_object(name: str) -> bool:
@@ -199,7 +211,9 @@ def _figure_table(rows: Sequence[Figure]) -> Table:
             figure_name(f.name),
             f.group or "all",
             value_with_interval(f),
-            f"{_number(f.baseline)} ({f.baseline_name})" if np.isfinite(f.baseline) else "–",
+            f"{_number(f.baseline, _digits(f.name))} ({f.baseline_name})"
+            if np.isfinite(f.baseline)
+            else "–",
             f.note,
         )
         for f in rows
@@ -213,50 +227,63 @@ def areas(evaluation: Evaluation) -> Section | Skipped:
     rows = [f for f in evaluation.figures if f.name.startswith("fraction_")]
     if not rows:
         return Skipped("Areas", "No share of the image could be compared.")
+    text = (
+        "Shares of the labelled pixels, 0 to 1. R² compares with the mean of the labels; below 0 "
+        "the answers are worse than that mean. The trivial method is that mean itself."
+    )
+    return Section("Areas", (text,), tables=(_figure_table(rows),))
+
+
+def curves(evaluation: Evaluation) -> Section | Skipped:
+    """Confusion, precision over recall, reliability and areas as plots."""
+    plots = (
+        *_confusion_plots(evaluation),
+        *_precision_plots(evaluation),
+        *_reliability_plots(evaluation),
+        *_area_plots(evaluation),
+    )
+    if not plots:
+        return Skipped("Plots", "There is nothing to draw.")
+    return Section("Plots", plots=plots)
+
+
+def _confusion_plots(evaluation: Evaluation) -> list[Plot]:
+    text = {
+        "objects": "Objects paired by IoU > 0.5 whatever their class; shade: share of the row.",
+        "pixels": "Share of the labelled pixels of each class.",
+    }
+    return [Plot(draw.confusion_table(t), text[t.unit]) for t in evaluation.confusions]
+
+
+def _precision_plots(evaluation: Evaluation) -> list[Plot]:
+    found = [c for c in evaluation.curves if c.kind == "precision_recall"]
+    text = "Precision over recall as the least score falls; IoU 0.5."
+    return [Plot(draw.precision_recall(found), text)] if found else []
+
+
+def _reliability_plots(evaluation: Evaluation) -> list[Plot]:
+    """Draw whether probabilities are chances."""
+    head = "On the dashed line probabilities are chances. "
+    ends = "95 % intervals (Wilson)."
+    none = "No intervals: neighbouring pixels are no independent answers."
+    return [
+        Plot(draw.reliability_curve(c), head + (none if c.low is None else ends))
+        for c in evaluation.curves
+        if c.kind == "reliability"
+    ]
+
+
+def _area_plots(evaluation: Evaluation) -> list[Plot]:
     table, plots = evaluation.image_classes, []
+    if "true_fraction" not in table:
+        return []
     for name in evaluation.classes[1:][:_MOST_SCATTERS]:
         part = table[table["class"] == name].dropna(subset=["true_fraction", "found_fraction"])
         if len(part):
             pair = numbers(part, "true_fraction"), numbers(part, "found_fraction")
             text = f"One dot per image, n = {len(part)}; on the dashed line both agree."
             plots.append(Plot(draw.fraction_scatter(*pair, name), text))
-    text = (
-        "Shares of the labelled pixels, 0 to 1. R² compares with the mean of the labels; below 0 "
-        "the answers are worse than that mean. The trivial method is that mean itself."
-    )
-    return Section("Areas", (text,), plots=tuple(plots), tables=(_figure_table(rows),))
-
-
-def confusion(evaluation: Evaluation) -> Section | Skipped:
-    """Which class was taken for which."""
-    if not evaluation.confusions:
-        return Skipped("Confusion", "Labels and answers share no classes.")
-    text = {
-        "objects": "Objects paired by IoU > 0.5 whatever their class; shade: share of the row.",
-        "pixels": "Share of the labelled pixels of each class.",
-    }
-    plots = tuple(Plot(draw.confusion_table(t), text[t.unit]) for t in evaluation.confusions)
-    return Section("Confusion", plots=plots)
-
-
-def reliability(evaluation: Evaluation) -> Section | Skipped:
-    """Whether probabilities are chances."""
-    curves = [c for c in evaluation.curves if c.kind == "reliability"]
-    if not curves:
-        return Skipped("Reliability", "The answers carry no probabilities, or all the same.")
-    plots = tuple(
-        Plot(
-            draw.reliability_curve(c),
-            "On the dashed line probabilities are chances. "
-            + (
-                "95 % intervals (Wilson)."
-                if c.low is not None
-                else "No intervals: neighbouring pixels are no independent answers."
-            ),
-        )
-        for c in curves
-    )
-    return Section("Reliability", plots=plots)
+    return plots
 
 
 def _errors(photos: Sequence[Photo]) -> Section | Skipped:
@@ -274,16 +301,18 @@ def images(evaluation: Evaluation) -> Section:
     """Table of all images."""
     table = evaluation.images
     columns = [c for c in table.columns if c not in ("image", "group")]
-    cells = [words(table, "image"), words(table, "group")]
+    names, groups = words(table, "image"), words(table, "group")
+    known = {"image": names} | ({"specimen": groups} if groups != names else {})
+    cells = list(known.values())
     for name in columns:
         whole = name in ("right", "false", "missed")
         values = numbers(table, name)
         cells.append([_cell(v, whole) for v in values])
     rows = tuple(zip(*cells, strict=True))
-    names = ("image", "specimen", *(c.replace("_", " ") for c in columns))
-    numeric = tuple(range(2, len(names)))
+    heads = (*known, *(_HEADS.get(c, c.replace("_", " ")) for c in columns))
+    numeric = tuple(range(len(known), len(heads)))
     caption = "images.csv has the same; image_classes.csv has every class of every image."
-    return Section("Images", tables=(Table(names, rows, caption, numeric=numeric),))
+    return Section("Images", tables=(Table(heads, rows, caption, numeric=numeric),))
 
 
 def _cell(value: float, whole: bool) -> str:

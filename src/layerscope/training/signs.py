@@ -70,7 +70,7 @@ def _no_better(e: Evidence) -> Sequence[str]:
         if least <= figure.baseline:
             lines.append(
                 f"{what} {figure.value:.2f} is not shown to be better than "
-                f"{figure.baseline_name} ({figure.baseline:.2f}): by this figure it is of no use here."
+                f"{figure.baseline_name} ({figure.baseline:.2f}): by this it is of no use here."
             )
     return lines
 
@@ -78,7 +78,7 @@ def _no_better(e: Evidence) -> Sequence[str]:
 def _flattered(e: Evidence) -> Sequence[str]:
     """Limit: the most frequent class alone reaches the accuracy, and nine tenths."""
     figure = e.figures.get(("accuracy", ALL))
-    if figure is None or not 0.9 <= figure.baseline or figure.value > figure.baseline + 0.01:
+    if figure is None or not figure.baseline >= 0.9 or figure.value > figure.baseline + 0.01:
         return []
     return [
         f"Accuracy of pixels {figure.value:.3f} says nothing here: one class alone covers "
