@@ -66,7 +66,8 @@ def augment(
     augmentation : Augmentation
         Its mosaic and paste, which need other patches, are done by `training.patches`.
     near : tuple of int, optional
-        Row and column of a pixel that the patch shall hold; default anywhere.
+        Row and column of a pixel that the patch shall hold, if patches of that size fit at all;
+        default anywhere.
 
     Returns
     -------
@@ -214,18 +215,23 @@ def _draw_centre(
     rng: np.random.Generator,
     near: tuple[int, int] | None,
 ) -> tuple[float, float]:
-    """Centre of a patch that lies in the picture, if it fits at all, else of the picture."""
+    """Centre of a patch that lies in the picture, as far as that can be.
+
+    A patch that does not fit is centred on the picture. To hold a pixel in a corner of it, a turned
+    patch reaches beyond the picture no further than needed.
+    """
     upright = abs(math.cos(turn)) + abs(math.sin(turn))
     reach = size_px / (2 * scale) * upright
     # Any pixel within the circle inside the patch is in it, however it is turned.
-    close = 0.45 * size_px / scale
+    close = 0.45 * size_px / scale / math.sqrt(2)
     centre = []
     for side, wanted in zip(shape, near or (None, None), strict=True):
         low, high = reach, side - reach
         if low > high:
             low = high = side / 2
         elif wanted is not None:
-            low, high = np.clip([wanted + 0.5 - close / 1.5, wanted + 0.5 + close / 1.5], low, high)
+            first, last = wanted + 0.5 - close, wanted + 0.5 + close
+            low, high = min(max(low, first), last), max(min(high, last), first)
         centre.append(float(rng.uniform(low, high)))
     if scale == 1.0 and turn == 0.0:
         return _on_grid(centre[0], size_px), _on_grid(centre[1], size_px)

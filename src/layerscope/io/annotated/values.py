@@ -136,12 +136,12 @@ def _guessed(used: list[int]) -> ValueMap:
         )
         return ValueMap((BACKGROUND, "foreground"), {0: 0, IGNORE: 1}, (note,))
     named = [v for v in marks if v != IGNORE]
+    _check_number(len(named))
     if IGNORE in marks and named != list(range(1, len(named) + 1)):
         raise InputError(
             f"label values {_listed(used)}: 255 may be a class or mean unlabelled; say it in "
             f"{CLASSES_FILE}: [classes] with lines such as film = 255"
         )
-    _check_number(len(named))
     notes = ["255 is read as unlabelled"] if IGNORE in marks else []
     if named != list(range(1, len(named) + 1)):
         notes.append(

@@ -192,7 +192,7 @@ def _yaml_names(text: str) -> list[str]:
     """
     found = re.search(r"^names\s*:(.*(?:\n(?:[ \t]+|-).*|\n\s*)*)", text, re.MULTILINE)
     body = re.sub(r"(^|\s)#.*", "", found.group(1)) if found else ""
-    item = r"""(?:"([^"]*)"|'([^']*)'|([^,\[\]{}\n]+))"""
+    item = r"""\s*(?:"([^"]*)"|'([^']*)'|([^,\[\]{}\n]+))"""
     if "[" in body or "{" in body:
         inner = re.sub(r"(^|[{,])\s*\d+\s*:", r"\1", body.strip(" \n[]{}"))
         found_items = re.findall(item, inner)
@@ -243,7 +243,10 @@ def _one_line_around(instance: Instance) -> list[tuple[int, int]]:
     start = rings[0][0]
     line = list(rings[0])
     for ring in rings[1:]:
-        line += [start, *ring, ring[0]]
+        # Upright and level cuts: a slanted one may pass through a pixel's centre and, by rounding,
+        # on one side of it there and on the other back.
+        corner = start[0], ring[0][1]
+        line += [start, corner, *ring, ring[0], corner]
     return line
 
 
