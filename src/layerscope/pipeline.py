@@ -38,6 +38,7 @@ from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.physics.calibration import OXIDE_SD_NM
 from layerscope.physics.materials import load
 from layerscope.physics.thin_film import Stack
+from layerscope.tasks.finders import Finder
 from layerscope.tasks.flakes import find_flakes
 from layerscope.tasks.layers import (
     calibrate_setups,
@@ -144,6 +145,7 @@ def run(
     calibration: Calibration | None = None,
     labels: Labels | None = None,
     head: LayerHead | None = None,
+    finder: Finder = find_flakes,
     max_layers: int = 10,
     max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
@@ -166,6 +168,8 @@ def run(
         Layer numbers that a person gave to some flakes; they sharpen the calibration.
     head : LayerHead, optional
         A classifier trained on labelled flakes, used instead of the physics.
+    finder : callable
+        From `tasks.finders.choose_finder`; the classical one by default, and always on mosaics.
     max_layers : int
         Longest layer number that is told apart from thick.
     max_pixels : int
@@ -190,7 +194,9 @@ def run(
     if calibration is not None:
         check_calibration(calibration, crystal, stack, max_layers, optics.tone)
 
-    find = partial(find_in, scale=scale, optics=optics, wanted=wanted, max_pixels=max_pixels)
+    find = partial(
+        find_in, scale=scale, optics=optics, wanted=wanted, max_pixels=max_pixels, finder=finder
+    )
     found, failures = _find_all(name_sources(images), find, progress)
     found, setup = _agree_on_substrate(found, find)
     found, known = _with_labels(found, labels)
@@ -221,9 +227,20 @@ def run(
         "max_layers": max_layers,
         "tone": tone.name,
         "layers_from": head.name if head is not None else "physics",
+        **_finder_said(found),
         **_asked(optics, wanted),
     }
     return RunResult(results, objects, calibration, tuple(failures), parameters, provenance)
+
+
+def _finder_said(found: Sequence[Found]) -> dict[str, Any]:
+    """Name the finder and its model where it was not the classical one."""
+    said = [f.detections.provenance for f in found]
+    return {
+        name: ", ".join(sorted({str(p[name]) for p in said if name in p}))
+        for name in ("finder", "model", "model_sha256")
+        if any(name in p for p in said)
+    }
 
 
 def _asked(optics: Optics, wanted: Wanted) -> dict[str, Any]:
@@ -249,6 +266,7 @@ def find_in(
     substrates: Substrates | None = None,
     substrate_level: FloatArray | None = None,
     on_tile: Callable[[], None] = lambda: None,
+    finder: Finder = find_flakes,
 ) -> Found:
     """Read one image, give it its scale, and find its flakes; no layer numbers yet.
 
@@ -263,6 +281,8 @@ def find_in(
         The bare substrate of this image, where the caller knows it.
     on_tile : callable, optional
         Called now and then while a mosaic, a TIFF of over 60 MPix, is worked on.
+    finder : callable
+        As in `run`.
     """
     if source.micrograph is None and is_mosaic(source.path):
         return _find_in_mosaic(source, scale, wanted, substrate_level, on_tile)
@@ -280,7 +300,7 @@ def find_in(
     image = mask_annotations(image)
     notes = [str(n) for n in image.metadata.get("notes", ())]
     min_area_px, own = _smallest_area(image.pixel_size, wanted)
-    find = partial(find_flakes, image, flat_field=optics.flat_field, min_area_px=min_area_px)
+    find = partial(finder, image, flat_field=optics.flat_field, min_area_px=min_area_px)
     detections, background = find(substrate_level=substrate_level)
     level = substrates.credible(background) if substrates is not None else None
     if level is not None:

@@ -118,6 +118,12 @@ def run(
     calibration: Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")] = None,
     labels: Annotated[Path | None, typer.Option(help="CSV image,x,y,layers or masks.")] = None,
     head: Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")] = None,
+    finder: Annotated[
+        str, typer.Option(help="Flakes: classical, network or both; a --model means network.")
+    ] = "",
+    model: Annotated[
+        str | None, typer.Option(help="Model file, or the name of one that is shipped: flake-n.")
+    ] = None,
     min_area: Annotated[str | None, typer.Option(help="e.g. 100um2 or 400px.")] = None,
     layers: Annotated[str | None, typer.Option(help="Keep only, e.g. 1-3.")] = None,
     max_layers: Annotated[int, typer.Option(help="Longest layer number told apart.")] = 10,
@@ -150,7 +156,9 @@ def run(
     from layerscope.io.labels import read_labels
     from layerscope.models.heads import load_head
     from layerscope.report.folder import write_run
+    from layerscope.tasks.finders import choose_finder
 
+    find = choose_finder(finder or ("network" if model else "classical"), model)
     names = names_of(images)
     known = read_labels(labels) if labels else None
     scale = pipeline.Scale(
@@ -169,6 +177,7 @@ def run(
             calibration=read_calibration(calibration) if calibration else None,
             labels=known,
             head=load_head(head) if head else None,
+            finder=find,
             max_layers=max_layers,
             max_pixels=max_pixels,
             progress=progress,

@@ -57,7 +57,7 @@ def find_flakes_learned(
     Parameters
     ----------
     micrograph : Micrograph
-        Optical; grey or RGB, any bit depth, 64 px or more a side. `Micrograph.excluded` is left
+        Optical; grey or RGB, any bit depth, 32 px or more a side. `Micrograph.excluded` is left
         out.
     model : Model
         From `models.file.read_model`, of task ``flakes`` and output ``instances``.
@@ -80,15 +80,20 @@ def find_flakes_learned(
         If a parameter is out of range or the model is of another task.
     """
     check_model(model)
-    if min_area_px < 1 or min(micrograph.shape) < 64:
+    if min_area_px < 1 or min(micrograph.shape) < 32:
         raise InputError(
-            f"min_area_px {min_area_px}, image {micrograph.shape}: expected 1 and 64 px or more"
+            f"min_area_px {min_area_px}, image {micrograph.shape}: expected 1 and 32 px or more"
         )
     view = _view(micrograph, substrate_level, flat_field)
     drawn = _draw(micrograph, model, view, min_area_px)
     search = partial(drawn.terraces, cuts=decoding or decoding_of(model))
     found = find_in_view(micrograph, view, min_area_px, rules, search)
-    said = {**found.provenance, "finder": model.card.name, "model_sha256": model.sha256}
+    said = {
+        **found.provenance,
+        "finder": "network",
+        "model": model.card.name,
+        "model_sha256": model.sha256,
+    }
     score = _scores(found.masks, drawn.maps)
     return replace(found, score=score, provenance=said), view.background
 

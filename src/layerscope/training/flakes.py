@@ -181,7 +181,7 @@ def _marked(example: Example) -> tuple[Labels, npt.NDArray[np.uint8]]:
 
 
 def _areas(classes: npt.NDArray[np.uint8]) -> tuple[Labels, npt.NDArray[np.uint8]]:
-    """Number the connected areas of one class; what nobody labelled is ignored."""
+    """Give each connected area of one class a number; what nobody labelled is ignored."""
     terraces = np.zeros(classes.shape, np.uint16)
     for value in np.unique(classes):
         if value in (0, IGNORE):
