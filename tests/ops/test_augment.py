@@ -145,6 +145,19 @@ def test_a_patch_holds_the_pixel_that_it_shall_hold(seed):
     assert (moved == 1).any()
 
 
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_an_upright_patch_holds_a_corner_without_leaving_the_picture(seed):
+    labels = np.zeros((350, 360), np.uint8)
+    labels[0, 0] = labels[-1, -1] = 1
+    image = np.zeros((350, 360, 1), np.float32)
+    for corner in ((0, 0), (349, 359)):
+        rng = np.random.default_rng(seed)
+        _, moved = augment(image, labels, 300 + seed % 2, rng, NO_AUGMENTATION, near=corner)
+        assert (moved == 1).sum() == 1
+        assert not (moved == IGNORE).any()
+
+
 def test_float_labels_keep_their_values_and_have_no_value_outside():
     labels = np.arange(30 * 30 * 5, dtype=np.float32).reshape(30, 30, 5)
     image = np.zeros((30, 30, 1), np.float32)

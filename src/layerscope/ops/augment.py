@@ -220,22 +220,36 @@ def _draw_centre(
     A patch that does not fit is centred on the picture. To hold a pixel in a corner of it, a turned
     patch reaches beyond the picture no further than needed.
     """
-    upright = abs(math.cos(turn)) + abs(math.sin(turn))
-    reach = size_px / (2 * scale) * upright
-    # Any pixel within the circle inside the patch is in it, however it is turned.
-    close = 0.45 * size_px / scale / math.sqrt(2)
+    reach = size_px / (2 * scale) * (abs(math.cos(turn)) + abs(math.sin(turn)))
+    # A pixel so near to the centre is in the patch, however it is turned.
+    close = 0.45 * size_px / scale
     centre = []
     for side, wanted in zip(shape, near or (None, None), strict=True):
         low, high = reach, side - reach
         if low > high:
             low = high = side / 2
         elif wanted is not None:
-            first, last = wanted + 0.5 - close, wanted + 0.5 + close
-            low, high = min(max(low, first), last), max(min(high, last), first)
+            ends = wanted + 0.5 + np.array([-close, close]) / math.sqrt(2)
+            low, high = np.clip(ends, low, high)
         centre.append(float(rng.uniform(low, high)))
+    row, column = centre
+    if near is not None and 2 * reach <= min(shape):
+        row, column = _pulled((row, column), near, size_px / (2 * scale), turn)
     if scale == 1.0 and turn == 0.0:
-        return _on_grid(centre[0], size_px), _on_grid(centre[1], size_px)
-    return centre[0], centre[1]
+        return _on_grid(row, size_px), _on_grid(column, size_px)
+    return row, column
+
+
+def _pulled(
+    centre: tuple[float, float], near: tuple[int, int], half: float, turn: float
+) -> tuple[float, float]:
+    """Centre moved towards the pixel `near` until the patch holds it; most need no move."""
+    down, right = near[0] + 0.5 - centre[0], near[1] + 0.5 - centre[1]
+    cos, sin = math.cos(turn), math.sin(turn)
+    if max(abs(cos * right + sin * down), abs(cos * down - sin * right)) <= half - 0.499:
+        return centre
+    kept = 0.9 * half / math.hypot(down, right)
+    return near[0] + 0.5 - kept * down, near[1] + 0.5 - kept * right
 
 
 def _on_grid(centre: float, size_px: int) -> float:
