@@ -60,6 +60,25 @@ class FlakeSettings:
     seed: int = 0
 
 
+def take_examples(data: DataSet, few: int, seed: int = 0) -> DataSet:
+    """Choose `few` of the examples, of as many specimens as there are; all if `few` is 0.
+
+    Raises
+    ------
+    InputError
+        If there are fewer.
+    """
+    if not 0 <= few <= len(data):
+        raise InputError(f"{few} images asked for: there are {len(data)} labelled ones")
+    order = np.random.default_rng([seed, 47]).permutation(len(data)).tolist()
+    met: dict[str, int] = {}
+    turn: dict[int, int] = {}
+    for i in order:
+        turn[i] = met[data.groups[i]] = met.get(data.groups[i], -1) + 1
+    chosen = sorted(order, key=lambda i: turn[i])[: few or len(data)]
+    return data.take(sorted(chosen))
+
+
 def train_flakes(
     data: DataSet,
     out: str | os.PathLike[str],

@@ -76,7 +76,6 @@ def pretrain(
     cache: str | os.PathLike[str],
     resume: bool = False,
     progress: Callable[[Progress], None] = lambda told: None,
-    rendered: Callable[[int, int], None] = lambda done, total: None,
 ) -> ModelCard:
     """Train a flake network on synthetic scenes and write it as one file.
 
@@ -86,11 +85,11 @@ def pretrain(
         Ends in ``.onnx``.
     settings : PretrainSettings, optional
     cache : path
-        Folder for the scenes and the state of the training.
+        Folder for the scenes and the state of the training; missing scenes are rendered.
     resume : bool
         Continue the training found in `cache`.
-    progress, rendered : callable
-        Told after each step, and after each scene.
+    progress : callable
+        Told after each step.
 
     Returns
     -------
@@ -106,10 +105,7 @@ def pretrain(
     state = folder / f"state_{wanted.network}_seed{wanted.seed}"
     if state.exists() and not resume:
         raise InputError(f"{state}: holds a training; add --resume, or remove the folder")
-    scenes = open_scenes(folder / "scenes", wanted.scenes, seed=wanted.seed, progress=rendered)
-    held_out = open_scenes(
-        folder / "scenes", wanted.held_out, seed=HELD_OUT_SEED + wanted.seed, progress=rendered
-    )
+    scenes, held_out = open_series(folder, wanted)
     network = build(wanted.network, channels=3, outputs=len(MAPS), seed=wanted.seed)
     fitted = fit_flakes(
         network,
@@ -127,6 +123,24 @@ def pretrain(
     )  # fmt: skip
     figures = dict(fitted.history.iloc[-1]) if len(fitted.history) else {}
     return export_model(network, pretrained_card(wanted, fitted, figures), out, half=True)
+
+
+def open_series(
+    cache: Path,
+    settings: PretrainSettings,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
+    """Scenes to learn from and to validate on, rendered where they are not in `cache` yet."""
+    folder, total = cache / "scenes", settings.scenes + settings.held_out
+    held_out = open_scenes(
+        folder, settings.held_out, seed=HELD_OUT_SEED + settings.seed,
+        progress=lambda done, _: progress(done, total),
+    )  # fmt: skip
+    scenes = open_scenes(
+        folder, settings.scenes, seed=settings.seed,
+        progress=lambda done, _: progress(settings.held_out + done, total),
+    )  # fmt: skip
+    return scenes, held_out
 
 
 def fit_flakes(
