@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +23,9 @@ from layerscope.report.coverage_pictures import (
     percent_text,
 )
 from layerscope.report.coverage_sections import N_GALLERY, coverage_sections, coverage_title
+from layerscope.report.run_files import FileStems, plain
 
 _OVERLAY_PX = 1024
-_LONGEST_STEM = 180  # bytes: file systems allow 255, and temporary names add some
-_FORBIDDEN = frozenset('/\\:*?"<>|')
 
 
 class CoverageFolder:
@@ -64,7 +61,7 @@ class CoverageFolder:
         self._glances: list[Glance] = []
         self._history: dict[str, list[str]] = {}
         self._facts: dict[str, dict[str, Any]] = {}
-        self._stems: set[str] = set()
+        self._stems = FileStems()
 
     def __call__(self, result: SurfaceResult) -> None:
         """Write the files of one image.
@@ -74,7 +71,7 @@ class CoverageFolder:
         CannotWrite
             If the disk refuses.
         """
-        stem = self._stem(result.name)
+        stem = self._stems.of(result.name)
         write_bytes(
             self._target / "masks" / f"{stem}.png", encode_png(layer_image(result.coverage))
         )
@@ -99,16 +96,6 @@ class CoverageFolder:
             return
         kept = [*self._glances, glance_at(result)]
         self._glances = sorted(kept, key=lambda glance: glance.urgency)[:N_GALLERY]
-
-    def _stem(self, name: str) -> str:
-        """Name of an image's files: unique whatever the file system makes of case and signs."""
-        safe = "".join("_" if c in _FORBIDDEN or not c.isprintable() else c for c in name)
-        safe = safe.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(" .") or "image"
-        stem, k = safe, 2
-        while stem.casefold() in self._stems:
-            stem, k = f"{safe}-{k}", k + 1
-        self._stems.add(stem.casefold())
-        return stem
 
     def finish(self, run: CoverageRun) -> Path:
         """Write tables, ``run.json`` and the report of `run`, and return the folder.
@@ -145,7 +132,7 @@ class CoverageFolder:
             "images": [{**row, **self._facts.get(str(row["image"]), {})} for row in rows],
             "failures": [{"path": f.path, "reason": f.reason} for f in run.failures],
         }
-        text = json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
         return (text + "\n").encode()
 
 
@@ -165,18 +152,3 @@ def _write_scan(result: SurfaceResult, path: Path) -> None:
     number = replace(image, data=counted, value_unit="", metadata={"channel": "Layers"})
     mask = (layers > 0) & film.valid
     write_gwy(path, (heights, number), {"Levelled height": mask})
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` as JSON can hold it: what is not finite becomes null."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(v) for name, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, (int, str, bool)) or value is None else str(value)

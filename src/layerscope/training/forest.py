@@ -6,15 +6,21 @@ Training needs no torch. The trees go into the same kind of file as a network.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from layerscope import __version__
 from layerscope.core.examples import IGNORE
 from layerscope.core.results import IntArray
-from layerscope.errors import InputError, MissingExtra
+from layerscope.errors import InputError, LayerscopeError, MissingExtra
+from layerscope.io.atomic import write_bytes
+from layerscope.models.card import ModelCard
+from layerscope.models.file import CARD_KEY, open_session
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
@@ -23,6 +29,8 @@ FloatMatrix = npt.NDArray[np.float32]
 OPSET_ML = 3
 OPSET = 17
 INPUT_NAME, OUTPUT_NAME = "features", "probabilities"
+PARITY = 1e-5
+"""Largest difference of a probability between the file and the forest."""
 
 _TREES_PER_NODE = 5
 """Few trees stay in the processor's cache while all pixels pass: 100 trees with 412,000 nodes take
@@ -230,3 +238,48 @@ def _down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     near = thresholds.astype(np.float32)
     below = np.nextafter(near, np.float32(-np.inf))
     return np.where(near.astype(np.float64) > thresholds, below, near)
+
+
+def write_forest(
+    forest: RandomForestClassifier, card: ModelCard, path: Path, sample: FloatMatrix
+) -> ModelCard:
+    """Write a forest as one ONNX file with its card.
+
+    Parameters
+    ----------
+    forest : RandomForestClassifier
+    card : ModelCard
+        Parameters, parity and versions are filled in here.
+    path : Path
+    sample : ndarray of float32, (n, F)
+        The file is asked about these and must agree with the forest.
+
+    Raises
+    ------
+    LayerscopeError
+        If ONNX Runtime and scikit-learn differ by more than `PARITY`.
+    MissingExtra
+        If onnx is not installed.
+    """
+    graph = forest_graph(forest, len(card.classes))
+    parity = _parity(forest, graph.SerializeToString(), sample)
+    if not parity <= PARITY:
+        raise LayerscopeError(f"ONNX and forest differ by {parity:.2g}; the model was not written")
+    filled = replace(
+        card,
+        parameters=sum(int(t.tree_.node_count) for t in forest.estimators_),
+        metrics={**card.metrics, "onnx_parity": float(f"{parity:.1e}")},
+        made_with={"layerscope": __version__}
+        | {n: metadata.version(n) for n in ("scikit-learn", "onnx")},
+    )
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, filled.to_json()
+    write_bytes(path, graph.SerializeToString(deterministic=True))
+    return filled
+
+
+def _parity(forest: RandomForestClassifier, graph: bytes, sample: FloatMatrix) -> float:
+    answer = open_session(graph).run([OUTPUT_NAME], {INPUT_NAME: sample})[0]
+    wanted = np.zeros_like(answer)
+    wanted[:, forest.classes_] = forest.predict_proba(sample)
+    return float(np.abs(answer - wanted).max())

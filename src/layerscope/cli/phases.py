@@ -1,0 +1,103 @@
+"""`layerscope train phases` and `layerscope run --task phases`: a class for every pixel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, ProgressBar, names_of
+from layerscope.errors import InputError
+
+if TYPE_CHECKING:
+    from layerscope.core.segmentation import PhaseRun
+    from layerscope.segmentation import Scale
+    from layerscope.training.phases import PhaseTraining
+
+
+def train_phases(
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, or a COCO file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Model file.")] = Path("model.onnx"),
+    network: Annotated[
+        str, typer.Option(help="auto: the best on held-out specimens; forest, light-n ...")
+    ] = "auto",
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Model to start from, its weights beside it.")
+    ] = None,
+    few: Annotated[
+        int | None, typer.Option(help="Learn from so many images, test on the others.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="Wall time for all.")] = 10.0,
+    folds: Annotated[int, typer.Option(help="Parts that are held out in turn.")] = 3,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Regular expression that finds the specimen in an image's name."),
+    ] = None,
+    pixel_size: Annotated[str | None, typer.Option(help="Of all images, e.g. 0.52nm.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Learn the class of every pixel from a few labelled images, with or without a GPU."""
+    from layerscope.io.annotated import read_dataset
+    from layerscope.training.phases import PhaseSettings
+    from layerscope.training.phases import train_phases as train
+
+    settings = PhaseSettings(network, start, few, minutes, folds, seed)
+    dataset = read_dataset(data, group_pattern=group, pixel_size=pixel_size)
+    done = train(dataset, out, settings, name=data.resolve().name, tell=typer.echo)
+    _tell_training(done, out)
+
+
+def _tell_training(done: PhaseTraining, out: Path) -> None:
+    metrics = done.card.metrics
+    for name, value in metrics.get("iou", {}).items():
+        typer.echo(f"  {name}: IoU {value:.3f}, Dice {metrics['dice'][name]:.3f}, held out")
+    if done.tested is not None:
+        typer.echo(f"on the {len(done.rest)} other images: mean IoU {done.tested:.3f}")
+    typer.echo(f"written to {out}")
+
+
+def segment_images(
+    images: list[str], model: str | None, scale: Scale, out: Path, *, as_json: bool, quiet: bool
+) -> None:
+    """Segment every image, write the run folder, say what came out, and end with its exit code."""
+    from layerscope.models.file import read_model
+    from layerscope.report.phases_folder import PhasesFolder
+    from layerscope.segmentation import run_phases
+
+    if model is None:
+        raise InputError("phases need --model, from 'layerscope train phases'")
+    opened = read_model(model)
+    folder = PhasesFolder(out)
+    with ProgressBar("segmenting", quiet) as progress:
+        run = run_phases(names_of(images), opened, scale, on_result=folder, progress=progress)
+    folder.finish(run)
+    _tell_run(run, out, as_json=as_json)
+    usable, failed = len(run.images), len(run.failures)
+    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+
+
+def _tell_run(run: PhaseRun, out: Path, *, as_json: bool) -> None:
+    if as_json:
+        rows = run.areas.astype(object).where(run.areas.notna(), None).to_dict("records")
+        failed = [{"path": f.path, "reason": f.reason} for f in run.failures]
+        summary = {
+            "images": len(run.images), "areas": rows, "failed": failed, "out": str(out)
+        }  # fmt: skip
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    for row in run.images.to_dict("records"):
+        of_image = run.areas[run.areas["image"] == row["image"]]
+        shares = ", ".join(f"{a['class']} {_percent(a)}" for a in of_image.to_dict("records"))
+        doubt = "  (look at it)" if row["doubts"] else ""
+        typer.echo(f"{row['image']}: {shares}{doubt}")
+    for failure in run.failures:
+        typer.echo(f"not analysed: {failure.reason}", err=True)
+    typer.echo(f"{len(run.images)} images; results in {out}/")
+
+
+def _percent(area: dict[str, float]) -> str:
+    low, high = area["fraction_low"], area["fraction_high"]
+    between = f" [{100 * low:.1f} to {100 * high:.1f}]" if low == low else ""
+    return f"{100 * area['fraction']:.1f} %{between}"

@@ -1,0 +1,257 @@
+"""Sections of the report of a phases run: numbers, images, what the model is, the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from layerscope.core.segmentation import PhaseRun
+from layerscope.report.columns import figures_of, numbers, words
+from layerscope.report.coverage_figures import coverage_dots
+from layerscope.report.coverage_pictures import Rgb, percent_text
+from layerscope.report.record_sections import flat_rows
+from layerscope.report.scan_numbers import median_bounds
+from layerscope.report.scan_text import counted
+from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
+
+N_GALLERY = 24
+"""Images shown one by one: a dozen pages."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseGlance:
+    """What the report keeps of an image after its pixels are gone.
+
+    Attributes
+    ----------
+    name : str
+    areas : str
+        Shares of the classes with their intervals.
+    doubts : tuple of str
+    plain, tinted : ndarray of uint8, (H, W, 3)
+    """
+
+    name: str
+    areas: str
+    doubts: tuple[str, ...]
+    plain: Rgb
+    tinted: Rgb
+
+    @property
+    def urgency(self) -> tuple[bool, str]:
+        """Order in the gallery: doubtful ones first, then by name."""
+        return not self.doubts, self.name
+
+
+def area_text(fraction: float, low: float, high: float) -> str:
+    """Share with its interval: ``40.0 % [39.3–40.4]``, or that it has none."""
+    if np.isfinite(fraction) and not np.isfinite(low):
+        return f"{100 * fraction:.1f} % (no interval)"
+    return percent_text(fraction, low, high)
+
+
+def phase_sections(run: PhaseRun, glances: Sequence[PhaseGlance]) -> tuple[Section | Skipped, ...]:
+    """Every section of the report.
+
+    Parameters
+    ----------
+    run : PhaseRun
+    glances : sequence of PhaseGlance
+        Images to show, in the order of the gallery.
+    """
+    return (
+        summary(run),
+        *per_class(run),
+        areas(run),
+        *(shown(glance) for glance in glances),
+        model(run),
+        failures(run),
+        record(run),
+    )
+
+
+def summary(run: PhaseRun) -> Section:
+    """How many images, how much of each class, how many images need a look."""
+    n, failed = len(run.images), len(run.failures)
+    doubtful = sum(map(bool, words(run.images, "doubts")))
+    tiles = [(str(n), "image" if n == 1 else "images")]
+    if failed:
+        tiles.append((str(failed), "failed"))
+    for name in _classes(run):
+        share = numbers(_of_class(run, name), "fraction")
+        if np.isfinite(share).any():
+            tiles.append((f"{100 * np.nanmean(share):.1f} %", f"{name}, mean"))
+    tiles.append((str(doubtful), "doubtful"))
+    text = (
+        f"{counted(n, 'image')} segmented, {failed or 'none'} failed. Shares are of the counted "
+        "pixels of an image; images count alike in a mean."
+        if n
+        else f"No image was segmented; {counted(failed, 'input')} failed."
+    )
+    banners = []
+    if doubtful:
+        title = f"{doubtful} of {counted(n, 'image')} {'is' if doubtful == 1 else 'are'} doubtful"
+        banners.append(Banner("warning", title, "Look at these images, which come first below."))
+    if n and not np.isfinite(numbers(run.areas, "fraction_low")).any():
+        banners.append(
+            Banner(
+                "warning",
+                "No intervals",
+                "The model was never tried on specimens that it had not seen, so nothing is known "
+                "about its errors. Train it on images of two specimens or more.",
+            )
+        )
+    return Section("Summary", (text,), banners=tuple(banners), tiles=tuple(tiles))
+
+
+def _classes(run: PhaseRun) -> list[str]:
+    return list(dict.fromkeys(words(run.areas, "class")))
+
+
+def _of_class(run: PhaseRun, name: str) -> Any:
+    return run.areas[run.areas["class"] == name]
+
+
+def per_class(run: PhaseRun) -> tuple[Section | Skipped, ...]:
+    """Dot and interval of every image, a figure for each class but the first."""
+    if not len(run.images):
+        return (Skipped("Shares of the classes", "No image was segmented."),)
+    doubts = np.array([bool(d) for d in words(run.images, "doubts")])
+    return tuple(_class_section(run, name, doubts) for name in _classes(run)[1:])
+
+
+def _class_section(run: PhaseRun, name: str, doubts: Any) -> Section:
+    table = _of_class(run, name)
+    share, low, high = (
+        numbers(table, c) for c in ("fraction", "fraction_low", "fraction_high")
+    )  # fmt: skip
+    known = np.isfinite(low)
+    figure = coverage_dots(
+        words(table, "image"), share, np.where(known, low, share), np.where(known, high, share),
+        doubts,
+    )  # fmt: skip
+    figure.axes[0].set_xlabel(f"share of {name} (%)".replace("$", r"\$"))
+    between = "with its 95 % interval" if known.any() else "without interval"
+    caption = (
+        f"Share of {name} {between}, n = {len(table)}, in the order of names. Open diamonds: the "
+        "model is less sure than on any image that it was tried on."
+    )
+    return Section(
+        f"Share of {name}", _median_line(share), plots=(Plot(figure, caption, wide=True),)
+    )
+
+
+def _median_line(share: Any) -> tuple[str, ...]:
+    known = share[np.isfinite(share)]
+    if len(known) < 2:
+        return ()
+    middle, low, high = (100 * v for v in median_bounds(known))
+    if not np.isfinite(low):
+        return (f"Median {middle:.1f} % (no interval: fewer than six images).",)
+    return (
+        f"Median {middle:.1f} % [{low:.1f}–{high:.1f}]: the images differ by their specimens as "
+        "well as by error.",
+    )
+
+
+def areas(run: PhaseRun) -> Section | Skipped:
+    """Table of all images and classes."""
+    title = "Areas"
+    table = run.areas
+    if not len(table):
+        return Skipped(title, "No image was segmented.")
+    ends = [numbers(table, c) for c in ("fraction", "fraction_low", "fraction_high")]
+    um2 = [numbers(table, c) for c in ("area_um2", "area_low_um2", "area_high_um2")]
+    rows = tuple(
+        zip(
+            words(table, "image"),
+            words(table, "class"),
+            [str(int(v)) for v in numbers(table, "value")],
+            [area_text(*row) for row in zip(*ends, strict=True)],
+            [_um2_text(*row) for row in zip(*um2, strict=True)],
+            strict=True,
+        )
+    )
+    caption = (
+        "Value: of the pixels of the class in classes/. Intervals: 95 %, from how far the shares "
+        "of held-out images were off; they hold for images of the same kind."
+    )
+    columns = ("image", "class", "value", "share [95 %]", "area, µm² [95 %]")
+    return Section(title, tables=(Table(columns, rows, caption, numeric=(2, 3, 4)),))
+
+
+def _um2_text(value: float, low: float, high: float) -> str:
+    if not np.isfinite(value):
+        return "no scale"
+    ends = f" [{figures_of(low)}–{figures_of(high)}]" if np.isfinite(low) else ""
+    return f"{figures_of(value)}{ends}"
+
+
+def shown(glance: PhaseGlance) -> Section:
+    """One image, plain and tinted."""
+    doubts = ". Also: ".join(glance.doubts)
+    banners = (Banner("warning", "Look at this image", f"{doubts}."),) if doubts else ()
+    return Section(
+        glance.name,
+        (f"{glance.areas}.",),
+        banners=banners,
+        photos=(Photo(glance.plain, "As it is."), Photo(glance.tinted, "Classes.")),
+    )
+
+
+def model(run: PhaseRun) -> Section | Skipped:
+    """Say what the model is and how good it was on specimens that it had not seen."""
+    title, card = "Model", run.provenance.get("model")
+    if not isinstance(card, Mapping):
+        return Skipped(title, "The run has no model card.")
+    metrics = card.get("metrics", {})
+    rows = [
+        (name, f"{iou:.3f}", f"{metrics.get('dice', {}).get(name, float('nan')):.3f}")
+        for name, iou in metrics.get("iou", {}).items()
+    ]
+    text = [f"{card.get('name')}: {card.get('network')} on {card.get('normalisation')} images."]
+    tables = []
+    if rows:
+        text.append(
+            f"Mean IoU {metrics['mean_iou']:.3f} on {metrics['held_out_images']} images, each held "
+            f"out by {metrics.get('held_out_by', 'specimen')}; always saying the most frequent "
+            f"class: {metrics['mean_iou_majority']:.3f}."
+        )
+        tables.append(Table(("class", "IoU", "Dice"), tuple(rows), "Held out.", numeric=(1, 2)))
+    else:
+        text.append("It was not tried on held-out images.")
+    return Section(title, tuple(text), tables=tuple(tables))
+
+
+def failures(run: PhaseRun) -> Section | Skipped:
+    """List what could not be analysed, and why."""
+    title = "Failed inputs"
+    if not run.failures:
+        return Skipped(title, "Every input could be analysed.")
+    rows = tuple((failure.path or "in memory", failure.reason) for failure in run.failures)
+    return Section(title, tables=(Table(("input", "reason"), rows, code=(0,), widths=(2, 3)),))
+
+
+def record(run: PhaseRun) -> Section:
+    """Parameters, versions and hashes: what is needed to repeat the run."""
+    tables = [
+        Table(("name", "value"), rows, caption, widths=(2, 5))
+        for caption, values in (("Parameters", run.parameters), ("Provenance", run.provenance))
+        if (rows := tuple(flat_rows(values)))
+    ]
+    notes = tuple(
+        (name, text) for name, text in zip(words(run.images, "image"), words(run.images, "notes"),
+                                           strict=True) if text
+    )  # fmt: skip
+    if notes:
+        tables.append(Table(("image", "notes"), notes, "Notes", widths=(2, 5)))
+    hashes = tuple(
+        (name, sha or "in memory, no file")
+        for name, sha in zip(words(run.images, "image"), words(run.images, "sha256"), strict=True)
+    )
+    if hashes:
+        tables.append(Table(("image", "SHA-256"), hashes, "Inputs", code=(1,), widths=(2, 5)))
+    return Section("Parameters, versions, hashes", tables=tuple(tables))

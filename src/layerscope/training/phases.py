@@ -1,0 +1,413 @@
+"""`layerscope train phases`: from labelled images to one model file.
+
+    load -> fold by specimen -> try candidates on what they have not seen -> train the best on all
+
+Forests are tried first: they need seconds, no torch, and a handful of images. What time is left
+goes to a network. The held-out figures of the winner go into its card, and with them how far the
+shares of its classes may be off.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from layerscope.core.examples import IGNORE, DataSet
+from layerscope.errors import InputError, MissingExtra
+from layerscope.models.card import ModelCard, TrainingSet
+from layerscope.training.choice import (
+    Candidate,
+    Trial,
+    best_trial,
+    confusion_of,
+    held_out_metrics,
+    majority_trial,
+    mean_iou,
+    trial_lines,
+)
+from layerscope.training.forest import ForestSettings, write_forest
+from layerscope.training.forest_trial import ForestData, grow_final, sample_images, try_forest
+from layerscope.training.labelled import LabelledImages, load_labelled, take_few
+from layerscope.training.splits import Split, grouped_folds
+
+Tell = Callable[[str], None]
+
+FOREST = "forest"
+_FEW_IMAGES = 12  # up to here several normalisations are tried; more images say it by themselves
+_PIXELS_PER_MINUTE, _FEWEST_PIXELS, _MOST_PIXELS = 12_000, 12_000, 60_000
+_TRIAL_SHARE = 0.35  # of the time that is left for a network
+_LEAST_TRIAL_MIN = 0.25  # a network that trained for less says nothing
+_WANTED_TRIAL_MIN = 1.2
+_MOST_TESTED = 24
+_RESERVED_MIN = 0.25  # to write and check the file
+
+
+@dataclass(frozen=True)
+class PhaseSettings:
+    """How to train.
+
+    Attributes
+    ----------
+    network : str
+        ``auto``, ``forest``, or a name in `training.networks.NETWORKS`.
+    start : Path or None
+        Model file to start from, with its weights beside it.
+    few : int or None
+        Learn from so many images only and test on the others.
+    minutes : float
+        Wall time for all.
+    folds : int
+    seed : int
+    jobs : int
+        Processor cores; 0: all.
+    steps : int
+        Steps of each network instead of a time, so that the result depends on no clock; 0: by time.
+    """
+
+    network: str = "auto"
+    start: Path | None = None
+    few: int | None = None
+    minutes: float = 10.0
+    folds: int = 3
+    seed: int = 0
+    jobs: int = 0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.folds < 2:
+            raise InputError(
+                f"{self.minutes:g} minutes, {self.folds} folds: expected more than 0, and 2 or more"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseTraining:
+    """A finished training.
+
+    Attributes
+    ----------
+    card : ModelCard
+        As written.
+    trials : tuple of Trial
+    majority : Trial or None
+        What the most frequent class would score; None where nothing could be held out.
+    rest : tuple of str
+        With `PhaseSettings.few`: images that were not learned from.
+    tested : float or None
+        Mean IoU of the written model on up to 24 of the rest.
+    """
+
+    card: ModelCard
+    trials: tuple[Trial, ...]
+    majority: Trial | None
+    rest: tuple[str, ...] = ()
+    tested: float | None = None
+
+
+def train_phases(
+    data: DataSet,
+    out: str | os.PathLike[str],
+    settings: PhaseSettings | None = None,
+    *,
+    name: str = "",
+    tell: Tell = lambda line: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> PhaseTraining:
+    """Train a classifier of pixels and write it as one file.
+
+    Parameters
+    ----------
+    data : DataSet
+        With label maps, or objects of several classes.
+    out : path
+        Ends in ``.onnx``.
+    settings : PhaseSettings, optional
+    name : str
+        Of the data, for the card.
+    tell : callable
+        Given a line about each thing that is decided or done.
+    clock : callable
+        Seconds.
+
+    Raises
+    ------
+    InputError
+        If the labels cannot be learned from.
+    MissingExtra
+        If onnx is not installed, or torch where a network was asked for.
+    """
+    return _Training(data, Path(out), settings or PhaseSettings(), name, tell, clock).run()
+
+
+class _Training:
+    """One call of `train_phases`."""
+
+    def __init__(
+        self,
+        data: DataSet,
+        out: Path,
+        settings: PhaseSettings,
+        name: str,
+        tell: Tell,
+        clock: Callable[[], float],
+    ):
+        self.began, self.clock, self.tell = clock(), clock, tell
+        self.out, self.name = _checked_path(out), name or out.stem
+        self.settings = replace(settings, jobs=settings.jobs or os.cpu_count() or 1)
+        whole = load_labelled(data)
+        self.data, self.rest = whole, whole.take(())
+        if settings.few is not None:
+            few, rest = take_few(whole, settings.few, settings.seed)
+            self.data, self.rest = whole.take(few), whole.take(rest)
+        self.base = None if settings.start is None else _base_of(settings.start)
+        self.drawn: dict[Candidate, ForestData] = {}
+        self.state: dict[str, Any] = {}
+
+    def run(self) -> PhaseTraining:
+        """Try, choose, train, write."""
+        for line in (*self.data.notes, describe(self.data, self.settings)):
+            self.tell(line)
+        folds, why = fold_images(self.data, self.settings)
+        if why:
+            self.tell(why)
+        trials = self._try(folds) if folds else []
+        candidate = best_trial(trials).candidate if trials else self._first_candidate()
+        majority = None
+        if trials:
+            majority = majority_trial(trials[0], self.data.counts().astype(float))
+            for line in trial_lines([majority, *trials], len(folds)):
+                self.tell(line)
+        self.tell(f"chosen: {candidate}")
+        chosen = next((t for t in trials if t.candidate == candidate), None)
+        card = self._card(candidate, chosen, majority)
+        written = self._finish(candidate, card)
+        tested = score_model(self.out, self.rest.take(range(len(self.rest))[:_MOST_TESTED]))
+        return PhaseTraining(written, tuple(trials), majority, self.rest.names, tested)
+
+    def _try(self, folds: Sequence[Split]) -> list[Trial]:
+        trials = [self._try_forest(c, folds) for c in self._forests()]
+        trials = [t for t in trials if t.answers]
+        network = self._network()
+        if network is None:
+            return trials
+        minutes, numbers, why = self._trial_time(folds)
+        if why and (trials or self.settings.network == "auto"):
+            self.tell(f"no network was tried: {why}")
+            return trials
+        return [*trials, self._try_network(network, folds, numbers, minutes)]
+
+    def _forests(self) -> list[Candidate]:
+        if self.settings.network not in ("auto", FOREST) or self.base is not None:
+            return []
+        names = ["standard"]
+        if len(self.data) <= _FEW_IMAGES:
+            names += ["unit", *(["contrast"] if self.data.channels == 3 else [])]
+        return [Candidate(FOREST, name, "wide") for name in names]
+
+    def _network(self) -> Candidate | None:
+        """Return the network to try, or None."""
+        chosen = self.settings.network
+        if self.base is not None:
+            return Candidate(self.base.network, self.base.normalisation)
+        if chosen == FOREST:
+            return None
+        if find_spec("torch") is None:
+            if chosen != "auto":
+                raise MissingExtra.of(f"training {chosen}", "train")
+            self.tell("no network is tried: torch is not installed (layerscope[train])")
+            return None
+        return Candidate(_light_network() if chosen == "auto" else chosen, "standard")
+
+    def _first_candidate(self) -> Candidate:
+        """Return what is trained where nothing can be held out."""
+        forests = self._forests()
+        found = forests[0] if forests else self._network()
+        assert found is not None
+        return found
+
+    def _try_forest(self, candidate: Candidate, folds: Sequence[Split]) -> Trial:
+        return try_forest(self._drawn(candidate), folds, self._forest_settings())
+
+    def _drawn(self, candidate: Candidate) -> ForestData:
+        if candidate not in self.drawn:
+            pixels = int(
+                np.clip(_PIXELS_PER_MINUTE * self.settings.minutes, _FEWEST_PIXELS, _MOST_PIXELS)
+            )
+            self.drawn[candidate] = sample_images(
+                self.data, candidate, pixels, seed=self.settings.seed, jobs=self.settings.jobs
+            )
+        return self.drawn[candidate]
+
+    def _forest_settings(self) -> ForestSettings:
+        return ForestSettings(seed=self.settings.seed, jobs=self.settings.jobs)
+
+    def _left_min(self) -> float:
+        return self.settings.minutes - (self.clock() - self.began) / 60 - _RESERVED_MIN
+
+    def _trial_time(self, folds: Sequence[Split]) -> tuple[float, list[int], str]:
+        """Minutes per fold, which folds, and why not."""
+        if self.settings.steps:
+            return 0.0, list(range(len(folds))), ""
+        total = max(_TRIAL_SHARE * self._left_min(), 0.05)
+        number = int(np.clip(total / _WANTED_TRIAL_MIN, 1, len(folds)))
+        why = ""
+        if total / number < _LEAST_TRIAL_MIN:
+            why = f"{60 * total:.0f} s are too little; give more --minutes"
+        return total / number, list(range(number)), why
+
+    def _try_network(
+        self, candidate: Candidate, folds: Sequence[Split], numbers: list[int], minutes: float
+    ) -> Trial:
+        from layerscope.training.network_trial import try_network
+
+        self.tell(
+            f"trying {candidate.network} on {len(numbers)} of {len(folds)} folds"
+            + (f", {minutes:.1f} min each" if minutes else f", {self.settings.steps} steps each")
+        )
+        trial, self.state = try_network(
+            self.data,
+            candidate,
+            folds,
+            numbers,
+            minutes,
+            self._network_settings(),
+            start=self._start(),
+        )
+        return trial
+
+    def _network_settings(self) -> Any:
+        from layerscope.training.network_trial import NetworkSettings
+
+        found = NetworkSettings(threads=self.settings.jobs, seed=self.settings.seed)
+        smallest = min(min(m.shape) for m in self.data.labels)
+        size = int(np.clip(smallest // 32 * 32, 64, found.size_px))
+        found = replace(found, size_px=size)
+        return replace(found, steps=self.settings.steps) if self.settings.steps else found
+
+    def _start(self) -> Any:
+        if self.settings.start is None:
+            return None
+        from layerscope.training.weights import read_state
+
+        return read_state(self.settings.start.with_suffix(".safetensors"))
+
+    def _finish(self, candidate: Candidate, card: ModelCard) -> ModelCard:
+        if candidate.network == FOREST:
+            drawn = self._drawn(candidate)
+            forest = grow_final(drawn, self._forest_settings())
+            return write_forest(forest, card, self.out, drawn.checked[0].features[:2000])
+        from layerscope.training.export import export_model
+        from layerscope.training.network_trial import train_network
+
+        minutes = 0.0 if self.settings.steps else max(self._left_min(), 0.1)
+        known = self.state or self._start()
+        network = train_network(
+            self.data, candidate, minutes, self._network_settings(), start=known
+        )
+        return export_model(network, card, self.out)
+
+    def _card(
+        self, candidate: Candidate, chosen: Trial | None, majority: Trial | None
+    ) -> ModelCard:
+        data, metrics = self.data, {}
+        if chosen is not None and majority is not None:
+            alone = data.specimens < 2
+            groups = data.names if alone else data.groups
+            metrics = dict(held_out_metrics(chosen, majority, data.classes, groups))
+            metrics["held_out_by"] = "image" if alone else "specimen"
+        source = TrainingSet(self.name, images=len(data), groups=data.specimens)
+        asked = {
+            "minutes": self.settings.minutes,
+            "seed": self.settings.seed,
+            "folds": self.settings.folds,
+        }
+        return ModelCard(
+            name=self.out.stem,
+            task="phases",
+            output="classes",
+            classes=data.classes,
+            channels=data.channels,
+            normalisation=candidate.normalisation,
+            input="pixel_features" if candidate.features else "image",
+            features=candidate.features or "scales",
+            pixel_size_nm=data.pixel_size_nm,
+            network=candidate.network,
+            trained_on=(source,),
+            metrics=metrics,
+            settings=asked,
+        )
+
+
+def score_model(path: Path, data: LabelledImages) -> float | None:
+    """Mean IoU of a written model on labelled images, all pixels together; None without images."""
+    from layerscope.models.file import read_model
+
+    if not len(data):
+        return None
+    model = read_model(path)
+    confusions = []
+    for image, labels in zip(data.images, data.labels, strict=True):
+        known = labels != IGNORE
+        found = model.predict(image).argmax(axis=2).astype(np.uint8)
+        confusions.append(confusion_of(labels[known], found[known], len(data.classes)))
+    return mean_iou(np.mean(confusions, axis=0))
+
+
+def describe(data: LabelledImages, settings: PhaseSettings) -> str:
+    """Say what there is to learn from, and on what."""
+    counts = data.counts()
+    shares = ", ".join(
+        f"{name} {share:.1%}"
+        for name, share in zip(data.classes, counts / counts.sum(), strict=True)
+    )
+    images = "1 image" if len(data) == 1 else f"{len(data)} images"
+    specimens = "1 specimen" if data.specimens == 1 else f"{data.specimens} specimens"
+    cores = "1 core" if settings.jobs == 1 else f"{settings.jobs} cores"
+    return (
+        f"{images} ({data.pixels / 1e6:.1f} Mpx) of {specimens}: {shares}; {cores}, "
+        f"{settings.minutes:g} minutes"
+    )
+
+
+def fold_images(data: LabelledImages, settings: PhaseSettings) -> tuple[list[Split], str]:
+    """Folds by specimen, or by image where all are of one, and what to say about them."""
+    if len(data) < 2:
+        return [], "one image: nothing can be held out, so no score and no intervals"
+    groups, why = data.groups, ""
+    if data.specimens < 2:
+        groups = data.names
+        why = "one specimen: images are held out; on another specimen expect less"
+    number = min(settings.folds, len(set(groups)))
+    return grouped_folds(groups, number, settings.seed), why
+
+
+def _light_network() -> str:
+    import torch
+
+    return "light-m" if torch.cuda.is_available() else "light-n"
+
+
+def _checked_path(out: Path) -> Path:
+    if out.suffix != ".onnx":
+        raise InputError(f"{out.name}: expected a name that ends in .onnx")
+    if find_spec("onnx") is None:
+        raise MissingExtra.of("writing a model", "train")
+    return out
+
+
+def _base_of(path: Path) -> ModelCard:
+    from layerscope.models.file import read_model
+
+    card = read_model(path).card
+    if card.input != "image":
+        raise InputError(
+            f"{path.name} is a forest, which cannot learn further; train on all images together"
+        )
+    return card
