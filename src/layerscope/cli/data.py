@@ -27,6 +27,9 @@ Groups = Annotated[
     str | None,
     typer.Option("--group-by", help="Regular expression: the specimen in an image's name."),
 ]
+Images = Annotated[
+    Path | None, typer.Option("--images", help="Folder of the images, if not with the labels.")
+]
 Instances = Annotated[
     bool | None,
     typer.Option("--instances/--no-instances", help="Label pictures number objects, not classes."),
@@ -39,6 +42,7 @@ def data(
     classes: Values = None,
     group_by: Groups = None,
     instances: Instances = None,
+    images: Images = None,
     share: Annotated[float, typer.Option(help="Held out, where the files name no splits.")] = 0.2,
     seed: Annotated[int, typer.Option()] = 0,
     preview: Annotated[
@@ -50,7 +54,7 @@ def data(
     """Report the examples, classes and pixels of labelled images, and what is wrong with them."""
     from layerscope.training.data import describe_data
 
-    dataset = _read(source, form, classes, group_by, instances)
+    dataset = _read(source, form, classes, group_by, instances, images)
     report = describe_data(dataset, share, seed)
     typer.echo(_as_json(dataset, report) if as_json else _as_text(dataset, report))
     if preview is not None:
@@ -69,11 +73,12 @@ def convert(
     classes: Values = None,
     group_by: Groups = None,
     instances: Instances = None,
+    images: Images = None,
 ) -> None:
     """Write labelled images in the format of another program."""
     from layerscope.io.annotated import write_dataset
 
-    dataset = _read(source, form, classes, group_by, instances)
+    dataset = _read(source, form, classes, group_by, instances, images)
     lost = write_dataset(dataset, out, to)
     for line in _first([*dataset.notes, *lost]):
         typer.echo(f"note: {line}", err=True)
@@ -81,7 +86,12 @@ def convert(
 
 
 def _read(
-    source: Path, form: str, classes: str | None, group_by: str | None, instances: bool | None
+    source: Path,
+    form: str,
+    classes: str | None,
+    group_by: str | None,
+    instances: bool | None,
+    images: Path | None,
 ) -> DataSet:
     from layerscope.io.annotated import read_dataset
 
@@ -91,6 +101,7 @@ def _read(
         values=None if classes is None else value_map(classes),
         group_pattern=group_by,
         instances=instances,
+        images=images,
     )
 
 

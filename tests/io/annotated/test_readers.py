@@ -92,6 +92,23 @@ def test_coco_of_another_image_size_is_noted(folder):
         coco(folder, [])
 
 
+def test_a_run_of_layerscope_is_a_coco_file_whose_images_lie_elsewhere(
+    synthetic_run, synthetic_folder, tmp_path
+):
+    from layerscope.io.annotations import write_coco
+
+    write_coco(tmp_path / "objects.json", synthetic_run.images)
+    with pytest.raises(InputError, match="no image called"):
+        read_dataset(tmp_path / "objects.json")
+    data = read_dataset(tmp_path / "objects.json", images=synthetic_folder)
+    assert len(data) == len(synthetic_run.images)
+    assert data.examples[0].pixel_size_nm == pytest.approx(384.4)
+    for example, image in zip(data.examples, synthetic_run.images, strict=True):
+        for one, (where, crop) in zip(example.instances, image.detections.masks, strict=True):
+            assert (one.box[0], one.box[1]) == (where[0].start, where[1].start)
+            assert (one.mask == crop).all()
+
+
 def yolo(folder, text, names):
     (folder / "labels").mkdir(exist_ok=True)
     (folder / "labels" / "a.txt").write_text(text)

@@ -11,7 +11,7 @@ An outside package adds a format with an entry point in the group
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from layerscope.core.micrograph import parse_length_nm
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.io import DECODER_ERRORS
 from layerscope.io.annotated.assemble import assemble
-from layerscope.io.annotated.draft import Drafts, Request, one_line
+from layerscope.io.annotated.draft import BACKGROUND, Drafts, Request, one_line
 from layerscope.io.annotated.images import LABEL_FOLDERS, ImageIndex
 from layerscope.registry import Registry
 
@@ -78,6 +78,7 @@ def read_dataset(
     values: Mapping[str, int] | None = None,
     group_pattern: str | None = None,
     pixel_size: str | None = None,
+    images: str | os.PathLike[str] | None = None,
 ) -> DataSet:
     """Read labelled images.
 
@@ -98,6 +99,8 @@ def read_dataset(
         beside the data (image,group), else each image is a group.
     pixel_size : str, optional
         Of all images, e.g. ``0.3844um``; default: as the files say.
+    images : path, optional
+        Folder of the images, where they lie neither beside nor below the labels.
 
     Returns
     -------
@@ -115,7 +118,9 @@ def read_dataset(
     if not source.exists():
         raise UnreadableFile(f"{source}: no such file or folder")
     form = _find_format(source) if format == "auto" else ANNOTATION_FORMATS[format]
-    request = Request(source, ImageIndex(_root(source)), instances, values)
+    root = _root(source)
+    index = ImageIndex(root if images is None else Path(images))
+    request = Request(source, root, index, instances, values)
     try:
         found = form.read(request)
     except InputError:
@@ -155,9 +160,16 @@ def write_dataset(dataset: DataSet, folder: str | os.PathLike[str], format: str)
 
     form = ANNOTATION_FORMATS[format]
     target = new_folder(Path(folder))
-    notes = form.write(dataset, target)
+    notes = (*form.write(dataset, target), *_lost(dataset, form))
     write_groups(dataset, target)
     return tuple(dict.fromkeys(notes))
+
+
+def _lost(dataset: DataSet, form: AnnotationFormat) -> Iterator[str]:
+    if form.keeps != "pictures" and dataset.classes[0] != BACKGROUND:
+        yield f"{dataset.classes[0]!r} is the class of value 0: it becomes the background"
+    if form.name != "coco" and any(e.pixel_size_nm for e in dataset.examples):
+        yield "pixel sizes are written to COCO only; elsewhere the image files may hold them"
 
 
 def _find_format(path: Path) -> AnnotationFormat:

@@ -39,7 +39,7 @@ def assemble(found: Drafts, request: Request, group_pattern: str | None = None) 
     names = _names(drafts, request.images.root)
     drafts = sorted(drafts, key=lambda d: names[d.path])
     named = [names[d.path] for d in drafts]
-    grouping = group_images(named, [d.split for d in drafts], request.images.root, group_pattern)
+    grouping = group_images(named, [d.split for d in drafts], request.root, group_pattern)
     examples = tuple(
         _example(draft, name, group, split, number)
         for draft, name, group, split in zip(

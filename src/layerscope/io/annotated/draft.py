@@ -66,8 +66,10 @@ class Request:
     ----------
     path : Path
         File or folder that was named.
+    root : Path
+        Folder of the data set: lists of classes and groups lie in it.
     images : ImageIndex
-        Images around it.
+        Images below the root, or where they were said to be.
     instances : bool or None
         Whether label pictures hold numbers of objects, not classes; None: the folder's name says.
     values : mapping of str to int, or None
@@ -77,6 +79,7 @@ class Request:
     """
 
     path: Path
+    root: Path
     images: ImageIndex
     instances: bool | None = None
     values: Mapping[str, int] | None = None

@@ -70,7 +70,7 @@ def read_label_pictures(request: Request) -> Drafts:
     values_of = [(row, _used(row, request)) for row in rows]
     readable = [row for row, values in values_of if values is not None]
     used = {v for _, values in values_of for v in values or ()}
-    meaning = find_values(request.images.root, request.values, used)
+    meaning = find_values(request.root, request.values, used)
     if not any(r.classes for r in readable):
         meaning = ValueMap(("background", _OBJECT), {0: 0, 1: 1})
     request.notes.extend(meaning.notes)

@@ -62,7 +62,7 @@ def read_label_studio(request: Request) -> Drafts:
         for position, task in enumerate(tasks, 1):
             with request.entry(f"{path.name}: task {position}"):
                 drafts.append(_draft(task, path, request))
-    return Drafts(drafts, _configured(request.images.root / _CONFIG_FILE))
+    return Drafts(drafts, _configured(request.root / _CONFIG_FILE))
 
 
 def write_label_studio(dataset: DataSet, folder: Path) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def read_labelme(request: Request) -> Drafts:
             continue
         with request.entry(path.name):
             drafts.append(_draft(path, request))
-    names = request.images.root / _LABELS_FILE
+    names = request.root / _LABELS_FILE
     listed = [line.strip() for line in read_text(names).splitlines()] if names.is_file() else []
     return Drafts(drafts, [n for n in listed if n and n not in _NO_OBJECT])
 

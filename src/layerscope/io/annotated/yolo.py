@@ -60,7 +60,7 @@ def read_yolo(request: Request) -> Drafts:
     """
     if not request.path.is_dir():
         raise UnreadableFile(f"{request.path}: expected the folder that holds images and labels")
-    names = _class_names(request.images.root)
+    names = _class_names(request.root)
     rows: list[tuple[Path, list[tuple[str, list[str]]]]] = []
     empty = 0
     for path in request.images.paths:
