@@ -29,7 +29,7 @@ class KeyMatch:
     sha256 : str
         Its checksum.
     part : str
-        ``"network"`` or ``"encoder"``: what the file was loaded into.
+        ``"network"``, ``"encoder"`` or ``"model"``: what the file was loaded into.
     matched, missing, unexpected : tuple of str
         Keys that were loaded; that the network has and the file has not; the other way round.
     reshaped : tuple of str
@@ -190,8 +190,10 @@ def _flat(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _parts(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    encoder = getattr(network, "encoder", None)
+    """What a file may be of: the whole, its encoder, or the library's model that it wraps."""
+    encoder, model = getattr(network, "encoder", None), getattr(network, "model", None)
     inner = [("encoder", encoder)] if hasattr(encoder, "first") else []
+    inner += [("model", model)] if model is not None else []
     return [("network", network), *inner]
 
 

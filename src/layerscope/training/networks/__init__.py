@@ -32,6 +32,12 @@ NETWORKS = Registry(
         "unet++": f"{_HERE}.encoded:UNET_PLUS_PLUS",
         "fpn": f"{_HERE}.encoded:PYRAMID",
         "deeplabv3+": f"{_HERE}.encoded:DEEPLAB",
+        "mask2former": f"{_HERE}.mask2former:MASK2FORMER",
+        "mask2former-n": f"{_HERE}.mask2former:MASK2FORMER_N",
+        "cnnsc": f"{_HERE}.vectors:CNNSC",
+        "regressor": f"{_HERE}.vectors:TUNED",
+        "frozen": f"{_HERE}.vectors:FROZEN",
+        "categories": f"{_HERE}.vectors:CATEGORIES",
     },
 )
 
@@ -70,7 +76,7 @@ def build(
     channels : int
         Channels of the image, 1 to 4.
     outputs : int
-        Maps that come out: one per class, or as many as the heads of the caller need.
+        Maps (or numbers) that come out: one per class, or as many as the caller's heads need.
     weights : str or path, optional
         ``"imagenet"``, ``"micronet"`` or ``"imagenet-micronet"``: those published for the encoder,
         downloaded once if they are not there (`layerscope.training.weight_files`). A path: a file
@@ -82,7 +88,8 @@ def build(
     -------
     Network
         In training mode. ``forward(x)`` takes (N, channels, H, W) float32, H and W multiples of
-        ``stride``, and returns logits (N, outputs, H, W). Its ``origin`` says where the weights
+        ``stride``, and returns logits (N, outputs, H, W), or numbers (N, outputs) where the
+        architecture ``gives`` those. Its ``origin`` says where the weights
         come from.
 
     Raises
