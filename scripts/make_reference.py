@@ -25,6 +25,11 @@ _EXIT_CODES = {
     "NOTHING_USABLE": "No image could be analysed.",
     "INTERRUPTED": "Stopped with Ctrl-C.",
 }
+_KEEPS = {
+    "masks": "masks, also where they overlap",
+    "boxes": "boxes",
+    "pictures": "masks that do not overlap, unlabelled pixels",
+}
 
 
 def materials() -> str:
@@ -70,8 +75,9 @@ def _extensions(names: Sequence[str]) -> str:
 
 
 def formats() -> str:
-    """Image files and lists of stage positions."""
+    """Image files, lists of stage positions, labelled images."""
     from layerscope.io import FORMATS, MAX_PIXELS
+    from layerscope.io.annotated import ANNOTATION_FORMATS
     from layerscope.io.positions import FORMATS as POSITION_FORMATS
 
     rows = [
@@ -81,6 +87,7 @@ def formats() -> str:
         (f.name, f.description, ", ".join(f.extensions), "yes" if f.write else "")
         for f in POSITION_FORMATS
     ]
+    labelled = [(f.name, f.description, _KEEPS[f.keeps]) for f in ANNOTATION_FORMATS.values()]
     return "\n".join(
         [
             "What a file is, is decided by its first bytes or, where they do not tell, by its "
@@ -97,6 +104,13 @@ def formats() -> str:
             "The content decides; [how positions find their images](../howto/stage_positions.md).",
             "",
             *_table(("name", "what", "usual extensions", "written"), lists),
+            "",
+            "## Labelled images",
+            "",
+            "Read by `train`, `data` and `convert`, written by `convert`; "
+            "[how](../howto/training_data.md).",
+            "",
+            *_table(("name", "what", "keeps"), labelled),
         ]
     )
 
