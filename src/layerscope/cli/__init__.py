@@ -33,6 +33,7 @@ from layerscope.cli.options import (
     tone_of,
     wanted_of,
 )
+from layerscope.cli.pretrain import app as pretrain_app
 from layerscope.cli.scan import COMMANDS
 from layerscope.cli.train import app as train_app
 from layerscope.errors import CannotWrite, InputError, LayerscopeError, UnknownName
@@ -51,6 +52,7 @@ app = typer.Typer(
 synth_app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=True)
 app.add_typer(synth_app, name="synth")
 app.add_typer(train_app, name="train")
+app.add_typer(pretrain_app, name="pretrain")
 
 
 def main() -> None:
@@ -94,7 +96,10 @@ def run(
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("run"),
     task: Annotated[
-        str, typer.Option(help="flakes: optical; coverage: AFM scans, pictures of films.")
+        str,
+        typer.Option(
+            help="flakes: optical; coverage: AFM, pictures of films; phases: by a --model."
+        ),
     ] = "flakes",
     channel: Annotated[str | None, typer.Option(help="Coverage: channel of a scan.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Coverage: by hand, nm or grey.")] = None,
@@ -135,7 +140,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Find the flakes of optical micrographs and count their layers; or the coverage of films."""
+    """Find flakes and count their layers; or the coverage of films; or phases by a model."""
     if task == "coverage":
         from layerscope.cli.coverage import cover_images
         from layerscope.surfaces import Question
@@ -145,8 +150,14 @@ def run(
             z_range, width, max_pixels,
         )  # fmt: skip
         cover_images(images, question, out, as_json=as_json, quiet=quiet)
+    if task == "phases":
+        from layerscope import segmentation
+        from layerscope.cli.phases import segment_images
+
+        told = segmentation.Scale(pixel_size, max_pixels)
+        segment_images(images, model, told, out, as_json=as_json, quiet=quiet)
     if task != "flakes":
-        raise UnknownName.of("task", task, ("flakes", "coverage"))
+        raise UnknownName.of("task", task, ("flakes", "coverage", "phases"))
     if material is None or substrate is None:
         raise InputError(
             "flakes need --material and --substrate, e.g. -m graphene -s SiO2(90nm)/Si"

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
+from layerscope.cli.phases import train_phases
+from layerscope.cli.pretrain import train_flakes
+
 app = typer.Typer(help="Learn from labelled images.", no_args_is_help=True)
+app.command("phases")(train_phases)
+app.command("flakes")(train_flakes)
 
 
 @app.command("layers")
