@@ -135,6 +135,7 @@ def test_numbers_that_no_network_takes_are_refused(channels, outputs):
         ("unet/resnet19", UnknownName, "resnet18"),
         ("unet", InputError, "unet/resnet18"),
         ("light-n/resnet18", InputError, "write light-n"),
+        ("yolo/11n", InputError, "YoloFinder"),
     ],
 )
 def test_a_wrong_name_is_answered_with_a_right_one(name, error, hint):

@@ -143,6 +143,11 @@ def network_names() -> tuple[str, ...]:
 def _parts(name: str) -> tuple[Architecture, dict[str, EncoderKind]]:
     """Architecture of `name` and, where it stands on one, the keyword of its encoder."""
     head, slash, encoder = name.partition("/")
+    if head == "yolo":
+        raise InputError(
+            f"network {name!r} trains by the loop of ultralytics, not by this one: see "
+            "layerscope.training.networks.yolo.YoloFinder"
+        )
     architecture: Architecture = NETWORKS[head]
     if architecture.on_encoder and not encoder:
         raise InputError(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from layerscope.errors import InputError, MissingExtra
-from layerscope.training.networks.network import Architecture, Network
+from layerscope.training.networks.network import Architecture, FoundMask, Network
 
 _STRIDE = 32
 _LEAST = 1e-6  # added to a score before its logarithm
@@ -38,15 +38,6 @@ class Size:
 
 TINY = Size(96, (2, 2, 6, 2), (3, 6, 12, 24), 256, 6, 10, 100)
 NANO = Size(24, (1, 1, 2, 1), (1, 2, 4, 8), 64, 2, 4, 50)
-
-
-@dataclass(frozen=True, eq=False)
-class FoundMask:
-    """One proposal that was kept: class (0 is the background), score 0 to 1, mask (H, W)."""
-
-    class_index: int
-    score: float
-    mask: Tensor
 
 
 class Mask2FormerNetwork(Network):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Network(nn.Module):
@@ -54,6 +54,24 @@ class Architecture:
     description: str
     on_encoder: bool = False
     gives: str = "maps"
+
+
+@dataclass(frozen=True, eq=False)
+class FoundMask:
+    """An object that a network of instances proposes.
+
+    Parameters
+    ----------
+    class_index : int
+        0 is the background.
+    score : float
+        0 to 1.
+    mask : bool tensor (H, W)
+    """
+
+    class_index: int
+    score: float
+    mask: Tensor
 
 
 def count_parameters(module: nn.Module) -> int:
