@@ -6,9 +6,11 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from labelled import labelled_set
 
-from layerscope.core.examples import IGNORE, DataSet, Example
+from layerscope.core.examples import IGNORE, DataSet, Example, Instance
 from layerscope.errors import InputError, UnknownName, UnreadableFile
 from layerscope.io.annotated import ANNOTATION_FORMATS, read_dataset, write_dataset
 
@@ -53,13 +55,34 @@ def test_round_trip_keeps_what_the_format_can_hold(form, written):
     for one, other in zip(before.examples, after.examples, strict=True):
         assert (one.read_image() == other.read_image()).all()
         assert one.shape == other.shape
-        assert len(one.instances) == len(other.instances or ())
-        for i, j in zip(one.instances, other.instances or (), strict=True):
+        assert len(one.instances) == len(other.instances)
+        for i, j in zip(one.instances, other.instances, strict=True):
             assert (i.class_index, i.box) == (j.class_index, j.box)
             assert (j.mask is None) == (form.keeps == "boxes")
             assert j.mask is None or (i.mask == j.mask).all()
         if form.keeps != "boxes":
             assert (one.label_map() == other.label_map()).all()
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.1, 0.9))
+@pytest.mark.parametrize("name", [n for n in ANNOTATION_FORMATS if n != "yolo_boxes"])
+def test_any_mask_survives(tmp_path_factory, name, seed, share):
+    """Noise: pixels that touch at corners, holes in parts in holes, at every border."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 24, 2))
+    mask = rng.random(shape) < share
+    mask[rng.integers(shape[0]), rng.integers(shape[1])] = True
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    one = Instance(1, box, mask[box[0] : box[2], box[1] : box[3]])
+    image = np.zeros((*shape, 3), np.uint8)
+    data = DataSet((Example.from_arrays("n", image, [one]),), ("background", "x"))
+    folder = tmp_path_factory.mktemp("noise") / "set"
+    write_dataset(data, folder, name)
+    (other,) = read_dataset(folder, name).examples[0].instances
+    assert other.box == box
+    assert (other.mask == one.mask).all()
 
 
 def test_boxes_without_mask_survive_or_are_noted(form, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import defaultdict
 from functools import cached_property
@@ -72,7 +73,8 @@ class ImageIndex:
         plain = unquote(name).replace("\\", "/")
         bare = PureWindowsPath(plain).name
         if beside is not None and bare and (direct := beside / plain).is_file():
-            return direct.resolve()
+            # Not resolved: a link into another folder must keep the name of its split.
+            return Path(os.path.normpath(direct))
         for key in (bare.casefold(), bare.rpartition(".")[0].casefold()):
             found = self._by_name.get(key, [])
             near = [p for p in found if beside is not None and p.is_relative_to(beside)] or found

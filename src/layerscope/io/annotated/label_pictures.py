@@ -89,7 +89,7 @@ def write_label_pictures(dataset: DataSet, folder: Path) -> tuple[str, ...]:
     for example in dataset.examples:
         stem = Path(files[example.name]).stem
         write_bytes(folder / "masks" / f"{stem}.png", png(example.label_map()))
-        if example.instances:
+        if example.instances is not None:
             numbered = _numbered(example.instances, example.shape, example.name, notes)
             (folder / "instances").mkdir(exist_ok=True)
             write_bytes(folder / "instances" / f"{stem}.png", png(numbered))
