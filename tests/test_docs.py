@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
-COMMANDS = ("run", "calibrate", "contrast", "materials", "synth", "train", "demo")
+COMMANDS = ("run", "calibrate", "contrast", "evaluate", "materials", "synth", "train", "demo")
 
 
 def load_generator():

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from layerscope.cli.options import OK, SOME_FAILED, ProgressBar
+from layerscope.cli.data import Data, Groups, Images, Instances, Source, Values, value_map
+from layerscope.cli.options import OK, SOME_FAILED, PixelSizeText, ProgressBar
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,9 +19,14 @@ def evaluate(
     candidate: Annotated[
         Path, typer.Argument(help="Model file, or folder of a finished run.", metavar="MODEL|RUN")
     ],
-    data: Annotated[Path, typer.Argument(help="Labelled images: COCO, YOLO, images/ + masks/ ...")],
+    data: Data,
     out: Annotated[Path, typer.Option("-o", "--out")] = Path("evaluation"),
-    form: Annotated[str, typer.Option("--format", help="Of the labels.")] = "auto",
+    form: Source = "auto",
+    classes: Values = None,
+    group_by: Groups = None,
+    instances: Instances = None,
+    images: Images = None,
+    pixel_size: PixelSizeText = None,
     only: Annotated[
         str | None, typer.Option(help="Classes of the candidate that count, e.g. 1L,2L.")
     ] = None,
@@ -29,10 +35,6 @@ def evaluate(
     ] = False,
     min_score: Annotated[float, typer.Option(help="Objects below it are no answers.")] = 0.0,
     max_detections: Annotated[int, typer.Option(help="Objects of a class per image.")] = 100,
-    pixel_size: Annotated[str | None, typer.Option(help="Per pixel, e.g. 0.3844um.")] = None,
-    group_pattern: Annotated[
-        str | None, typer.Option(help="Finds the specimen in an image's name, e.g. '^[a-z]+'.")
-    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q")] = False,
 ) -> None:
     """Compare answers with labels: figures with intervals, error maps, a page."""
@@ -47,7 +49,15 @@ def evaluate(
     asked = open_candidate(candidate)
     if only is not None:
         asked = keep_classes(asked, [name.strip() for name in only.split(",")])
-    labelled = read_dataset(data, form, group_pattern=group_pattern, pixel_size=pixel_size)
+    labelled = read_dataset(
+        data,
+        form,
+        images=images,
+        instances=instances,
+        values=None if classes is None else value_map(classes),
+        group_pattern=group_by,
+        pixel_size=pixel_size,
+    )
     folder = EvaluationFolder(out)
     with ProgressBar("evaluating", quiet) as progress:
         result = training.evaluate(asked, labelled, examination, on_image=folder, progress=progress)
