@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from layerscope.training.patches import PatchSource
 from layerscope.training.splits import Split
 
 Tell = Callable[[float], None]
+Clock = Callable[[], float]
 State = Mapping[str, torch.Tensor]
 
 SPANS: Mapping[str, tuple[float, float]] = {
@@ -92,6 +94,7 @@ def train_network(
     *,
     start: State | None = None,
     tell: Tell = lambda share: None,
+    clock: Clock = time.monotonic,
 ) -> Network:
     """Train a network on patches, with a cosine schedule that ends when the time does.
 
@@ -106,6 +109,8 @@ def train_network(
         Weights to start from; those that do not fit are left out.
     tell : callable
         Given the share of the training that is done.
+    clock : callable
+        Seconds.
 
     Returns
     -------
@@ -139,6 +144,7 @@ def train_network(
             loss,
             chosen,
             progress=lambda told: tell(told.share),
+            clock=clock,
         )
     return network
 
@@ -205,12 +211,13 @@ def try_network(
     *,
     start: State | None = None,
     tell: Tell = lambda share: None,
+    clock: Clock = time.monotonic,
 ) -> tuple[Trial, dict[str, Any]]:
     """Train a network per fold and ask it about the specimens that it has not seen.
 
     Parameters
     ----------
-    data, candidate, settings, start, tell
+    data, candidate, settings, start, tell, clock
         As in `train_network`.
     folds : sequence of (train, test)
     numbers : sequence of int
@@ -235,6 +242,7 @@ def try_network(
             replace(settings, seed=settings.seed + k),
             start=start,
             tell=lambda share, done=done: tell((done + share) / len(numbers)),  # type: ignore[misc]
+            clock=clock,
         )
         with _threads(settings.threads):
             answers += [_ask(network, data, candidate, int(i), k) for i in test]

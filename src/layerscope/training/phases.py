@@ -279,6 +279,7 @@ class _Training:
             minutes,
             self._network_settings(),
             start=self._start(),
+            clock=self.clock,
         )
         return trial
 
@@ -309,7 +310,12 @@ class _Training:
         minutes = 0.0 if self.settings.steps else max(self._left_min(), 0.1)
         known = self.state or self._start()
         network = train_network(
-            self.data, candidate, minutes, self._network_settings(), start=known
+            self.data,
+            candidate,
+            minutes,
+            self._network_settings(),
+            start=known,
+            clock=self.clock,
         )
         return export_model(network, card, self.out)
 
