@@ -1,5 +1,7 @@
 """Laws of random patches: label and image move together and nothing is invented."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -210,6 +212,19 @@ def test_noise_and_blur_have_the_size_that_is_said():
     )
     y = np.arange(41) - 20
     assert np.sqrt((soft[..., 0].sum(1) * y**2).sum() / soft.sum()) == pytest.approx(2, rel=0.02)
+
+
+def test_the_cost_follows_the_patch_and_not_the_picture():
+    def cost_s(side):
+        image, labels = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint8)
+        best = np.inf
+        for seed in range(20):
+            started = time.process_time()
+            augment(image, labels, 64, np.random.default_rng(seed), GEOMETRY)
+            best = min(best, time.process_time() - started)
+        return best
+
+    assert cost_s(2400) < 3 * cost_s(300) + 1e-4
 
 
 def test_shrinking_does_not_alias():

@@ -39,6 +39,7 @@ from layerscope.io.atomic import write_bytes
 from layerscope.io.polygons import outline_polygons
 
 _LABELS_FILE = "labels.txt"
+_MOST_CORNERS = 100_000
 _NO_OBJECT = ("_background_", "__ignore__", "background")
 
 
@@ -127,7 +128,8 @@ def _circle(points: FloatArray) -> FloatArray:
     """Polygon of a circle given by its centre and a point on it."""
     centre, radius = points[0], float(np.linalg.norm(points[1] - points[0]))
     # A corner per half pixel of the outline: the polygon stays within 0.04 px of the circle.
-    angle = np.linspace(0, 2 * math.pi, max(16, math.ceil(4 * math.pi * radius)), endpoint=False)
+    corners = min(max(16, math.ceil(4 * math.pi * radius)), _MOST_CORNERS)
+    angle = np.linspace(0, 2 * math.pi, corners, endpoint=False)
     return centre + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
