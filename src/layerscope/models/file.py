@@ -310,5 +310,4 @@ def open_session(content: bytes, threads: int = 1) -> Any:
     options.enable_mem_pattern = False
     # A graph may name other files as its weights, and would read them from the working folder.
     options.add_session_config_entry(_WEIGHTS_ELSEWHERE, os.devnull)
-
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

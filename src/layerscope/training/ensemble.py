@@ -1,0 +1,72 @@
+"""How sure a network is, from its own dropout.
+
+Monte-Carlo dropout lives in torch and not in the model file: the dropout of ONNX Runtime draws from
+a global state that no input sets, so that the same image would give another answer each time. In a
+model file the same question is asked with several files or the image turned:
+``read_model([a, b, c])``, ``read_model(a, turned=True)``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from layerscope.errors import InputError
+
+_DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+
+
+def mc_dropout(
+    network: nn.Module, images: Tensor, *, draws: int = 20, seed: int = 0, softmax: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Mean and spread of a network's answers with its dropout left on.
+
+    Parameters
+    ----------
+    network : Module
+        With dropout layers; left as it was.
+    images : Tensor, (N, C, H, W)
+        Normalised.
+    draws : int
+        Answers, 2 or more.
+    seed : int
+        The same seed gives the same numbers.
+    softmax : bool
+        One class per pixel; False: independent maps.
+
+    Returns
+    -------
+    mean, spread : Tensor, (N, K, H, W)
+        Of the probabilities; spread is their standard deviation.
+
+    Raises
+    ------
+    InputError
+        If the network has no dropout that is on, or `draws` is below 2.
+
+    Notes
+    -----
+    Gal and Ghahramani, ICML 2016 (arXiv 1506.02142). Batch norm stays as in prediction.
+    """
+    layers = [m for m in network.modules() if isinstance(m, _DROPOUT) and m.p > 0]
+    if not layers or draws < 2:
+        raise InputError(
+            "MC dropout needs a network with dropout and 2 draws or more; without dropout train"
+            " several seeds and read their files as an ensemble"
+        )
+    before = {module: module.training for module in network.modules()}
+    network.eval()
+    for layer in layers:
+        layer.train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            answers = torch.stack([_probability(network(images), softmax) for _ in range(draws)])
+    finally:
+        for module, training in before.items():
+            module.training = training
+    return answers.mean(0), answers.std(0, correction=0)
+
+
+def _probability(logits: Tensor, softmax: bool) -> Tensor:
+    return logits.softmax(1) if softmax else logits.sigmoid()
