@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from layerscope.cli.options import OK, SOME_FAILED
+from layerscope.cli.options import OK, SOME_FAILED, PixelSizeText
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def data(
     group_by: Groups = None,
     instances: Instances = None,
     images: Images = None,
+    pixel_size: PixelSizeText = None,
     share: Annotated[float, typer.Option(help="Held out, where the files name no splits.")] = 0.2,
     seed: Annotated[int, typer.Option()] = 0,
     preview: Annotated[
@@ -54,7 +55,7 @@ def data(
     """Report the examples, classes and pixels of labelled images, and what is wrong with them."""
     from layerscope.training.data import describe_data
 
-    dataset = _read(source, form, classes, group_by, instances, images)
+    dataset = _read(source, form, classes, group_by, instances, images, pixel_size)
     report = describe_data(dataset, share, seed)
     typer.echo(_as_json(dataset, report) if as_json else _as_text(dataset, report))
     if preview is not None:
@@ -74,11 +75,12 @@ def convert(
     group_by: Groups = None,
     instances: Instances = None,
     images: Images = None,
+    pixel_size: PixelSizeText = None,
 ) -> None:
     """Write labelled images in the format of another program."""
     from layerscope.io.annotated import write_dataset
 
-    dataset = _read(source, form, classes, group_by, instances, images)
+    dataset = _read(source, form, classes, group_by, instances, images, pixel_size)
     lost = write_dataset(dataset, out, to)
     for line in _first([*dataset.notes, *lost]):
         typer.echo(f"note: {line}", err=True)
@@ -92,6 +94,7 @@ def _read(
     group_by: str | None,
     instances: bool | None,
     images: Path | None,
+    pixel_size: str | None,
 ) -> DataSet:
     from layerscope.io.annotated import read_dataset
 
@@ -102,6 +105,7 @@ def _read(
         group_pattern=group_by,
         instances=instances,
         images=images,
+        pixel_size=pixel_size,
     )
 
 

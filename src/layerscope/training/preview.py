@@ -16,6 +16,7 @@ from layerscope.core.examples import IGNORE, DataSet, Example
 from layerscope.core.micrograph import PixelSize
 from layerscope.draw import draw_scale_bar, to_rgb8
 from layerscope.errors import InputError
+from layerscope.io.annotated.output import mask_of
 from layerscope.io.atomic import write_bytes
 from layerscope.ops.augment import NO_AUGMENTATION, Augmentation
 from layerscope.training.data import load_arrays
@@ -43,10 +44,12 @@ def preview_augmentation(
 ) -> None:
     """Write a picture with a row per image: a patch as it is, then augmented ones.
 
+    Boxes without mask are outlined as boxes.
+
     Parameters
     ----------
     dataset : DataSet
-        The images shown are drawn by `seed`.
+        The images shown are drawn by `seed`, those with objects first.
     path : Path
         PNG or PDF.
     size_px : int
@@ -67,11 +70,25 @@ def preview_augmentation(
         raise InputError(f"{path.name}: the preview is written as .png or .pdf")
     if not len(dataset):
         raise InputError("no image to preview")
-    order = np.random.default_rng([seed, 0x9E1]).permutation(len(dataset))[:rows]
-    shown = dataset.take(sorted(order.tolist()))
+    shown = _chosen(dataset, rows, seed)
     wanted = augmentation or replace(Augmentation(), mosaic_share=0.15, paste_share=0.3)
     patches = _patches(shown, size_px, columns, wanted, seed)
     write_bytes(path, _figure(shown, patches, size_px, kind))
+
+
+def _chosen(dataset: DataSet, rows: int, seed: int) -> DataSet:
+    """Return some examples, by name; boxes become areas, so that patches are drawn near them."""
+    order = np.random.default_rng([seed, 0x9E1]).permutation(len(dataset)).tolist()
+    order.sort(key=lambda i: dataset.examples[i].instances == ())
+    shown = dataset.take(sorted(order[:rows]))
+    return replace(shown, examples=tuple(_boxes_filled(e) for e in shown.examples))
+
+
+def _boxes_filled(example: Example) -> Example:
+    if example.load_labels is not None or not example.instances:
+        return example
+    filled = tuple(replace(i, mask=mask_of(i)) for i in example.instances)
+    return replace(example, instances=filled)
 
 
 def _patches(
