@@ -159,12 +159,18 @@ def test_a_bare_fraction_is_judged_as_a_number():
 
 def test_classes_meet_by_name_then_by_order_then_as_one():
     match = match_classes(("bg", "Thin", "thick"), ("background", "thick", "thin", "tape"))
-    assert match.classes == ("background", "Thin", "thick", "tape")
+    assert match.classes == ("bg", "Thin", "thick", "tape")
     assert match.found[[0, 1, 2, 3, 255]].tolist() == [0, 2, 1, 3, 255]
     assert match_classes(("b", "flake"), ("b", "graphene")).found[1] == 1
     one = match_classes(("b", "flake"), ("b", "1L", "2L"))
     assert one.classes == ("background", "object")
     assert "all classes count as one" in one.notes[0]
+
+
+def test_the_same_names_in_another_order_meet_by_name():
+    match = match_classes(("film", "hole", "flake"), ("hole", "flake", "film"))
+    assert match.classes == ("film", "hole", "flake")
+    assert match.found[[0, 1, 2]].tolist() == [1, 2, 0]
 
 
 def test_only_the_classes_asked_for_count():

@@ -9,7 +9,6 @@ import typer
 
 from layerscope.cli.data import Data, Groups, Images, Instances, Source, Values, value_map
 from layerscope.cli.options import OK, SOME_FAILED, PixelSizeText, ProgressBar
-from layerscope.errors import InputError
 
 if TYPE_CHECKING:
     from layerscope.core.evaluation import Evaluation
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     candidate: Annotated[
-        Path, typer.Argument(help="Model file, or folder of a finished run.", metavar="MODEL|RUN")
+        str, typer.Argument(help="Model file or name, or folder of a run.", metavar="MODEL|RUN")
     ],
     data: Data,
     out: Annotated[Path, typer.Option("-o", "--out")] = Path("evaluation"),
@@ -43,8 +42,6 @@ def evaluate(
     from layerscope.training import evaluate as training
     from layerscope.training.answers import keep_classes, open_candidate
 
-    if not candidate.exists():
-        raise InputError(f"{candidate}: no such file or folder; expected a model or a run")
     examination = training.Examination(max_detections, min_score, ignore_classes)
     asked = open_candidate(candidate)
     if only is not None:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from layerscope.core.evaluation import Answer, Objects
 from layerscope.core.examples import Example, LabelMap
-from layerscope.core.results import CropMasks, IntArray
+from layerscope.core.results import IntArray
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.annotations import AnnotatedImage, read_coco
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from layerscope.models.file import Model
 
 BACKGROUND = "background"
+
+_LEAST_PX = 200  # as in a run without --min-area
 
 _Found = TypeVar("_Found")
 
@@ -52,19 +55,21 @@ class Candidate:
 
 
 def open_candidate(path: str | os.PathLike[str]) -> Candidate:
-    """Open a model file, or the folder of a run.
+    """Open a model file, a shipped model by its name, or the folder of a run.
 
     Raises
     ------
     UnreadableFile
         If it is neither, or damaged.
+    UnknownName
+        If it is no path and no shipped model.
     """
     source = Path(path)
     if source.is_dir():
         return candidate_of_run(source)
-    from layerscope.models.file import read_model
+    from layerscope.models.shipped import open_model
 
-    return candidate_of_model(read_model(source))
+    return candidate_of_model(open_model(path))
 
 
 def candidate_of_model(model: Model) -> Candidate:
@@ -76,18 +81,12 @@ def candidate_of_model(model: Model) -> Candidate:
         "network": card.network,
         "metrics": dict(card.metrics),
     }
-    if card.output == "classes":
-        classes = (BACKGROUND, *card.classes[1:])
-    elif card.output == "instances":
-        classes = (BACKGROUND, "flake")
-    else:
-        classes = (BACKGROUND, *card.classes)
-    answers = {
-        "classes": _classified,
-        "labels": _labelled,
-        "fraction": _covered,
-        "instances": _decoded,
-    }
+    if card.output == "instances":
+        return Candidate(
+            card.name, (BACKGROUND, "flake"), partial(_find_flakes, model), provenance=provenance
+        )
+    classes = card.classes if card.output == "classes" else (BACKGROUND, *card.classes)
+    answers = {"classes": _classified, "labels": _labelled, "fraction": _covered}
     read = answers[card.output]
 
     def ask(example: Example) -> Answer:
@@ -95,6 +94,21 @@ def candidate_of_model(model: Model) -> Candidate:
         return read(maps, card.thresholds, card.classes)
 
     return Candidate(card.name, classes, ask, provenance=provenance)
+
+
+def _find_flakes(model: Model, example: Example) -> Answer:
+    """Ask the whole finder, as a run does: background, network, rules."""
+    from layerscope.core.micrograph import Micrograph
+    from layerscope.tasks.learned_flakes import find_flakes_learned
+
+    image = example.read_image()
+    pixels = image[..., 0] if image.shape[2] == 1 else image
+    white = 255.0 if pixels.dtype == np.uint8 else 1.0
+    found, _ = find_flakes_learned(
+        Micrograph(pixels, name=example.name, white_level=white), model, min_area_px=_LEAST_PX
+    )
+    ones = np.ones(len(found), np.int64)
+    return Answer(Objects.found(found.masks, ones, np.clip(found.score, 0, 1)))
 
 
 def keep_classes(candidate: Candidate, names: Sequence[str]) -> Candidate:
@@ -122,7 +136,7 @@ def keep_classes(candidate: Candidate, names: Sequence[str]) -> Candidate:
             objects = renumber(objects.take(rows), table)
         return Answer(objects, labels, None, answer.fraction)
 
-    classes = (BACKGROUND, *(candidate.classes[i] for i in kept))
+    classes = (candidate.classes[0], *(candidate.classes[i] for i in kept))
     return replace(candidate, classes=classes, ask=ask)
 
 
@@ -143,16 +157,6 @@ def _labelled(maps: _Maps, cuts: _Cuts, names: Sequence[str]) -> Answer:
 
 def _covered(maps: _Maps, cuts: _Cuts, names: Sequence[str]) -> Answer:
     return Answer(fraction=float(maps[..., 0].mean()))
-
-
-def _decoded(maps: _Maps, cuts: _Cuts, names: Sequence[str]) -> Answer:
-    from layerscope.models.instances import Decoding, decode, scores_of
-
-    decoding = Decoding(cuts.get("foreground", 0.5), cuts.get("boundary", 0.5))
-    labels = decode(maps, decoding)
-    masks = CropMasks.from_labels(labels.astype(np.int32))
-    score = np.clip(scores_of(labels, maps), 0, 1)
-    return Answer(Objects.found(masks, np.ones(len(masks), np.int64), score))
 
 
 def candidate_of_run(folder: Path) -> Candidate:
@@ -233,7 +237,7 @@ def _phase_names(folder: Path) -> tuple[str, ...]:
         raise UnreadableFile(
             f"{folder / 'areas.csv'}: values {sorted(named)}; expected 0, 1, 2 ..."
         )
-    return (BACKGROUND, *(named[i] for i in range(1, len(named))))
+    return tuple(named[i] for i in range(len(named)))
 
 
 def _layer_names(folder: Path) -> tuple[str, ...]:
@@ -296,6 +300,12 @@ def match_classes(
         [n.strip().casefold() for n in truth[1:]],
         [n.strip().casefold() for n in found[1:]],
     )
+    first = [names[0].strip().casefold() for names in (truth, found)]
+    if not ignore_classes and first[0] != first[1] and {first[0], *own} == {first[1], *other}:
+        place = {name: i for i, name in enumerate([first[0], *own])}
+        turned = _table([place[n] for n in other])
+        turned[0] = place[first[1]]
+        return ClassMatch(tuple(truth), _table(range(1, len(own) + 1)), turned)
     if ignore_classes or (not set(own) & set(other) and len(own) != len(other)):
         why = "" if ignore_classes else f"; {', '.join(found[1:])} is none of the labelled classes"
         one = _table([1] * len(own)), _table([1] * len(other))
@@ -304,10 +314,10 @@ def match_classes(
         pairs = ", ".join(f"{b} = {a}" for a, b in zip(truth[1:], found[1:], strict=True))
         note = () if len(own) == 0 else (f"classes taken in their order: {pairs}",)
         same = _table(range(1, len(own) + 1))
-        return ClassMatch((BACKGROUND, *truth[1:]), same, same, note)
+        return ClassMatch(tuple(truth), same, same, note)
     extra = [i for i, name in enumerate(other) if name not in own]
     place = {name: i for i, name in enumerate([*own, *(other[i] for i in extra)], 1)}
-    classes = (BACKGROUND, *truth[1:], *(found[1 + i] for i in extra))
+    classes = (*truth, *(found[1 + i] for i in extra))
     notes = tuple(f"{found[1 + i]}: nothing is labelled so" for i in extra)
     return ClassMatch(
         classes, _table([place[n] for n in own]), _table([place[n] for n in other]), notes
