@@ -184,6 +184,71 @@ def heads() -> str:
     )
 
 
+def networks() -> str:
+    """Networks, encoders and the weights that are published for them."""
+    import torch
+
+    from layerscope.training.networks import ENCODERS, NETWORKS, build
+    from layerscope.training.networks.network import count_parameters
+    from layerscope.training.weight_files import SOURCES
+
+    def millions(name: str) -> str:
+        with torch.device("meta"):
+            return f"{count_parameters(build(name, channels=3, outputs=1)) / 1e6:.2f}"
+
+    whole = [
+        (f"`{name}`", a.description, _stride(name), millions(name))
+        for name, a in NETWORKS.items()
+        if not a.on_encoder
+    ]
+    standing = [
+        (f"`{name}/…`", a.description, "labels per pixel" if a.gives == "maps" else "numbers")
+        for name, a in NETWORKS.items()
+        if a.on_encoder
+    ]
+    decoders = ("unet", "fpn")
+    encoders = [
+        (f"`{name}`", e.description, *(millions(f"{d}/{name}") for d in decoders),
+         ", ".join(f"`{data}`" for data in SOURCES if name in SOURCES[data]))
+        for name, e in ENCODERS.items()
+    ]  # fmt: skip
+    files = [
+        (f"`{data}`", f"`{name}`", source.url, source.sha256 or "–", source.about)
+        for data, sources in SOURCES.items()
+        for name, source in sources.items()
+    ]
+    return "\n".join(
+        [
+            "[Which one to take](../howto/networks.md). Parameters are counted in millions for "
+            "three channels and one output. Height and width of the input are multiples of the "
+            "stride.",
+            "",
+            "## Networks as a whole",
+            "",
+            *_table(("name", "what", "stride", "parameters"), whole),
+            "",
+            "## Networks on an encoder",
+            "",
+            "The name of the encoder follows the slash. Stride 32.",
+            "",
+            *_table(("name", "what", "gives"), standing),
+            "",
+            "## Encoders",
+            "",
+            *_table(
+                ("name", "what", *(f"in `{d}/…`" for d in decoders), "published weights"), encoders
+            ),
+            "",
+            "## Published weights",
+            "",
+            "The checksum is the beginning of the file's sha256, as published; for MicroNet none "
+            "is.",
+            "",
+            *_table(("data", "encoder", "address", "sha256", "of"), files),
+        ]
+    )
+
+
 def report_sections() -> str:
     """Sections of report.html and report.pdf."""
     from layerscope.report import SCAN_SECTIONS, SECTIONS
@@ -277,6 +342,7 @@ PAGES: dict[str, tuple[str, Callable[[], str]]] = {
     "measurements": ("Measurements", measurements),
     "flags": ("Quality flags", flags),
     "heads": ("Layer heads", heads),
+    "networks": ("Networks", networks),
     "report_sections": ("Report sections", report_sections),
     "cameras": ("Synthetic cameras", cameras),
     "calibration_parameters": ("Calibration parameters", calibration_parameters),
@@ -289,6 +355,15 @@ def make_page(name: str) -> str:
     """Whole text of one page."""
     title, body = PAGES[name]
     return f"# {title}\n\n{_MADE}\n\n{body().rstrip()}\n"
+
+
+def _stride(network: str) -> int:
+    import torch
+
+    from layerscope.training.networks import build
+
+    with torch.device("meta"):
+        return int(build(network, channels=3, outputs=1).stride)
 
 
 def _of_registry(text: str, registry: Any) -> str:

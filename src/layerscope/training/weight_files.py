@@ -48,7 +48,8 @@ def _cadene(stem: str, digits: str) -> Source:
 
 
 def _micronet(stem: str, data: str, version: str = "1.0") -> Source:
-    about = "MicroNet, more than 100 000 micrographs; NASA; no checksum is published"
+    before = "ImageNet-1k, then " if data.startswith("imagenet") else ""
+    about = f"{before}MicroNet (over 100 000 micrographs), NASA, MIT"
     return Source(f"{_MICRONET_FILES}{stem}_pretrained_{data}_v{version}.pth.tar", "", about)
 
 

@@ -1,9 +1,10 @@
 """YOLOv8 and YOLO11 with masks, through ultralytics where the user has installed it.
 
 ultralytics is licensed AGPL-3.0: whoever distributes a program with it, or offers one over a
-network, owes its source under that licence or needs another licence from its owner. Nothing here imports it before
-`YoloFinder` is made, and layerscope does not depend on it. It trains by its own loop on a data set
-in its own format (`io.annotated` writes ``yolo_seg``); it is no entry of `NETWORKS`.
+network, owes its source under that licence or needs another licence from its owner. Nothing here
+imports it before `YoloFinder` is made, and layerscope does not depend on it. It trains by its own
+loop on a data set in its own format (`io.annotated` writes ``yolo_seg``); it is no entry of
+`NETWORKS`.
 """
 
 from __future__ import annotations
