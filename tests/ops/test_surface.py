@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from layerscope.core.micrograph import Micrograph, Modality, PixelSize
 from layerscope.errors import InputError, UnknownName
 from layerscope.ops.surface import LEVELLERS, flatness, level
+from layerscope.ops.surface_differences import slow_error
+from layerscope.ops.surface_match import match_rows
 from layerscope.ops.surface_plane import base_peak
 from layerscope.ops.surface_scars import find_scars
+from layerscope.ops.surface_thin import ThinMap, enlarge, make_thin
 from layerscope.synth.surface import synth_surface
 from layerscope.synth.surface_artefacts import Artefacts
 from layerscope.synth.surface_substrate import Substrate
@@ -130,6 +133,48 @@ def test_rows_all_film_are_not_pulled_down():
     fooled = level(scan(noisy), "rows-median").data
     assert abs(np.median(fooled[100:160]) - np.median(fooled[:35])) < 0.1
     assert flatness(scan(flat)) > 1.3 * flatness(scan(fooled))
+
+
+@pytest.mark.parametrize(("seed", "side", "coverage"), [(0, 384, 0.35), (11164, 256, None)])
+def test_rows_on_rough_oxide_lie_on_common_levels(seed, side, coverage):
+    """Differences between rows alone are off by 0.3 nm and more here."""
+    surface = synth_surface(seed, shape=(side, side), coverage=coverage)
+    wrong = level(surface.micrograph).data - surface.heights_nm
+    seen = np.where(surface.particles | surface.scars, np.nan, wrong)
+    assert np.std(np.nanmedian(seen, axis=1)) < 0.06
+    assert np.std(np.nanmedian(seen, axis=0)) < 0.06
+
+
+def _stairs(seed, jumps, n=60):
+    """Thin map of two levels whose rows walk, and how; every row has both levels somewhere."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((n, n))
+    truth = 0.8 * (np.abs((x + y) % n - n / 2) < n / 5) + rng.normal(0, 0.05, (n, n))
+    walk = np.cumsum(jumps * rng.choice([-1, 0, 0, 1], n))
+    at = np.arange(n) * 4
+    return ThinMap(truth + walk[:, None], np.ones((n, n), bool), at, at, (4 * n, 4 * n)), walk
+
+
+@given(seed=seeds, jump=st.floats(0, 0.25))
+@settings(max_examples=6, deadline=None)
+def test_a_walk_of_the_rows_is_found(seed, jump):
+    thin, walk = _stairs(seed, jump)
+    slow = slow_error(thin)
+    found = slow.plus(match_rows(thin.less(slow))).rows_nm
+    wrong = found - walk
+    assert np.std(wrong) < 0.04  # moves are multiples of 0.04 nm
+
+
+def test_rows_that_scars_hide_lie_as_their_neighbours():
+    thin, _ = _stairs(1, 0.0)
+    known = np.ones((240, 240), bool)
+    known[100:140, 30:] = False
+    whole = np.kron(thin.heights, np.ones((4, 4)))
+    whole[~known] += 50
+    copy = make_thin(whole, known)
+    assert len(copy.rows_px) < 60
+    off = enlarge(match_rows(copy), copy)
+    assert np.abs(off[100:140] - np.median(off)).max() < 0.06
 
 
 def test_flatness_orders_what_eyes_order():

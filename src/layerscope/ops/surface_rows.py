@@ -122,12 +122,24 @@ def offsets_by_differences(
     the differences within two spreads of their median.
     """
     n = len(heights)
-    lags = tuple(lag for lag in lags if lag < n)
-    if not lags:
+    told = [(lag, *_jumps(heights, use, lag)) for lag in lags if lag < n]
+    return solve_offsets(n, told)
+
+
+def solve_offsets(n: int, jumps: list[tuple[int, FloatArray, FloatArray]]) -> FloatArray:
+    """Height of each of `n` rows, the first at 0, by least squares.
+
+    Parameters
+    ----------
+    n : int
+    jumps : list of (lag, jump, weight)
+        What the row `lag` further on stands higher, (n - lag,), and how much this counts. Lags
+        ascend.
+    """
+    if not jumps:
         return np.zeros(n)
-    bands, right = np.zeros((lags[-1] + 1, n)), np.zeros(n)
-    for lag in lags:
-        jump, weight = _jumps(heights, use, lag)
+    bands, right = np.zeros((jumps[-1][0] + 1, n)), np.zeros(n)
+    for lag, jump, weight in jumps:
         bands[lag, : n - lag] -= weight
         bands[0, lag:] += weight
         bands[0, : n - lag] += weight

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.ndimage import median_filter
 
 from layerscope.core.results import BoolArray, FloatArray
+from layerscope.ops.surface_differences import slow_error
 from layerscope.ops.surface_fit import (
     Levelled,
     bridge,
@@ -24,8 +25,9 @@ from layerscope.ops.surface_fit import (
     row_medians,
     spread,
 )
+from layerscope.ops.surface_match import match_rows
 from layerscope.ops.surface_rows import offsets_by_differences
-from layerscope.ops.surface_sharpen import sharpen
+from layerscope.ops.surface_thin import enlarge, make_thin
 
 Labels = npt.NDArray[np.int16]
 
@@ -35,7 +37,7 @@ _SMALLEST_SHARE = 0.004
 _PER_WIDTH = 0.1
 _KERNEL_BINS = 3.0
 _VALLEY = 0.85
-_ROUNDS = 3
+_ROUNDS = 2
 _LAG_SHARES = (24, 48, 96)
 _MANY_COLUMNS = 200
 _BLOCK = 16
@@ -110,10 +112,13 @@ def refine(
     rounds: int = _ROUNDS,
 ) -> Levelled:
     """Level by terraces from a first answer `flat`; the rest as `level_terraces`."""
-    terraces = find_terraces(sharpen(flat, use), use)
+    flat = match(flat, use)
+    terraces = find_terraces(flat, use)
     # Rows without any known terrace keep the offset of the first answer.
     start = flat if rows else heights
     for _ in range(rounds):
+        if rows and len(terraces) < 2:
+            break  # the mean of a row that holds film and substrate is neither's
         flat = start - fit_background(start, terraces, rows=rows)
         terraces = find_terraces(flat, use)
     zero = float(terraces.heights_nm[0]) if len(terraces) else 0.0
@@ -123,6 +128,13 @@ def refine(
         "shares": [round(float(s), 4) for s in terraces.shares],
     }
     return Levelled(flat - zero, facts)
+
+
+def match(flat: FloatArray, use: BoolArray) -> FloatArray:
+    """Nearly level map (H, W) with its rows on common levels; see `surface_match`."""
+    thin = make_thin(flat, use)
+    slow = slow_error(thin)
+    return flat - enlarge(slow.plus(match_rows(thin.less(slow))), thin)
 
 
 def slope_background(heights: FloatArray, use: BoolArray) -> FloatArray:
@@ -181,43 +193,76 @@ def _block_medians(values: FloatArray, use: BoolArray) -> tuple[FloatArray, Bool
 def find_terraces(flat: FloatArray, use: BoolArray) -> Terraces:
     """Terraces of a nearly level map: peaks of its histogram, cut at the valleys between.
 
-    The map is smoothed over 5 x 5 pixels first; pixels on edges and those far from every peak stay
-    unknown.
+    The map is smoothed until its roughness is below a third of the lowest layer, or else as much as
+    parts the peaks best; pixels on edges and those far from every peak stay unknown.
     """
-    smooth, weight = _smooth(flat, use)
-    known = use & (weight > 0.5)
-    if np.count_nonzero(known) < 16:
+    smooth, known, sigma_px, cuts = _smooth_enough(flat, use)
+    if np.count_nonzero(known) < _FEWEST:
         return Terraces(np.full(flat.shape, UNKNOWN, np.int16), *(np.zeros(0),) * 3)
-    cuts = _valleys(smooth[known])
     labels = np.searchsorted(cuts, smooth).astype(np.int16)
     labels[~known] = UNKNOWN
-    return _measure(flat, use, labels, len(cuts) + 1)
+    return _measure(flat, use, labels, len(cuts) + 1, round(sigma_px))
 
 
-def _smooth(flat: FloatArray, use: BoolArray) -> tuple[FloatArray, FloatArray]:
+def _smooth_enough(
+    flat: FloatArray, use: BoolArray
+) -> tuple[FloatArray, BoolArray, float, FloatArray]:
+    """Smooth map, where it is known, standard deviation of the kernel, heights between peaks."""
+    best, deepest = None, np.inf
+    for sigma_px in _SIGMAS_PX:
+        smooth, weight = _smooth(flat, use, sigma_px)
+        known = use & (weight > 0.5)
+        if np.count_nonzero(known) < _FEWEST:
+            return smooth, known, sigma_px, np.zeros(0)
+        cuts, depth = _valleys(smooth[known])
+        if depth < deepest:
+            best, deepest = (smooth, known, sigma_px, cuts), depth
+        if _is_smooth(smooth, known, min(round(4 * sigma_px), flat.shape[1] - 1)):
+            return smooth, known, sigma_px, cuts
+    return best or (smooth, known, sigma_px, cuts)
+
+
+def _is_smooth(smooth: FloatArray, known: BoolArray, lag: int) -> bool:
+    steps = np.abs(smooth[:, lag:] - smooth[:, :-lag])[known[:, lag:] & known[:, :-lag]]
+    return bool(steps.size and np.quantile(steps, 0.25) < _QUARTER * _ROUGH_NM)
+
+
+_FEWEST = 16
+_SIGMAS_PX = (1.0, 2.0, 3.0)
+_ROUGH_NM = 0.1
+_QUARTER = 0.4506
+"""Lower quartile of the difference of two Gaussian values of standard deviation 1: rims, which lie
+between fewer than half of the pairs, hardly change it."""
+
+
+def _smooth(flat: FloatArray, use: BoolArray, sigma_px: float) -> tuple[FloatArray, FloatArray]:
     """Mean of the used pixels around each, after a median that takes single outliers out."""
     whole = np.where(use, flat, 0.0).astype(np.float32)
-    kernel = (5, 5)
     if use.all():
-        return cv2.GaussianBlur(cv2.medianBlur(whole, 5), kernel, 1.0), np.ones(flat.shape)
-    weight = cv2.GaussianBlur(use.astype(np.float32), kernel, 1.2)
-    total = cv2.GaussianBlur(whole, kernel, 1.2)
+        blurred = cv2.GaussianBlur(cv2.medianBlur(whole, 5), (0, 0), sigma_px)
+        return blurred, np.ones(flat.shape)
+    weight = cv2.GaussianBlur(use.astype(np.float32), (0, 0), 1.2 * sigma_px)
+    total = cv2.GaussianBlur(whole, (0, 0), 1.2 * sigma_px)
     return total / np.maximum(weight, 1e-6), weight
 
 
-def _valleys(values: FloatArray) -> FloatArray:
-    """Heights that part the peaks of the distribution of `values`."""
+def _valleys(values: FloatArray) -> tuple[FloatArray, float]:
+    """Heights that part the peaks of the distribution of `values`, and the deepest valley.
+
+    A valley's depth is its lowest point over the lower of its peaks; 1 without any.
+    """
     bin_nm = _PER_WIDTH * _narrowest(values)
     low, high = (float(v) for v in np.percentile(values, (0.05, 99.8)))
     if bin_nm < _FINEST_NM or high - low < bin_nm:
-        return np.zeros(0)
+        return np.zeros(0), 1.0
     n_bins = int(min((high - low) / bin_nm, 4096)) + 1
     counts, edges = np.histogram(values, bins=n_bins, range=(low, high))
     curve = cv2.GaussianBlur(counts.astype(float)[None], (0, 0), _KERNEL_BINS)[0] / len(values)
     centres = (edges[:-1] + edges[1:]) / 2
     peaks = _peaks(curve)
     cut = [p + int(np.argmin(curve[p:q])) for p, q in pairwise(peaks)]
-    return np.asarray(centres[cut]) if cut else np.zeros(0)
+    depths = [curve[p:q].min() / min(curve[p], curve[q]) for p, q in pairwise(peaks)]
+    return (np.asarray(centres[cut]) if cut else np.zeros(0)), float(min(depths, default=1.0))
 
 
 def _narrowest(values: FloatArray) -> float:
@@ -243,9 +288,9 @@ def _peaks(curve: FloatArray) -> list[int]:
     return found
 
 
-def _measure(flat: FloatArray, use: BoolArray, labels: Labels, n: int) -> Terraces:
+def _measure(flat: FloatArray, use: BoolArray, labels: Labels, n: int, reach_px: int) -> Terraces:
     """Leave edges and outliers unknown; heights, widths and shares of what is left."""
-    inside = _same_around(labels)
+    inside = _same_around(labels, reach_px)
     heights, widths, shares = np.zeros(n), np.zeros(n), np.zeros(n)
     out = np.full(labels.shape, UNKNOWN, np.int16)
     for k in range(n):
@@ -264,8 +309,8 @@ def _measure(flat: FloatArray, use: BoolArray, labels: Labels, n: int) -> Terrac
     return Terraces(renumber[out], heights[kept], widths[kept], shares[kept])
 
 
-def _same_around(labels: Labels) -> BoolArray:
-    box = np.ones((3, 3), np.uint8)
+def _same_around(labels: Labels, reach_px: int) -> BoolArray:
+    box = np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
     return np.asarray((cv2.erode(labels, box) == cv2.dilate(labels, box)) & (labels >= 0))
 
 

@@ -238,7 +238,11 @@ def _drop_levels(
 
 
 def _is_solid(mask: BoolArray) -> bool:
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
+    # A scar on the first rows is as thin as one inside: nothing lies beyond the border.
+    inner = cv2.erode(
+        mask.astype(np.uint8), np.ones((5, 5), np.uint8),
+        borderType=cv2.BORDER_CONSTANT, borderValue=0,
+    )  # fmt: skip
     return bool(np.count_nonzero(inner) >= _LEAST_SOLID * mask.size)
 
 
