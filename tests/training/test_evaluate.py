@@ -301,6 +301,24 @@ def test_the_command_compares_a_run_of_phases(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / "evaluation.html").is_file()
 
 
+def test_a_run_of_coverage_is_read_from_its_layer_pictures(tmp_path):
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[:32] = 1
+    found = truth.copy()
+    found[:16, :], found[60:] = 2, 255
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "masks" / "a.png"), found)
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "images.csv").write_text("image,layers_max\na,2\nb,\n")
+    candidate = open_candidate(tmp_path)
+    assert candidate.classes == ("background", "1L", "2L")
+    image = np.zeros((*SHAPE, 1), np.uint8)
+    data = DataSet((Example.from_arrays("a", image, truth),), ("substrate", "film"))
+    result = evaluate(candidate, data)
+    assert _value(result, "accuracy") == 1  # both layers are film; 255 is not counted
+    assert result.confusions[-1].count.sum() == 60 * SHAPE[1]
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UnreadableFile, match="no run of layerscope"):
         open_candidate(tmp_path)

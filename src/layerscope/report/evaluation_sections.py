@@ -125,6 +125,7 @@ def _digits(name: str) -> int:
 
 
 def _number(value: float, digits: int) -> str:
+    value = round(value, digits) + 0.0  # no minus before a zero
     text = f"{value:.{digits}f}" if abs(value) < 10 else figures_of(value)
     return text.replace("-", "−")
 

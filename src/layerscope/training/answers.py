@@ -242,9 +242,9 @@ def _phase_names(folder: Path) -> tuple[str, ...]:
 
 def _layer_names(folder: Path) -> tuple[str, ...]:
     """Layers by number; as many as any image of the run has."""
-    rows = _rows(folder / "images.csv")
-    most = max((float(row.get("layers_max") or 1) for row in rows), default=1.0)
-    return (BACKGROUND, *(f"{n}L" for n in range(1, max(1, int(most)) + 1)))
+    column = [row.get("layers_max", "") for row in _rows(folder / "images.csv")]
+    most = max((int(float(text)) for text in column if text not in ("", "nan")), default=1)
+    return (BACKGROUND, *(f"{n}L" for n in range(1, max(1, most) + 1)))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -70,7 +70,8 @@ def _no_better(e: Evidence) -> Sequence[str]:
         if least <= figure.baseline:
             lines.append(
                 f"{what} {figure.value:.2f} is not shown to be better than "
-                f"{figure.baseline_name} ({figure.baseline:.2f}): by this it is of no use here."
+                f"{figure.baseline_name} ({figure.baseline:.2f}): label more specimens, or do not "
+                "use it here."
             )
     return lines
 
