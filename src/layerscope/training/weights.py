@@ -190,7 +190,7 @@ def _flat(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _parts(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """What a file may be of: the whole, its encoder, or the library's model that it wraps."""
+    """Name what a file may be of: the whole, its encoder, the library's model that it wraps."""
     encoder, model = getattr(network, "encoder", None), getattr(network, "model", None)
     inner = [("encoder", encoder)] if hasattr(encoder, "first") else []
     inner += [("model", model)] if model is not None else []

@@ -58,3 +58,27 @@ def test_magnification_counts_and_an_unknown_one_adds_nothing():
     assert torch.allclose(logits[2], unknown[2], atol=1e-6)
     assert not torch.allclose(logits[0], unknown[0], atol=1e-4)
     assert not torch.allclose(logits[0], logits[1], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "parameters"),
+    [
+        ("cnnsc", {"widths": (8, 4), "hidden": (10,)}, 208 + 804 + (4 * 53 * 53 + 1) * 10 + 11),
+        ("frozen/mobilenetv3-small", {"hidden": (7,)}, 577 * 7 + 8),
+    ],
+)
+def test_sizes_that_a_search_may_choose(name, options, parameters):
+    network = build(name, channels=1, outputs=1, **options)
+    learns = [p for p in network.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in learns) == parameters
+    side = 224 if name == "cnnsc" else 64
+    assert network(torch.zeros(2, 1, side, side)).shape == (2, 1)
+
+
+def test_options_that_are_not_there_are_refused():
+    with pytest.raises(InputError, match="it has hidden, widths"):
+        build("cnnsc", channels=1, outputs=1, depth=3)
+    with pytest.raises(InputError, match="it has none"):
+        build("light-n", channels=1, outputs=1, width=3)
+    with pytest.raises(InputError, match="take fewer"):
+        build("cnnsc", channels=1, outputs=1, widths=(8, 8, 8, 8, 8, 8))

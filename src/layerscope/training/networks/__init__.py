@@ -7,8 +7,10 @@ encoder. Another package adds its own under the entry-point groups ``layerscope.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from layerscope.errors import InputError
 from layerscope.registry import Registry
@@ -66,6 +68,7 @@ def build(
     outputs: int,
     weights: str | Path | None = None,
     seed: int = 0,
+    **options: Any,
 ) -> Network:
     """Make the network called `name`.
 
@@ -83,6 +86,8 @@ def build(
         of weights of the encoder or of the whole network. None: the network starts from scratch.
     seed : int
         Decides the starting weights; the random state of the caller is left as it is.
+    **options
+        Sizes that the architecture lets the caller choose, e.g. ``hidden=(64, 32)`` of `frozen`.
 
     Returns
     -------
@@ -110,14 +115,25 @@ def build(
     if outputs < 1:
         raise InputError(f"{outputs} outputs; a network needs 1 or more")
     architecture, encoder = _parts(name)
+    _check_options(name, architecture, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = architecture.make(channels=channels, outputs=outputs, **encoder)
+        network = architecture.make(channels=channels, outputs=outputs, **encoder, **options)
     network.name, network.channels, network.outputs = name, channels, outputs
     network.origin = "starts from scratch"
     if weights is not None:
         load_weights(network, _weights_file(name, weights))
     return network
+
+
+def _check_options(name: str, architecture: Architecture, options: Mapping[str, Any]) -> None:
+    fixed = {"self", "channels", "outputs", "encoder", "decoder", "size", "width"}
+    known = sorted(set(signature(architecture.make).parameters) - fixed)
+    for option in options:
+        if option not in known:
+            raise InputError(
+                f"option {option!r} of network {name}: it has {', '.join(known) or 'none'}"
+            )
 
 
 def _weights_file(name: str, weights: str | Path) -> str | Path:

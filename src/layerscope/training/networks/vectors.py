@@ -22,22 +22,34 @@ _SIDE = 224
 
 
 class CnnSc(Network):
-    """CNNsc of the study: four convolutions and three layers, for patches of 224 x 224 pixels."""
+    """CNNsc of the study: four convolutions and three layers, for patches of 224 x 224 pixels.
 
-    def __init__(self, *, channels: int, outputs: int):
+    Parameters
+    ----------
+    channels, outputs : int
+    widths, hidden : tuple of int
+        Channels of the convolutions, at most 5 of them, and lengths of the layers between. The
+        study found its values by a search.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        outputs: int,
+        widths: tuple[int, ...] = (32, 16, 8, 4),
+        hidden: tuple[int, ...] = (200, 100),
+    ):
         super().__init__(channels, outputs, stride=_SIDE)
-        widths = (channels, 32, 16, 8, 4)
         layers: list[nn.Module] = []
-        for inputs, width in pairwise(widths):
-            layers += [nn.Conv2d(inputs, width, 5), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        side = _SIDE
+        for before, after in pairwise((channels, *widths)):
+            layers += [nn.Conv2d(before, after, 5), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            side = (side - 4) // 2
+        if side < 1:
+            raise InputError(f"{len(widths)} convolutions leave nothing of {_SIDE} px: take fewer")
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(
-            nn.Linear(widths[-1] * 10 * 10, 200),
-            nn.ReLU(inplace=True),
-            nn.Linear(200, 100),
-            nn.ReLU(inplace=True),
-            nn.Linear(100, outputs),
-        )
+        self.head = _layers((widths[-1] * side**2, *hidden), outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Numbers (N, outputs) of patches (N, channels, 224, 224)."""
@@ -72,20 +84,22 @@ class TunedRegressor(Network):
 class FrozenRegressor(Network):
     """MLP-I and MLP-M: three layers on the features of an encoder that stays as it is.
 
-    `head` alone may be trained on `features` that were computed once.
+    `head` alone may be trained on `features` that were computed once. `hidden`: lengths of the
+    layers between; the study found its values by a search.
     """
 
-    def __init__(self, *, channels: int, outputs: int, encoder: EncoderKind):
+    def __init__(
+        self,
+        *,
+        channels: int,
+        outputs: int,
+        encoder: EncoderKind,
+        hidden: tuple[int, ...] = (120, 84),
+    ):
         part = encoder.make(channels=channels, top=True)
         super().__init__(channels, outputs, stride=part.strides[-1])
         self.encoder = part.requires_grad_(False).eval()
-        self.head = nn.Sequential(
-            nn.Linear(part.pooled, 120),
-            nn.ReLU(inplace=True),
-            nn.Linear(120, 84),
-            nn.ReLU(inplace=True),
-            nn.Linear(84, outputs),
-        )
+        self.head = _layers((part.pooled, *hidden), outputs)
 
     def train(self, mode: bool = True) -> FrozenRegressor:
         """Set the mode of the head; the encoder never learns, not even its running means."""
@@ -135,6 +149,14 @@ class Classifier(Network):
         log = torch.where(known, magnification, 1.0).log10().to(x) - self._USUAL
         seen = torch.relu(self.magnification(log[:, None])) * known[:, None]
         return self.head(torch.cat((self.encoder.pool(x), seen), dim=1))
+
+
+def _layers(widths: tuple[int, ...], outputs: int) -> nn.Sequential:
+    """Linear layers with ReLUs between, none after the last."""
+    parts: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        parts += [nn.Linear(before, after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*parts, nn.Linear(widths[-1], outputs))
 
 
 def _numbers(make: Any, description: str, on_encoder: bool = True) -> Architecture:
