@@ -93,7 +93,7 @@ def test_the_card_is_filled_in(written):
     assert read_model(path).card == card
     assert card.stride == 4
     assert card.parameters == sum(p.numel() for p in network.parameters())
-    assert set(card.made_with) == {"layerscope", "torch", "onnx"}
+    assert set(card.made_with) == {"layerscope", "torch", "onnx", "opset"}
     assert card.precision == "fp32"
 
 

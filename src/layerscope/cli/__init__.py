@@ -10,7 +10,9 @@ import typer
 
 from layerscope import __version__
 from layerscope.cli.data import COMMANDS as DATA_COMMANDS
+from layerscope.cli.experiment import experiment
 from layerscope.cli.evaluate import evaluate
+from layerscope.cli.models import app as models_app
 from layerscope.cli.options import (
     FAILED,
     INTERRUPTED,
@@ -53,6 +55,7 @@ synth_app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=Tr
 app.add_typer(synth_app, name="synth")
 app.add_typer(train_app, name="train")
 app.add_typer(pretrain_app, name="pretrain")
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:
@@ -108,6 +111,9 @@ def run(
     levelling: Annotated[str, typer.Option(help="Coverage: auto, none, plane ...")] = "auto",
     z_range: Annotated[float | None, typer.Option(help="Coverage: of a colour bar, nm.")] = None,
     width: Annotated[float | None, typer.Option(help="Coverage: of a picture, um.")] = None,
+    conditions: Annotated[
+        Path | None, typer.Option(help="Coverage: CSV of growth conditions, for a study of them.")
+    ] = None,
     pixel_size: PixelSizeText = None,
     objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
     magnification_table: Annotated[
@@ -149,7 +155,9 @@ def run(
             material, method, threshold, film, min(max_layers, 4), levelling, channel, pixel_size,
             z_range, width, max_pixels,
         )  # fmt: skip
-        cover_images(images, question, out, as_json=as_json, quiet=quiet)
+        cover_images(
+            images, question, out, conditions=conditions, as_json=as_json, quiet=quiet
+        )
     if task == "phases":
         from layerscope import segmentation
         from layerscope.cli.phases import segment_images
@@ -393,5 +401,5 @@ def _exit_code(result: RunResult) -> int:
 
 
 app.command()(evaluate)
-for command in (*COMMANDS, *DATA_COMMANDS):
+for command in (*COMMANDS, *DATA_COMMANDS, experiment):
     app.command()(command)

@@ -69,7 +69,7 @@ class Member:
 
     def _ask(self, window: FloatImage) -> FloatImage:
         logits = self.run(np.ascontiguousarray(window.transpose(2, 0, 1)[None]))[0]
-        maps = _activated(logits, self.card.output).transpose(1, 2, 0)
+        maps = activated(logits, self.card.output).transpose(1, 2, 0)
         return resized(np.ascontiguousarray(maps), window.shape[:2])
 
 
@@ -180,7 +180,7 @@ def _turn_back(maps: FloatImage, way: int) -> FloatImage:
     return np.ascontiguousarray(np.rot90(maps[:, ::-1] if way >= 4 else maps, -(way % 4)))
 
 
-def _activated(logits: FloatImage, output: str) -> FloatImage:
+def activated(logits: FloatImage, output: str) -> FloatImage:
     """Probabilities (K, H, W) of logits (K, H, W)."""
     if output == "classes":
         raised = np.exp(logits - logits.max(axis=0))

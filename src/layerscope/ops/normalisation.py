@@ -32,8 +32,8 @@ NORMALISATIONS = Registry(
     },
 )
 
-_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_IMAGENET_SD = np.array([0.229, 0.224, 0.225], np.float32)
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_SD = np.array([0.229, 0.224, 0.225], np.float32)
 _SMALLEST_SPAN = 1e-3  # a quarter of an 8-bit level: an empty frame stays empty
 _BRIGHTEST = 12.0  # contrast of a mirror on a dark substrate; beyond it is dust and glare
 
@@ -103,9 +103,9 @@ def imagenet(image: FloatImage) -> FloatImage:
     """
     channels = image.shape[2]
     if channels == 3:
-        return (image - _IMAGENET_MEAN) / _IMAGENET_SD
+        return (image - IMAGENET_MEAN) / IMAGENET_SD
     if channels == 1:
-        return (image - _IMAGENET_MEAN.mean()) / _IMAGENET_SD.mean()
+        return (image - IMAGENET_MEAN.mean()) / IMAGENET_SD.mean()
     raise InputError(f"{channels} channels: 'imagenet' takes 1 or 3; use 'standard'")
 
 

@@ -89,7 +89,8 @@ def export_model(
 
 def versions() -> dict[str, str]:
     """Versions of what makes a model file."""
-    return {"layerscope": __version__} | {n: metadata.version(n) for n in ("torch", "onnx")}
+    made = {n: metadata.version(n) for n in ("torch", "onnx")}
+    return {"layerscope": __version__, "opset": str(_OPSET)} | made
 
 
 def write_graph(graph: Any, card: ModelCard, path: Path) -> None:
