@@ -152,3 +152,19 @@ def test_deeplab_refuses_to_train_on_one_image():
 def test_every_encoder_and_network_has_a_line_for_the_reference():
     for registry in (NETWORKS, ENCODERS):
         assert all(registry[name].description for name in registry)
+
+
+def test_a_frozen_encoder_stays_while_the_rest_learns():
+    network = build("fpn/mobilenetv3-small", channels=1, outputs=2)
+    network.freeze_encoder()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    learns = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(learns, lr=0.1)
+    network.eval().train()
+    network(torch.rand(2, 1, 64, 64)).square().mean().backward()
+    optimiser.step()
+    changed = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed
+    assert not [k for k in changed if k.startswith("encoder.")]
+    with pytest.raises(InputError, match="light-n has no encoder"):
+        build("light-n", channels=1, outputs=1).freeze_encoder()

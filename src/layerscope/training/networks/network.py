@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from layerscope.errors import InputError
+
 
 class Network(nn.Module):
     """A network that says what it takes and where its weights come from.
@@ -21,6 +23,8 @@ class Network(nn.Module):
         Height and width of the input are multiples of it.
     origin : str
         Where the weights come from, as a sentence.
+    frozen : bool
+        The encoder does not learn.
     """
 
     name: str = ""
@@ -31,6 +35,28 @@ class Network(nn.Module):
         self.channels = channels
         self.outputs = outputs
         self.stride = stride
+        self.frozen = False
+
+    def freeze_encoder(self) -> None:
+        """Let the encoder stay as it is: no weight of it learns, nor a running mean.
+
+        Raises
+        ------
+        InputError
+            A network without a part that is called encoder.
+        """
+        if not hasattr(self, "encoder"):
+            raise InputError(f"network {self.name} has no encoder that could be frozen")
+        self.encoder.requires_grad_(False)
+        self.frozen = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set the mode of all that is not frozen."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
 
 @dataclass(frozen=True)

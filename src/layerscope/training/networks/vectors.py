@@ -98,14 +98,9 @@ class FrozenRegressor(Network):
     ):
         part = encoder.make(channels=channels, top=True)
         super().__init__(channels, outputs, stride=part.strides[-1])
-        self.encoder = part.requires_grad_(False).eval()
+        self.encoder = part
         self.head = _layers((part.pooled, *hidden), outputs)
-
-    def train(self, mode: bool = True) -> FrozenRegressor:
-        """Set the mode of the head; the encoder never learns, not even its running means."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
+        self.freeze_encoder()
 
     def features(self, x: Tensor) -> Tensor:
         """Vectors (N, pooled) of patches (N, channels, H, W)."""
