@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -201,6 +202,43 @@ def test_one_wrong_entry_is_noted_and_the_rest_is_read(name, tmp_path):
     after = read_dataset(tmp_path / "set")
     assert len(after.examples[0].instances) == 3
     assert name == "label_studio" or len(after.notes) == 1
+
+
+JUNK = (None, [], {}, "x", -1, 1e300, True, [[]], "a" * 400, float("nan"), [1, [2]], {"id": 1})
+
+
+def places(value, path=()):
+    yield path
+    if isinstance(value, dict | list):
+        for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(below, (*path, key))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", list(ENTRIES))
+def test_wrong_values_anywhere_in_a_json_file_cost_no_more_than_their_entry(name, tmp_path):
+    write_dataset(labelled_set(boxes=True), tmp_path / "set", name)
+    path = tmp_path / "set" / ENTRIES[name][0]
+    whole = json.loads(path.read_text())
+    rng = np.random.default_rng(4)
+    paths = [p for p in places(whole) if p]
+    for _ in range(150):
+        document = json.loads(json.dumps(whole))
+        spot = paths[rng.integers(len(paths))]
+        node = document
+        for key in spot[:-1]:
+            node = node[key]
+        node[spot[-1]] = JUNK[rng.integers(len(JUNK))]
+        path.write_text(json.dumps(document))
+        if len(spot) == 1 and name == "coco":  # the lists of the whole file
+            with suppress(InputError):
+                read_dataset(tmp_path / "set", name)
+            continue
+        after = read_dataset(tmp_path / "set", name)
+        assert len(after) >= 2
+        single = "annotations" in spot if name == "coco" else len(spot) > 5 or "shapes" in spot[:-1]
+        if single:
+            assert sum(len(e.instances) for e in after.examples) >= 5
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,15 @@ def test_yolo_names_in_every_way_that_exports_write_them(folder, names):
     assert data.examples[0].instances[0].box == (10, 15, 30, 45)
 
 
+def test_a_damaged_yolo_file_loses_its_image_only(folder):
+    cv2.imwrite(str(folder / "images" / "b.png"), np.zeros(SHAPE, np.uint8))
+    (folder / "labels").mkdir()
+    (folder / "labels" / "b.txt").write_bytes(b"0 0.5 0.5 \xff 0.1\n")
+    data = yolo(folder, "0 0.5 0.5 0.1 0.1\n", "names: [a]\n")
+    assert [e.name for e in data.examples] == ["a"]
+    assert "b.txt: no UTF-8" in data.notes[0]
+
+
 def test_yolo_boxes_and_segments_may_stand_in_one_file(folder):
     data = yolo(folder, "0 .5 .5 .5 .5\n0 0 0 0.5 0 0.5 0.5 0 0.5\n", "names: [a]\n")
     box, area = data.examples[0].instances

@@ -91,16 +91,20 @@ def _documents(path: Path) -> list[Path]:
 
 def _categories(document: Mapping[str, Any], path: Path) -> dict[Any, str]:
     """Name by number, ascending, without the root that Roboflow adds above the classes."""
-    try:
-        listed = sorted(document["categories"], key=lambda c: c["id"])
-        above = {c.get("supercategory") for c in listed}
-        used = {a.get("category_id") for a in document["annotations"]}
-        names = {c["id"]: str(c["name"]) for c in listed}
-    except (KeyError, TypeError, AttributeError):
+    entries, listed = document.get("annotations"), document.get("categories")
+    if not isinstance(entries, list) or not isinstance(listed, list):
         raise UnreadableFile(
-            f"{path}: no COCO instances: expected 'categories' with id and name, and 'annotations'"
-        ) from None
+            f"{path}: no COCO instances: lists of 'categories', 'annotations' missing"
+        )
+    whole = [c for c in listed if isinstance(c, Mapping) and isinstance(c.get("id"), int)]
+    above = [c.get("supercategory") for c in whole]
+    used = [a.get("category_id") for a in entries if isinstance(a, Mapping)]
+    names = {c["id"]: str(c["name"]) for c in sorted(whole, key=_number) if "name" in c}
     return {i: n for i, n in names.items() if i in used or n not in above}
+
+
+def _number(category: Mapping[str, Any]) -> int:
+    return int(category["id"])
 
 
 def _images(

@@ -23,7 +23,8 @@ Rings = Sequence[FloatArray]
 
 BACKGROUND = "background"
 _MOST_BYTES = 2_000_000_000
-_WRONG_ENTRY = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+# OSError: a name too long for the disk.
+_WRONG_ENTRY = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,10 +143,11 @@ def _labels(results: list[Mapping[str, Any]]) -> dict[str, str]:
     """Class by region; labels and shape of one region may be separate results of the same id."""
     found = {}
     for result in results:
-        value = result.get("value", {}) if isinstance(result, Mapping) else {}
-        kinds = [k for k in value if k == "labels" or k.endswith("labels")]
-        if kinds and value[kinds[0]]:
-            found[str(result.get("id"))] = str(value[kinds[0]][0])
+        value = result.get("value") if isinstance(result, Mapping) else None
+        named = value.items() if isinstance(value, Mapping) else ()
+        listed = [v for k, v in named if k.endswith("labels") and isinstance(v, list) and v]
+        if listed:
+            found[str(result.get("id"))] = str(listed[0][0])
     return found
 
 

@@ -102,7 +102,8 @@ def _draft(path: Path, request: Request) -> Draft:
     for number, entry in enumerate(document["shapes"], 1):
         with request.entry(f"{path.name}: shape {number}"):
             if entry["label"] not in _NO_OBJECT:
-                marks.append((entry.get("group_id"), _mark(entry, shape)))
+                group = entry.get("group_id")
+                marks.append((None if group is None else str(group), _mark(entry, shape)))
     split = split_of(path, request.images.root)
     return Draft(found, shape, joined(marks), label_path=path, pixel_size_nm=size_nm, split=split)
 

@@ -66,7 +66,8 @@ def read_yolo(request: Request) -> Drafts:
     for path in request.images.paths:
         labels = _label_file(path)
         empty += labels is None
-        rows.append((path, [] if labels is None else _lines(labels)))
+        with request.entry(path.name):
+            rows.append((path, [] if labels is None else _lines(labels)))
     if empty:
         request.notes.append(f"{empty} images have no label file: taken as images without objects")
     if names is None:
