@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.results import FloatArray, IntArray
+from layerscope.core.results import FloatArray
 from layerscope.errors import InputError
 
 Labels = npt.NDArray[np.uint16]
@@ -19,31 +19,28 @@ _MOST = 60_000
 
 @dataclass(frozen=True)
 class Decoding:
-    """Where the maps are cut; all but areas are 0 to 1.
+    """Where the maps are cut; all but pixels are 0 to 1.
 
     Attributes
     ----------
     foreground : float
         Least foreground of a terrace's pixel.
-    boundary : float
-        From here on two terraces meet, and no terrace is seeded.
-    summit : float
-        Depth above which two summits of one piece are two terraces: a bridge lower than
-        `bridge` times the lower summit parts them.
-    bridge : float
+    dynamics : float
+        A summit is a terrace of its own if it stands so much above the saddle to a higher one.
+    step : float
+        Of the levels at which saddles are looked for.
     min_seed_px : int
-        Smaller seeds, at the resolution of the maps, are noise.
+        Smaller summits, at the resolution of the maps, are noise.
     """
 
     foreground: float = 0.5
-    boundary: float = 0.5
-    summit: float = 0.5
-    bridge: float = 0.5
-    min_seed_px: int = 3
+    dynamics: float = 0.14
+    step: float = 0.05
+    min_seed_px: int = 4
 
     def __post_init__(self) -> None:
         """Refuse cuts outside 0 to 1."""
-        shares = (self.foreground, self.boundary, self.summit, self.bridge)
+        shares = (self.foreground, self.dynamics, self.step)
         if not all(0 < s < 1 for s in shares) or self.min_seed_px < 1:
             raise InputError(f"{self}: expected cuts between 0 and 1 and a seed of 1 px or more")
 
@@ -51,9 +48,10 @@ class Decoding:
 def decode(maps: FloatMaps, decoding: Decoding | None = None) -> Labels:
     """Terraces of one picture.
 
-    Foreground pixels off the boundaries fall into pieces; each is a seed, and the foreground that
-    is left joins the nearest seed of its own connected area, so that two terraces that meet share
-    the boundary between them half and half. Holes stay holes.
+    (1 + depth) / 2, less where there is a boundary, is a landscape. Each summit that stands out is
+    a seed and grows down to the saddle between it and the next (maxima of a given dynamics;
+    Grimaud, Proc. SPIE 1769, 292, 1992). What foreground is left joins the nearest seed of its own
+    connected area. Holes stay holes.
 
     Parameters
     ----------
@@ -75,40 +73,48 @@ def decode(maps: FloatMaps, decoding: Decoding | None = None) -> Labels:
         raise InputError(f"maps of shape {maps.shape}: expected (h, w, 3)")
     cuts = decoding or Decoding()
     inside = (maps[..., 0] >= cuts.foreground).astype(np.uint8)
-    seeds = _seeds(maps, inside, cuts)
-    return _numbered(_grown(seeds, inside))
+    height = (1 + maps[..., 2]) / 2 * (1 - maps[..., 1]) * inside
+    seeds = _Seeds(np.zeros(inside.shape, np.int32), np.zeros(1))
+    for level in np.arange(1 - cuts.step, cuts.step / 2, -cuts.step).tolist():
+        seeds = _lower(seeds, (height > level).astype(np.uint8), level, cuts)
+    seeds = _lower(seeds, inside, 0.0, cuts)
+    return _numbered(_grown(seeds.labels, inside))
 
 
-def _seeds(maps: FloatMaps, inside: npt.NDArray[np.uint8], cuts: Decoding) -> IntArray:
-    """Pieces between boundaries, those with two summits parted; numbered from 1."""
-    free = inside & (maps[..., 1] < cuts.boundary).astype(np.uint8)
-    _, pieces = cv2.connectedComponents(free, connectivity=4, ltype=cv2.CV_32S)
-    high = free & (maps[..., 2] >= cuts.summit).astype(np.uint8)
-    pieces = _large(pieces, cuts.min_seed_px)
-    return _parted(pieces, high, cuts)
+@dataclass(frozen=True, eq=False)
+class _Seeds:
+    """Seeds so far, numbered from 1, and how high each summit is."""
+
+    labels: npt.NDArray[np.int32]
+    peak: FloatArray
 
 
-def _large(labels: IntArray, least_px: int) -> IntArray:
-    number = np.bincount(labels.ravel())
-    keep = number >= least_px
-    keep[0] = False
-    return np.where(keep[labels], labels, 0)
+def _lower(seeds: _Seeds, above: npt.NDArray[np.uint8], level: float, cuts: Decoding) -> _Seeds:
+    """Let the seeds grow into what is above a lower level; lesser ones that meet are merged."""
+    count, piece, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
+    where = np.flatnonzero(seeds.labels)
+    known = len(seeds.peak)
+    key = np.take(piece, where).astype(np.int64) * known + np.take(seeds.labels, where)
+    in_piece, seed = np.divmod(np.unique(key), known)
+    order = np.lexsort((seed, -seeds.peak[seed], in_piece))
+    in_piece, seed = in_piece[order], seed[order]
+    tallest = np.zeros(count, np.int64)
+    tallest[in_piece[::-1]] = seed[::-1]
+    merged = (seeds.peak[seed] - level < cuts.dynamics) & (seed != tallest[in_piece])
+    name = np.arange(known)
+    name[seed[merged]] = tallest[in_piece[merged]]
+    left = np.bincount(in_piece[~merged], minlength=count)
+    fresh = np.flatnonzero((left == 0) & (stats[:, cv2.CC_STAT_AREA] >= cuts.min_seed_px))
+    fresh = fresh[fresh > 0]
+    owner = np.where(left == 1, tallest, 0)
+    owner[fresh] = np.arange(known, known + len(fresh))
+    owner[0] = 0
+    grown = np.take(owner, piece)
+    labels = np.where(grown > 0, grown, name[seeds.labels]).astype(np.int32)
+    return _Seeds(labels, np.concatenate([seeds.peak, np.full(len(fresh), level)]))
 
 
-def _parted(pieces: IntArray, high: npt.NDArray[np.uint8], cuts: Decoding) -> IntArray:
-    """Replace pieces that hold several summits by these."""
-    _, summits = cv2.connectedComponents(high, connectivity=8, ltype=cv2.CV_32S)
-    summits = _large(np.where(pieces > 0, summits, 0), 2 * cuts.min_seed_px)
-    where = np.flatnonzero(summits)
-    pairs = np.unique(np.stack([np.take(pieces, where), np.take(summits, where)], axis=1), axis=0)
-    piece, number = np.unique(pairs[:, 0], return_counts=True)
-    several = np.zeros(int(pieces.max()) + 1, bool)
-    several[piece[number > 1]] = True
-    torn = several[pieces]
-    return np.where(torn, np.where(summits > 0, summits + pieces.max(), 0), pieces)
-
-
-def _grown(seeds: IntArray, inside: npt.NDArray[np.uint8]) -> IntArray:
+def _grown(seeds: npt.NDArray[np.int32], inside: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     """Give every foreground pixel the nearest seed of its own connected area."""
     _, area = cv2.connectedComponents(inside, connectivity=8, ltype=cv2.CV_32S)
     flat = seeds.ravel()
@@ -126,7 +132,7 @@ def _grown(seeds: IntArray, inside: npt.NDArray[np.uint8]) -> IntArray:
     return np.where(home[grown] == area, grown, 0)
 
 
-def _numbered(labels: IntArray) -> Labels:
+def _numbered(labels: npt.NDArray[np.int32]) -> Labels:
     where = np.flatnonzero(labels)
     if not len(where):
         return np.zeros(labels.shape, np.uint16)
@@ -136,14 +142,3 @@ def _numbered(labels: IntArray) -> Labels:
     out = np.zeros(labels.size, np.uint16)
     out[where] = np.minimum(rank[index], _MOST)
     return out.reshape(labels.shape)
-
-
-def scores_of(labels: Labels, maps: FloatMaps) -> FloatArray:
-    """Mean foreground of each terrace 1..n, less what its depth falls short of a summit."""
-    count = int(labels.max()) + 1
-    flat = labels.ravel()
-    number = np.maximum(np.bincount(flat, minlength=count), 1)
-    mean = np.bincount(flat, maps[..., 0].ravel(), count) / number
-    summit = np.zeros(count, np.float32)
-    np.maximum.at(summit, flat, maps[..., 2].ravel())
-    return np.asarray(mean * np.minimum(summit / 0.7, 1), float)[1:]

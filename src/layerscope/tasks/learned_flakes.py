@@ -114,14 +114,10 @@ def check_model(model: Model) -> None:
 
 
 def decoding_of(model: Model) -> Decoding:
-    """Return the cuts that the card of a model names, the usual ones where it names none."""
-    named = model.card.thresholds
+    """Return the cut that the card of a model names, the usual one where it names none."""
     usual = Decoding()
-    return replace(
-        usual,
-        foreground=named.get("foreground", usual.foreground),
-        boundary=named.get("boundary", usual.boundary),
-    )
+    named = model.card.thresholds
+    return replace(usual, foreground=named.get("foreground", usual.foreground))
 
 
 def _view(

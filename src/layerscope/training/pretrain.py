@@ -45,6 +45,8 @@ class PretrainSettings:
         Scenes to learn from and to validate on.
     batch, side_px : int
         Patches per step, and their side.
+    scene_px : int
+        Side of a scene.
     learning_rate : float
     seed : int
     """
@@ -56,6 +58,7 @@ class PretrainSettings:
     held_out: int = 30
     batch: int = 8
     side_px: int = 256
+    scene_px: int = 640
     learning_rate: float = 3e-3
     seed: int = 0
 
@@ -117,7 +120,7 @@ def pretrain(
         Conditions(),
         batch=wanted.batch,
         side_px=wanted.side_px,
-        validate=synthetic_check(held_out, side_px=wanted.side_px),
+        validate=synthetic_check(held_out, side_px=wanted.side_px, count=_patches(wanted)),
         folder=state,
         progress=progress,
     )  # fmt: skip
@@ -133,11 +136,11 @@ def open_series(
     """Scenes to learn from and to validate on, rendered where they are not in `cache` yet."""
     folder, total = cache / "scenes", settings.scenes + settings.held_out
     held_out = open_scenes(
-        folder, settings.held_out, seed=HELD_OUT_SEED + settings.seed,
+        folder, settings.held_out, seed=HELD_OUT_SEED + settings.seed, side_px=settings.scene_px,
         progress=lambda done, _: progress(done, total),
     )  # fmt: skip
     scenes = open_scenes(
-        folder, settings.scenes, seed=settings.seed,
+        folder, settings.scenes, seed=settings.seed, side_px=settings.scene_px,
         progress=lambda done, _: progress(settings.held_out + done, total),
     )  # fmt: skip
     return scenes, held_out
@@ -190,6 +193,11 @@ def fit_flakes(
         )  # fmt: skip
     finally:
         network.half = False
+
+
+def _patches(settings: PretrainSettings) -> int:
+    """Patches that are validated on: two of a held-out scene, 48 at most."""
+    return min(2 * settings.held_out, 48)
 
 
 def synthetic_check(scenes: Sequence[Scene], *, side_px: int = 256, count: int = 48) -> Validate:
