@@ -69,6 +69,8 @@ class PhaseSettings:
         Processor cores; 0: all.
     steps : int
         Steps of each network instead of a time, so that the result depends on no clock; 0: by time.
+    trees : int
+        Of a forest.
     """
 
     network: str = "auto"
@@ -79,6 +81,7 @@ class PhaseSettings:
     seed: int = 0
     jobs: int = 0
     steps: int = 0
+    trees: int = 100
 
     def __post_init__(self) -> None:
         if self.minutes <= 0 or self.folds < 2:
@@ -246,7 +249,7 @@ class _Training:
         return self.drawn[candidate]
 
     def _forest_settings(self) -> ForestSettings:
-        return ForestSettings(seed=self.settings.seed, jobs=self.settings.jobs)
+        return ForestSettings(self.settings.trees, seed=self.settings.seed, jobs=self.settings.jobs)
 
     def _left_min(self) -> float:
         return self.settings.minutes - (self.clock() - self.began) / 60 - _RESERVED_MIN
