@@ -10,8 +10,8 @@ import typer
 
 from layerscope import __version__
 from layerscope.cli.data import COMMANDS as DATA_COMMANDS
-from layerscope.cli.experiment import experiment
 from layerscope.cli.evaluate import evaluate
+from layerscope.cli.experiment import experiment
 from layerscope.cli.models import app as models_app
 from layerscope.cli.options import (
     FAILED,

@@ -1,0 +1,102 @@
+"""A study as a figure: means with intervals, each seed behind them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from layerscope.experiments.conduct import MAJORITY, Finding
+from layerscope.experiments.perturbation import PERTURBATIONS
+from layerscope.experiments.summary import METRIC, mean_table, trial_table
+from layerscope.report.figures import GREY, INK, new_figure, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Okabe and Ito (2008), told apart with every common colour blindness; a marker each besides.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+_MARKERS = "osD^v"
+_AXES = {p.name: p.axis for p in PERTURBATIONS}
+
+
+@styled
+def draw_finding(finding: Finding) -> Any:
+    """Draw a matplotlib figure: a row of arms, or a panel per kind of setting."""
+    means, trials = mean_table(finding), trial_table(finding)
+    arms = [a for a in dict.fromkeys(means["arm"]) if a != MAJORITY]
+    learned = means[means["arm"] != MAJORITY]
+    baseline = float(means.loc[means["arm"] == MAJORITY, METRIC].iloc[0])
+    if learned["setting"].isna().all():
+        return _draw_arms(learned, trials, arms, baseline)
+    return _draw_settings(finding, learned, trials, arms, baseline)
+
+
+def _draw_arms(means: pd.DataFrame, trials: pd.DataFrame, arms: list[str], baseline: float) -> Any:
+    figure, (ax,) = new_figure(6.8, 1.3 + 0.42 * len(arms))
+    for i, arm in enumerate(arms):
+        row = means[means["arm"] == arm].iloc[0]
+        y = len(arms) - 1 - i
+        seeds = trials.loc[trials["arm"] == arm, METRIC].to_numpy(float)
+        ax.plot(seeds, np.full(len(seeds), y + 0.2), "|", color=GREY, markersize=7)
+        ax.errorbar(row[METRIC], y, xerr=_reach(means[means["arm"] == arm]), capsize=3,
+                    fmt=_MARKERS[i % 5], color=_COLOURS[i % 5], markersize=6)  # fmt: skip
+    ax.axvline(baseline, color=INK, linestyle=":", linewidth=1)
+    ax.annotate("learns nothing", (baseline, 0), xycoords=("data", "axes fraction"),
+                xytext=(4, 4), textcoords="offset points", fontsize=8, color=GREY)  # fmt: skip
+    ax.set_yticks(range(len(arms))[::-1], arms)
+    ax.set_ylim(-0.6, len(arms) - 0.4)
+    ax.set_xlim(min(0.0, baseline), 1)
+    ax.set_xlabel("mean IoU over the classes (bars: 95 % interval over seeds; ticks: seeds)")
+    return figure
+
+
+def _draw_settings(
+    finding: Finding,
+    means: pd.DataFrame,
+    trials: pd.DataFrame,
+    arms: list[str],
+    baseline: float,
+) -> Any:
+    panels = list(dict.fromkeys(means["panel"]))
+    width = 5.6 if len(panels) == 1 else 2.7 * len(panels)
+    figure, axes = new_figure(width, 3.6, columns=len(panels))
+    for ax, panel in zip(axes, panels, strict=True):
+        shown = means[means["panel"] == panel]
+        for i, arm in enumerate(arms):
+            _draw_line(ax, shown[shown["arm"] == arm], i, len(arms))
+        ax.axhline(baseline, color=INK, linestyle=":", linewidth=1)
+        _scale_axis(ax, panel, shown["setting"].to_numpy(float))
+        ax.set_ylim(0, 1)
+        ax.set_title(panel)
+        ax.set_xlabel(_AXES.get(panel, finding.study.axis))
+    axes[0].set_ylabel("mean IoU over the classes")
+    for ax in axes[1:]:
+        ax.set_yticklabels([])
+    handles, labels = axes[0].get_legend_handles_labels()
+    note = "dotted: learns nothing; bars: 95 % interval over seeds"
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(arms), 3), title=note,
+                  title_fontsize=8)  # fmt: skip
+    return figure
+
+
+def _draw_line(ax: Any, rows: pd.DataFrame, i: int, n: int) -> None:
+    rows = rows.sort_values("setting")
+    place = rows["setting"].to_numpy(float)
+    # Arms side by side: bars that lie on each other cannot be read.
+    step = 0.012 * (np.ptp(place) or 1.0) * (i - (n - 1) / 2)
+    ax.errorbar(place + step, rows[METRIC], yerr=_reach(rows), fmt="-" + _MARKERS[i % 5],
+                color=_COLOURS[i % 5], markersize=5, linewidth=1.3, capsize=2.5,
+                label=str(rows["arm"].iloc[0]))  # fmt: skip
+
+
+def _scale_axis(ax: Any, panel: str, settings: np.ndarray[Any, Any]) -> None:
+    ticks = np.unique(settings)
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+
+
+def _reach(rows: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """Distances (2, n) from the mean down and up to the ends of its interval; 0 without one."""
+    value = rows[METRIC].to_numpy(float)
+    low, high = rows[f"{METRIC}_low"].to_numpy(float), rows[f"{METRIC}_high"].to_numpy(float)
+    return np.nan_to_num(np.array([value - low, high - value]))
