@@ -28,6 +28,7 @@ _COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
 )
 _TINT = 0.35
+_BEYOND = 3  # pixels, more than half a rim's width
 _CASING: Colour = (20, 20, 24)
 
 
@@ -103,8 +104,10 @@ def _tinted(panel: Rgb, phases: LabelMap) -> Rgb:
         mixed = canvas[where] * (1 - _TINT) + np.array(colour) * _TINT
         canvas[where] = np.rint(mixed).astype(np.uint8)
     for value, colour in inks:
+        # Continued beyond the picture, so that no rim is drawn along its border.
+        mask = np.pad((shown == value).astype(np.uint8), _BEYOND, mode="edge")
         rims, _ = cv2.findContours(
-            (shown == value).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+            mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(-_BEYOND, -_BEYOND)
         )
         cv2.drawContours(canvas, rims, -1, _CASING, 3, cv2.LINE_AA)
         cv2.drawContours(canvas, rims, -1, colour, 2, cv2.LINE_AA)

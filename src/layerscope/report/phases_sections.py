@@ -180,7 +180,8 @@ def areas(run: PhaseRun) -> Section | Skipped:
         "of held-out images were off; they hold for images of the same kind."
     )
     columns = ("image", "class", "value", "share [95 %]", "area, µm² [95 %]")
-    return Section(title, tables=(Table(columns, rows, caption, numeric=(2, 3, 4)),))
+    widths = (2.4, 1.6, 0.8, 2.4, 3.2)
+    return Section(title, tables=(Table(columns, rows, caption, numeric=(2, 3, 4), widths=widths),))
 
 
 def _um2_text(value: float, low: float, high: float) -> str:
