@@ -47,7 +47,8 @@ def _draw_arms(means: pd.DataFrame, trials: pd.DataFrame, arms: list[str], basel
     ax.set_yticks(range(len(arms))[::-1], arms)
     ax.set_ylim(-0.6, len(arms) - 0.4)
     ax.set_xlim(min(0.0, baseline), 1)
-    ax.set_xlabel("mean IoU over the classes (bars: 95 % interval over seeds; ticks: seeds)")
+    ax.set_xlabel("mean IoU over the classes")
+    ax.set_title("bars: 95 % interval over seeds; ticks: single seeds", fontsize=8)
     return figure
 
 

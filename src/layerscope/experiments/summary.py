@@ -143,12 +143,9 @@ def _sentence(row: pd.Series, axis: str) -> str:
 
 def _cautions(finding: Finding, compared: pd.DataFrame) -> list[str]:
     effort, many = finding.plan["effort"], int((compared["shown"] != "").sum())
-    out = [
-        f"Small networks and short trainings ({effort['network']}, {effort['steps']} steps): "
-        "differences may shrink with longer ones."
-        if effort["name"] == "small"
-        else f"{effort['network']}, {effort['steps']} steps."
-    ]
+    spent = f"{effort['network']}, {effort['steps']} steps, {effort['source_steps']} on a source"
+    small = "Small networks and short trainings: differences may shrink with longer ones."
+    out = [f"{small} Here {spent}." if effort["name"] != "full" else f"{spent}."]
     if many > 1:
         out.append(
             f"{many} intervals of 95 % each: about {max(1, round(0.05 * many))} would leave out "
