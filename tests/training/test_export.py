@@ -135,6 +135,8 @@ def test_half_the_bytes_and_nearly_the_numbers(written, tmp_path):
     image = noise(60, 72, 3)
     found = read_model(tmp_path / "half.onnx").predict(image)
     assert half.precision == "fp16"
+    assert half.metrics["onnx_parity"] == card.metrics["onnx_parity"]
+    assert 1e-5 < half.metrics["half_rounding"] < 5e-3
     assert np.abs(found - in_torch(network, image)).max() < 5e-3
     saved = path.stat().st_size - (tmp_path / "half.onnx").stat().st_size
     assert saved > 0.35 * 4 * card.parameters

@@ -102,7 +102,7 @@ def card_lines(card: ModelCard) -> list[str]:
     size = card.pixel_size_nm
     cuts = ", ".join(f"{name} {value:g}" for name, value in card.thresholds.items())
     reach = "the whole image" if card.margin_px is None else f"{card.margin_px} px"
-    sees = f"{card.channels} channels, {card.normalisation}"
+    sees = f"{_count(card.channels, 'channel')}, {card.normalisation}"
     sees += f", {card.features} pixel features" if card.input == "pixel_features" else ""
     rows = [
         ("name", card.name),
@@ -122,8 +122,13 @@ def card_lines(card: ModelCard) -> list[str]:
 
 
 def _source(source: TrainingSet) -> str:
-    told = [f"{source.name}: {source.images} images of {source.groups} specimens"]
+    images, groups = _count(source.images, "image"), _count(source.groups, "specimen")
+    told = [f"{source.name}: {images} of {groups}"]
     return ", ".join([*told, *(t for t in (source.licence, source.attribution) if t)])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _short(value: object) -> str:
