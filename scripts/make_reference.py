@@ -327,6 +327,20 @@ def commands() -> str:
     return "\n".join(lines)
 
 
+def losses() -> str:
+    """Losses of a training, and normalisations of images."""
+    from layerscope.ops.normalisation import NORMALISATIONS
+    from layerscope.training.losses import LOSSES
+
+    return "\n".join(
+        [
+            _of_registry("For `training.losses.build_loss`.", LOSSES),
+            "",
+            _of_registry("On a model's card, and in `ops.normalisation`.", NORMALISATIONS),
+        ]
+    )
+
+
 def exit_codes() -> str:
     """Numbers that a script sees when a command ends."""
     from layerscope import cli
@@ -343,6 +357,7 @@ PAGES: dict[str, tuple[str, Callable[[], str]]] = {
     "flags": ("Quality flags", flags),
     "heads": ("Layer heads", heads),
     "networks": ("Networks", networks),
+    "losses": ("Losses and normalisations", losses),
     "report_sections": ("Report sections", report_sections),
     "cameras": ("Synthetic cameras", cameras),
     "calibration_parameters": ("Calibration parameters", calibration_parameters),
