@@ -99,6 +99,14 @@ def test_another_plan_in_the_same_folder_is_refused(tmp_path):
         conduct(study, SyntheticWorld("WSe2"), TINY, tmp_path, seeds=1)
 
 
+def test_labels_that_changed_are_another_world(tmp_path):
+    data = dataset(("bg", "flake"))
+    conduct(coin(0.1), UserWorld(data), TINY, tmp_path, seeds=1)
+    conduct(coin(0.1), UserWorld(data), TINY, tmp_path, seeds=1)
+    with pytest.raises(InputError, match="another world"):
+        conduct(coin(0.1), UserWorld(data.take(range(7))), TINY, tmp_path, seeds=1)
+
+
 def test_a_damaged_seed_is_named(tmp_path):
     conduct(coin(0.1), WORLD, TINY, tmp_path, seeds=1)
     (tmp_path / "seeds" / "0000.json").write_text("[{")
@@ -271,7 +279,16 @@ def test_classes_without_layer_numbers_are_said():
     with pytest.raises(InputError, match="no layer numbers"):
         list(EXPERIMENTS["adaptation"].run(world, 0, TINY))
     with pytest.raises(InputError, match="name them alike"):
-        UserWorld(dataset(("bg", "flake")), sources=dataset(("bg", "1L", "2L")))
+        UserWorld(dataset(("bg", "flake")), other_data=dataset(("bg", "1L", "2L")))
+    with pytest.raises(InputError, match="give --source"):
+        list(EXPERIMENTS["transfer"].run(world, 0, TINY))
+
+
+def test_a_users_own_source_needs_no_layer_numbers():
+    names = ("bg", "flake", "hole")
+    world = UserWorld(dataset(names), other_data=dataset(names))
+    arms = {t.arm for t in EXPERIMENTS["few-shot"].run(world, 0, TINY)}
+    assert arms == {"from scratch", "from another material"}
 
 
 def test_command(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from layerscope import __version__
 from layerscope.core.examples import MOST_CLASSES
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.experiments.learning import guess_majority
@@ -98,7 +99,8 @@ def conduct(
 def plan_of(study: Study, world: World, effort: Effort) -> dict[str, Any]:
     """Return what decides the figures of a seed, as plain values."""
     facts = json.loads(json.dumps(dict(world.facts())))
-    return {"study": study.name, "effort": asdict(effort), "world": facts}
+    made_by = {"layerscope": __version__}
+    return {"study": study.name, "effort": asdict(effort), "world": facts, "version": made_by}
 
 
 def _keep_plan(plan: dict[str, Any], folder: Path) -> None:

@@ -17,7 +17,7 @@ def run_few_shot(world: World, seed: int, effort: Effort) -> Iterator[Trial]:
     target = world.target(seed, effort)
     recipe = recipe_for(target)
     begun = None
-    if world.ranges is not None:
+    if "other" in world.sources:
         source = world.source(seed, "other", effort)
         begun = learn(source, n, effort, recipe=recipe, steps=effort.source_steps, seed=seed)
     for shots in [s for s in SHOTS if s <= len(target)]:

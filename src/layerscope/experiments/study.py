@@ -69,6 +69,10 @@ class World(Protocol):
         """Fewest and most layers of each class; None where its names do not say."""
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Those of `SOURCES` that there are."""
+
+    @property
     def material(self) -> str:
         """What the target images show."""
 

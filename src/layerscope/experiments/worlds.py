@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from layerscope.core.examples import DataSet
 from layerscope.core.results import IntArray
 from layerscope.errors import InputError
 from layerscope.experiments.labelled import Labelled, Ranges, classes_of, layer_ranges
-from layerscope.experiments.study import Effort
+from layerscope.experiments.study import SOURCES, Effort
 from layerscope.synth import synth_flakes
 from layerscope.synth.camera import BENCHMARK_CAMERAS
 from layerscope.training.splits import hold_out
@@ -54,6 +55,11 @@ class SyntheticWorld:
     def ranges(self) -> Ranges | None:
         """See `World`."""
         return layer_ranges(self.classes)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """See `World`."""
+        return SOURCES
 
     def target(self, seed: int, effort: Effort) -> Labelled:
         """See `World`."""
@@ -109,7 +115,7 @@ class UserWorld:
     data : DataSet
     material, other, substrate : str
         What the images show, and another material: for synthetic sources and for re-rendering.
-    sources : DataSet, optional
+    other_data : DataSet, optional
         Labelled images of another material, with the same classes, instead of synthetic ones.
     """
 
@@ -117,12 +123,12 @@ class UserWorld:
     material: str = "MoS2"
     other: str = "graphene"
     substrate: str = "SiO2(90nm)/Si"
-    sources: DataSet | None = None
+    other_data: DataSet | None = None
 
     def __post_init__(self) -> None:
-        if self.sources is not None and self.sources.classes != self.data.classes:
+        if self.other_data is not None and self.other_data.classes != self.data.classes:
             raise InputError(
-                f"sources have the classes {', '.join(self.sources.classes)}, the data "
+                f"sources have the classes {', '.join(self.other_data.classes)}, the data "
                 f"{', '.join(self.data.classes)}; name them alike"
             )
 
@@ -135,6 +141,13 @@ class UserWorld:
     def ranges(self) -> Ranges | None:
         """See `World`."""
         return layer_ranges(self.data.classes)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """See `World`."""
+        if self.ranges is not None:
+            return SOURCES
+        return () if self.other_data is None else ("other",)
 
     def target(self, seed: int, effort: Effort) -> Labelled:
         """See `World`."""
@@ -155,22 +168,17 @@ class UserWorld:
 
     def source(self, seed: int, kind: str, effort: Effort) -> Labelled:
         """See `World`."""
-        if kind == "other" and self.sources is not None:
-            order = np.random.default_rng([seed, 9]).permutation(len(self.sources))
-            return self._read(self.sources, order[: effort.source_images])
-        if self.ranges is None:
-            raise InputError(
-                f"classes {', '.join(self.classes)}: the names say no layer numbers, so that no "
-                "synthetic source can be drawn; name them e.g. '1 layer', or give --source"
-            )
+        if kind == "other" and self.other_data is not None:
+            order = np.random.default_rng([seed, 9]).permutation(len(self.other_data))
+            return self._read(self.other_data, order[: effort.source_images])
         return self._synthetic.source(seed, kind, effort)
 
     def facts(self) -> Mapping[str, object]:
         """See `World`."""
         told = {"material": self.material, "other": self.other, "substrate": self.substrate}
-        names = [e.name for e in self.data.examples]
-        sources = [e.name for e in self.sources.examples] if self.sources else "synthetic"
-        return {"images": names, "classes": self.classes, **told, "sources": sources}
+        sources = "synthetic" if self.other_data is None else _digest(self.other_data)
+        images = {"count": len(self.data), "sha256": _digest(self.data)}
+        return {"images": images, "classes": self.classes, **told, "sources": sources}
 
     @cached_property
     def _synthetic(self) -> SyntheticWorld:
@@ -183,6 +191,16 @@ class UserWorld:
     def _read(self, data: DataSet, index: IntArray) -> Labelled:
         chosen = data.take(index).examples
         return Labelled(tuple(e.read_image() for e in chosen), tuple(e.label_map() for e in chosen))
+
+
+def _digest(data: DataSet) -> str:
+    """SHA-256 over all pixels and labels: a study must not go on with others."""
+    digest = hashlib.sha256()
+    for example in data.examples:
+        digest.update(f"{example.name} {example.group} {example.shape}".encode())
+        digest.update(np.ascontiguousarray(example.read_image()).tobytes())
+        digest.update(np.ascontiguousarray(example.label_map()).tobytes())
+    return digest.hexdigest()
 
 
 def _middle(pixels: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
