@@ -16,7 +16,7 @@ class ConvNormAct(nn.Sequential):
         Side of the kernel.
     stride, groups : int
     act : module or None
-    eps, momentum : float
+    eps : float
         Of the batch norm.
     """
 
@@ -29,11 +29,10 @@ class ConvNormAct(nn.Sequential):
         groups: int = 1,
         act: nn.Module | None = None,
         eps: float = 1e-5,
-        momentum: float = 0.1,
     ):
         layers = [
             nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(outputs, eps, momentum),
+            nn.BatchNorm2d(outputs, eps),
         ]
         super().__init__(*layers, *([act] if act is not None else []))
 
