@@ -143,9 +143,9 @@ _SMALL = (
     (5, 240, 40, 1, 1, 1), (5, 240, 40, 1, 1, 1), (5, 120, 48, 1, 1, 1), (5, 144, 48, 1, 1, 1),
     (5, 288, 96, 1, 1, 2), (5, 576, 96, 1, 1, 1), (5, 576, 96, 1, 1, 1),
 )  # fmt: skip
-# The momentum of the article, 0.01, is meant for millions of images: after 50 steps from scratch the
-# running means were still 60 % those of the start, and a network with a training loss of 0.40 found
-# nothing at all in evaluation (graphene_hrtem, Dice 0.00; 0.39 with the usual 0.1).
+# The momentum of the article, 0.01, is meant for millions of images: after 50 steps from scratch
+# the running means were still 60 % those of the start, and a network with a training loss of 0.40
+# found nothing at all in evaluation (graphene_hrtem, Dice 0.00; 0.39 with the usual 0.1).
 _MOBILE_NORM: dict[str, Any] = {"eps": 0.001}
 
 
