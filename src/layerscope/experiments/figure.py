@@ -29,7 +29,7 @@ def draw_finding(finding: Finding) -> Any:
     baseline = float(means.loc[means["arm"] == MAJORITY, METRIC].iloc[0])
     if learned["setting"].isna().all():
         return _draw_arms(learned, trials, arms, baseline)
-    return _draw_settings(finding, learned, trials, arms, baseline)
+    return _draw_settings(finding, learned, arms, baseline)
 
 
 def _draw_arms(means: pd.DataFrame, trials: pd.DataFrame, arms: list[str], baseline: float) -> Any:
@@ -55,7 +55,6 @@ def _draw_arms(means: pd.DataFrame, trials: pd.DataFrame, arms: list[str], basel
 def _draw_settings(
     finding: Finding,
     means: pd.DataFrame,
-    trials: pd.DataFrame,
     arms: list[str],
     baseline: float,
 ) -> Any:
@@ -64,10 +63,14 @@ def _draw_settings(
     figure, axes = new_figure(width, 3.6, columns=len(panels))
     for ax, panel in zip(axes, panels, strict=True):
         shown = means[means["panel"] == panel]
+        # Arms side by side: bars that lie on each other cannot be read.
+        step = 0.012 * (np.ptp(shown["setting"].to_numpy(float)) or 1.0)
         for i, arm in enumerate(arms):
-            _draw_line(ax, shown[shown["arm"] == arm], i, len(arms))
+            if len(rows := shown[shown["arm"] == arm]):
+                _draw_line(ax, rows, i, step * (i - (len(arms) - 1) / 2))
         ax.axhline(baseline, color=INK, linestyle=":", linewidth=1)
-        _scale_axis(ax, panel, shown["setting"].to_numpy(float))
+        ticks = np.unique(shown["setting"].to_numpy(float))
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.set_ylim(0, 1)
         ax.set_title(panel)
         ax.set_xlabel(_AXES.get(panel, finding.study.axis))
@@ -81,19 +84,12 @@ def _draw_settings(
     return figure
 
 
-def _draw_line(ax: Any, rows: pd.DataFrame, i: int, n: int) -> None:
+def _draw_line(ax: Any, rows: pd.DataFrame, i: int, shift: float) -> None:
     rows = rows.sort_values("setting")
     place = rows["setting"].to_numpy(float)
-    # Arms side by side: bars that lie on each other cannot be read.
-    step = 0.012 * (np.ptp(place) or 1.0) * (i - (n - 1) / 2)
-    ax.errorbar(place + step, rows[METRIC], yerr=_reach(rows), fmt="-" + _MARKERS[i % 5],
+    ax.errorbar(place + shift, rows[METRIC], yerr=_reach(rows), fmt="-" + _MARKERS[i % 5],
                 color=_COLOURS[i % 5], markersize=5, linewidth=1.3, capsize=2.5,
                 label=str(rows["arm"].iloc[0]))  # fmt: skip
-
-
-def _scale_axis(ax: Any, panel: str, settings: np.ndarray[Any, Any]) -> None:
-    ticks = np.unique(settings)
-    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
 
 
 def _reach(rows: pd.DataFrame) -> np.ndarray[Any, Any]:

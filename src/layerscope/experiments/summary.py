@@ -128,12 +128,9 @@ def _how_many(done: int, wanted: int) -> str:
 
 
 def _sentence(row: pd.Series, axis: str) -> str:
-    where = ", ".join(
-        [row["panel"]] * bool(row["panel"])
-        + [f"{row['setting']:g} {'' if row['panel'] else axis}".strip()]
-        * bool(np.isfinite(row["setting"]))
-    )
-    start = f"{where}: " if where else ""
+    start = ""
+    if np.isfinite(row["setting"]):
+        start = f"{row['panel'] or axis} = {row['setting']:g}: "
     value = f"{row['difference']:+.3f}"
     if not row["shown"]:
         return f"{start}{value} (no interval)"
