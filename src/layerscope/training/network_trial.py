@@ -136,7 +136,9 @@ def train_network(
         validations=1,
         seed=settings.seed,
     )
-    loss = CrossEntropy(weights=_class_weights(data))
+    # Patches show rare classes as often as frequent ones. To weigh the loss besides is too much:
+    # Dice of graphene_hrtem 0.78 instead of 0.86 (300 steps, one fold).
+    loss = CrossEntropy()
     with _threads(settings.threads):
         fit(
             network,
@@ -165,14 +167,6 @@ def _patches(data: LabelledImages, normalisation: str, settings: NetworkSettings
         settings.seed,
         normalise=lambda patch: np.asarray(patch * np.float32(high - low) + np.float32(low)),
     )
-
-
-def _class_weights(data: LabelledImages) -> tuple[float, ...]:
-    """Inverse square root of the share of each class: between the pixels' and the classes' mean."""
-    counts = np.maximum(data.counts(), 1)
-    weights = 1 / np.sqrt(counts / counts.sum())
-    weights[data.counts() == 0] = 0
-    return tuple(float(w) for w in weights / weights.max())
 
 
 def load_fitting(network: Network, state: State) -> tuple[int, int]:
