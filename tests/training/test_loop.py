@@ -87,8 +87,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.parametrize(("ema", "schedule"), [(0.9, "cosine"), (0.0, "plateau")])
 def test_an_interrupted_training_goes_on_where_it_was(tmp_path, monkeypatch, ema, schedule):
     monkeypatch.setattr("layerscope.training.loop._SAVE_EVERY_S", -1.0)
     settings = changed(ema=ema, schedule=schedule, metric="accuracy", plateau_patience=1)
