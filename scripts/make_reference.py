@@ -119,7 +119,7 @@ def columns() -> str:
     """Columns of objects.csv and objects.parquet."""
     from layerscope.measure import table_columns
 
-    rows = [(f"`{c.name}`", c.unit or "–", c.dtype, c.meaning) for c in table_columns()]
+    rows = [_column(c) for c in table_columns()]
     return "\n".join(
         [
             "One row per region, in this order. Lengths and areas come twice, in px and in µm; "
@@ -249,6 +249,52 @@ def networks() -> str:
     )
 
 
+def surfaces() -> str:
+    """Levelling, coverage methods and tables of a coverage run."""
+    from layerscope.core.coverage import COVERAGE_COLUMNS
+    from layerscope.measure.domain_columns import domain_columns
+    from layerscope.ops.surface import LEVELLERS
+    from layerscope.tasks.coverage import METHODS
+
+    levellers = [
+        (f"`{name}`", _keywords(LEVELLERS[name]), _first_line(LEVELLERS[name]))
+        for name in LEVELLERS
+    ]
+    head = ("column", "unit", "type", "meaning")
+    return "\n".join(
+        [
+            "Of `layerscope run --task coverage`; [how](../howto/coverage.md).",
+            "",
+            "## Levelling: for `--levelling`",
+            "",
+            "Parameters are those of `layerscope.ops.surface.level`, with their defaults.",
+            "",
+            *_table(("name", "parameters", "what"), levellers),
+            "",
+            "## Methods: for `--method`",
+            "",
+            _of_registry("`auto` chooses and checks one by another.", METHODS),
+            "",
+            "## Columns of the images table",
+            "",
+            *_table(head, [_column(c) for c in COVERAGE_COLUMNS]),
+            "",
+            "## Columns of the domains table",
+            "",
+            *_table(head, [_column(c) for c in domain_columns()]),
+        ]
+    )
+
+
+def _column(column: Any) -> tuple[str, str, str, str]:
+    return f"`{column.name}`", column.unit or "–", column.dtype, column.meaning
+
+
+def _keywords(function: Any) -> str:
+    parameters = inspect.signature(function).parameters.values()
+    return ", ".join(f"`{p.name}={p.default}`" for p in parameters if p.kind == p.KEYWORD_ONLY)
+
+
 def report_sections() -> str:
     """Sections of report.html and report.pdf."""
     from layerscope.report import SCAN_SECTIONS, SECTIONS
@@ -357,6 +403,7 @@ PAGES: dict[str, tuple[str, Callable[[], str]]] = {
     "flags": ("Quality flags", flags),
     "heads": ("Layer heads", heads),
     "networks": ("Networks", networks),
+    "surfaces": ("Levelling and coverage", surfaces),
     "losses": ("Losses and normalisations", losses),
     "report_sections": ("Report sections", report_sections),
     "cameras": ("Synthetic cameras", cameras),
@@ -418,10 +465,11 @@ def _spelling(parameter: Any) -> str:
 def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
-    if parameter.is_flag and parameter.secondary_opts:
+    flag = getattr(parameter, "is_flag", False)  # an argument has none
+    if flag and parameter.secondary_opts:
         return "`" + (parameter.opts if parameter.default else parameter.secondary_opts)[0] + "`"
     value = parameter.default
-    return "" if parameter.is_flag or value is None or callable(value) else f"`{value}`"
+    return "" if flag or value is None or callable(value) else f"`{value}`"
 
 
 def _table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

@@ -23,6 +23,7 @@ from layerscope.errors import LayerscopeError
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import Source, name_sources
 from layerscope.io.spm import read_spm
+from layerscope.measure.domain_summary import summarise_film
 from layerscope.measure.domains import find_domains, measure_domains
 from layerscope.ops.picture import recover_scan
 from layerscope.ops.surface import level
@@ -91,6 +92,7 @@ def run_coverage(
     images: Iterable[str | os.PathLike[str] | Micrograph],
     question: Question | None = None,
     *,
+    summarise: bool = False,
     on_result: Callable[[SurfaceResult], None] | None = None,
     progress: Progress | None = None,
 ) -> CoverageRun:
@@ -101,6 +103,9 @@ def run_coverage(
     images : iterable of path or Micrograph
         Scans, exported pictures, folders of them, or micrographs in memory.
     question : Question, optional
+    summarise : bool
+        Also give each film in figures (`measure.domain_summary.summarise_film`), as a growth study
+        needs; 0.3 s of CPU per image.
     on_result : callable, optional
         Given every image's `SurfaceResult` with its pixels, which the run itself does not keep.
     progress : callable, optional
@@ -114,25 +119,30 @@ def run_coverage(
     question, sources = question or Question(), name_sources(images)
     rows: list[dict[str, Any]] = []
     domains: list[pd.DataFrame] = []
+    films: list[pd.DataFrame] = []
     failures: list[Failure] = []
     for i, source in enumerate(sources):
         try:
-            result = cover(source, question)
+            result = cover(source, question, summarise=summarise)
         except LayerscopeError as error:
             failures.append(Failure(source.path, str(error)))
         else:
             rows.append(_row(result))
             domains.append(result.domains)
+            films += [] if result.film is None else [result.film]
             if on_result is not None:
                 on_result(result)
         if progress is not None:
             progress(i + 1, len(sources), source.name)
     provenance = {"version": __version__, "schema": 1}
     parameters = {"task": "coverage", **asdict(question)}
-    return CoverageRun(_table(rows), _together(domains), tuple(failures), parameters, provenance)
+    return CoverageRun(
+        _table(rows), _together(domains), tuple(failures), parameters, provenance,
+        _together(films) if summarise else None,
+    )  # fmt: skip
 
 
-def cover(source: Source, question: Question) -> SurfaceResult:
+def cover(source: Source, question: Question, *, summarise: bool = False) -> SurfaceResult:
     """Read, prepare and cover one image.
 
     Raises
@@ -153,21 +163,15 @@ def cover(source: Source, question: Question) -> SurfaceResult:
     notes = [str(n) for some in told for n in some]
     if image.pixel_size is None:
         notes.append("no pixel size: nothing per um2")
-    return SurfaceResult(
-        source.name,
-        source.path,
-        image.sha256,
-        image,
-        coverage,
-        _domains(image, coverage, source.name),
-        tuple(notes),
-    )
-
-
-def _domains(image: Micrograph, coverage: Coverage, name: str) -> pd.DataFrame:
-    heights = image.data if image.value_unit == "nm" else None
+    heights, size = image.data if image.value_unit == "nm" else None, image.pixel_size
     found = find_domains(coverage, heights)
-    return measure_domains(found, heights, pixel_size=image.pixel_size, image=name)
+    domains = measure_domains(found, heights, pixel_size=size, image=source.name)
+    film = None
+    if summarise:
+        film = summarise_film(domains, found, coverage, heights, pixel_size=size, image=source.name)
+    return SurfaceResult(
+        source.name, source.path, image.sha256, image, coverage, domains, tuple(notes), film
+    )
 
 
 def prepare(source: Source, question: Question) -> Micrograph:

@@ -26,6 +26,7 @@ from layerscope.report.coverage_sections import (
 from layerscope.report.figures import to_png
 from layerscope.surfaces import Question, run_coverage
 from layerscope.synth.surface import synth_surface
+from layerscope.tasks.growth import image_quantities, read_conditions, summarise_growth
 
 EVIL = "<b>x</b>/..\\évil $ °µ"
 COVERAGES = (0.1, 0.3, 0.5, 0.8, 0.97)
@@ -38,6 +39,31 @@ def scans():
         out.append(replace(found.micrograph, name=f"scan {seed}"))
     out[0] = replace(out[0], name=EVIL)
     return out
+
+
+def test_a_growth_study_is_written_beside_the_run(tmp_path):
+    images, table = [], "sample,temperature_C\n"
+    for k, share in enumerate((0.1, 0.2, 0.35, 0.5, 0.6)):
+        found = synth_surface(k, shape=(128, 128), coverage=share, pixel_size_nm=20.0)
+        images.append(replace(found.micrograph, name=f"W{k}_1"))
+        table += f"W{k},{700 + 10 * k}\n"
+    (tmp_path / "growth.csv").write_text(table)
+    folder = CoverageFolder(tmp_path / "out")
+    run = run_coverage(images, Question("WSe2"), summarise=True, on_result=folder)
+    study = summarise_growth(image_quantities(run.films), read_conditions(tmp_path / "growth.csv"))
+    target = folder.finish(run, study)
+    trends = pd.read_csv(target / "growth" / "trends.csv").set_index("quantity")
+    assert trends.loc["coverage", "rank_correlation"] == 1
+    assert set(pd.read_csv(target / "films.csv")["image"]) == {i.name for i in images}
+    for name in ("temperature_C", "rank_correlations"):
+        assert cv2.imread(str(target / "growth" / f"{name}.png")).std() > 5
+    page = (target / "report.html").read_text()
+    assert "Theil and Sen" in page
+
+
+def test_without_conditions_no_film_is_summarised(written):
+    assert not (written[0] / "growth").exists()
+    assert not (written[0] / "films.csv").exists()
 
 
 def surface(name="a", doubts=(), unit="nm", tall=1.0, n_layers=2):

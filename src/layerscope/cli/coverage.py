@@ -13,22 +13,52 @@ from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, ProgressBar,
 if TYPE_CHECKING:
     from layerscope.core.coverage import CoverageRun
     from layerscope.surfaces import Question
+    from layerscope.tasks.growth import GrowthStudy
+    from layerscope.tasks.growth_conditions import Conditions
 
 
 def cover_images(
-    images: list[str], question: Question, out: Path, *, as_json: bool, quiet: bool
+    images: list[str],
+    question: Question,
+    out: Path,
+    *,
+    conditions: Path | None = None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Cover every image, write the run folder, say what came out, and end with its exit code."""
+    """Cover every image, write the run folder, say what came out, and end with its exit code.
+
+    With a table of growth `conditions` the folder gets a growth study too.
+    """
     from layerscope.report.coverage_folder import CoverageFolder
     from layerscope.surfaces import run_coverage
+    from layerscope.tasks.growth_conditions import read_conditions
 
+    grown = read_conditions(conditions) if conditions else None
     folder = CoverageFolder(out)
     with ProgressBar("covering", quiet) as progress:
-        run = run_coverage(names_of(images), question, on_result=folder, progress=progress)
-    folder.finish(run)
+        run = run_coverage(
+            names_of(images), question, summarise=grown is not None, on_result=folder,
+            progress=progress,
+        )  # fmt: skip
+    folder.finish(run, _study(run, grown) if grown else None)
     _tell(run, out, as_json=as_json)
     usable, failed = len(run.images), len(run.failures)
     raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+
+
+def _study(run: CoverageRun, conditions: Conditions) -> GrowthStudy | None:
+    """Growth study of a run, or None, said, where nothing can be studied."""
+    from layerscope.errors import InputError
+    from layerscope.tasks.growth import image_quantities, summarise_growth
+
+    if run.films is None or not len(run.films):
+        return None
+    try:
+        return summarise_growth(image_quantities(run.films), conditions)
+    except InputError as error:
+        typer.echo(f"no growth study: {error}", err=True)
+        return None
 
 
 def _tell(run: CoverageRun, out: Path, *, as_json: bool) -> None:

@@ -138,6 +138,8 @@ class SurfaceResult:
         One row per domain; empty where domains were not measured.
     notes : tuple of str
         Warnings for the user, one line each.
+    film : pandas.DataFrame or None
+        The film in figures with intervals, where it was summarised.
     """
 
     name: str
@@ -147,6 +149,7 @@ class SurfaceResult:
     coverage: Coverage
     domains: pd.DataFrame
     notes: tuple[str, ...] = ()
+    film: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +165,8 @@ class CoverageRun:
     failures : tuple of Failure
     parameters, provenance : mapping
         As in a flake run; no clock.
+    films : pandas.DataFrame or None
+        Figures of every film with intervals, a row each, where films were summarised.
     """
 
     images: pd.DataFrame
@@ -169,6 +174,7 @@ class CoverageRun:
     failures: tuple[Failure, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    films: pd.DataFrame | None = None
 
 
 COVERAGE_COLUMNS: tuple[Column, ...] = (

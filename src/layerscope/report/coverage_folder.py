@@ -23,7 +23,9 @@ from layerscope.report.coverage_pictures import (
     percent_text,
 )
 from layerscope.report.coverage_sections import N_GALLERY, coverage_sections, coverage_title
+from layerscope.report.growth_sections import write_growth
 from layerscope.report.run_files import FileStems, plain
+from layerscope.tasks.growth import GrowthStudy
 
 _OVERLAY_PX = 1024
 
@@ -97,8 +99,10 @@ class CoverageFolder:
         kept = [*self._glances, glance_at(result)]
         self._glances = sorted(kept, key=lambda glance: glance.urgency)[:N_GALLERY]
 
-    def finish(self, run: CoverageRun) -> Path:
+    def finish(self, run: CoverageRun, study: GrowthStudy | None = None) -> Path:
         """Write tables, ``run.json`` and the report of `run`, and return the folder.
+
+        A growth `study` adds its tables and pictures, and their sections.
 
         Raises
         ------
@@ -110,15 +114,19 @@ class CoverageFolder:
             if name == "images" or len(table):
                 write_table(table, target / f"{name}.csv")
                 write_table(table, target / f"{name}.parquet", units=units)
+        if run.films is not None and len(run.films):
+            write_table(run.films, target / "films.csv")
+        if study is not None:
+            write_growth(study, target / "growth")
         write_bytes(target / "run.json", self._run_json(run))
-        self._write_report(run)
+        self._write_report(run, study)
         return target
 
-    def _write_report(self, run: CoverageRun) -> None:
+    def _write_report(self, run: CoverageRun, study: GrowthStudy | None) -> None:
         from layerscope.report.html import page_html
         from layerscope.report.pdf import pdf_bytes
 
-        sections = coverage_sections(run, self._glances, self._history)
+        sections = coverage_sections(run, self._glances, self._history, study)
         title, version = coverage_title(run), str(run.provenance.get("version", ""))
         page = page_html(title, sections, version=version)
         write_bytes(self._target / "report.html", page.encode())

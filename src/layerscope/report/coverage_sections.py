@@ -13,17 +13,22 @@ from layerscope.report.columns import figures_of, numbers, words
 from layerscope.report.coverage_figures import angle_histogram, coverage_dots, value_histogram
 from layerscope.report.coverage_glance import Glance
 from layerscope.report.coverage_pictures import percent_text, value_text
+from layerscope.report.growth_sections import growth_sections
 from layerscope.report.record_sections import flat_rows
 from layerscope.report.scan_numbers import median_bounds
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
+from layerscope.tasks.growth import GrowthStudy
 
 N_GALLERY = 24
 """Images shown one by one: a dozen pages."""
 
 
 def coverage_sections(
-    run: CoverageRun, glances: Sequence[Glance], history: Mapping[str, Sequence[str]]
+    run: CoverageRun,
+    glances: Sequence[Glance],
+    history: Mapping[str, Sequence[str]],
+    study: GrowthStudy | None = None,
 ) -> tuple[Section | Skipped, ...]:
     """Every section of the report.
 
@@ -34,12 +39,15 @@ def coverage_sections(
         Images to show, in the order of the gallery.
     history : mapping of str to sequence of str
         By name of the image, what was done to it, in words.
+    study : GrowthStudy, optional
+        Adds the sections of `growth_sections`.
     """
     return (
         summary(run),
         per_image(run),
         images(run),
         domains(run),
+        *(growth_sections(study) if study is not None else ()),
         *(shown(glance) for glance in glances),
         treatment(run, history),
         failures(run),

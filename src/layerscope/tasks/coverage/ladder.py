@@ -238,15 +238,16 @@ def _drop_levels(
 
 
 def _is_solid(mask: BoolArray) -> bool:
-    # A scar on the first rows is as thin as one inside: nothing lies beyond the border.
+    # Nothing lies beyond the border: a scar on the first rows is as thin as one inside.
     inner = cv2.erode(
-        mask.astype(np.uint8), np.ones((5, 5), np.uint8),
+        mask.astype(np.uint8), np.ones(_SOLID_PX, np.uint8),
         borderType=cv2.BORDER_CONSTANT, borderValue=0,
     )  # fmt: skip
     return bool(np.count_nonzero(inner) >= _LEAST_SOLID * mask.size)
 
 
 _LEAST_SOLID = 2e-4
+_SOLID_PX = (7, 5)  # rows, columns: scars and rows levelled wrongly are lower than that
 
 
 def _merge(
