@@ -27,6 +27,8 @@ NOT_ASKED = -1
 
 Range = tuple[float, float]
 
+_CAMERA_PIXEL_NM = 15_000.0
+
 
 @dataclass(frozen=True)
 class View:
@@ -50,6 +52,25 @@ class View:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} {value}: expected a positive number")
+
+    def scale(self, kind: str) -> float:
+        """Return the number that a model is given, NaN if unknown.
+
+        Parameters
+        ----------
+        kind : str
+            One of `SCALES`. A pixel size is turned into the magnification at which a camera with
+            pixels of 15 um has it: models see numbers of one kind.
+        """
+        if kind == "magnification" and self.magnification is not None:
+            return self.magnification
+        if kind == "pixel_size" and self.pixel_size_nm is not None:
+            return _CAMERA_PIXEL_NM / self.pixel_size_nm
+        return math.nan
+
+
+SCALES = ("magnification", "pixel_size", "none")
+"""What a model may be told of the scale, see `View.scale`."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ FORMAT = "layerscope-model"
 VERSION = 1
 
 TASKS = ("phases", "flakes", "domains", "coverage", "categories")
-OUTPUTS = ("classes", "labels", "instances", "fraction")
-INPUTS = ("image", "pixel_features")
+OUTPUTS = ("classes", "labels", "instances", "fraction", "answers")
+INPUTS = ("image", "pixel_features", "picture_features")
 
 LARGEST_WINDOW_PX = 1536
 """Side of the largest window that is given to a network at once, if the card names no other."""
@@ -54,7 +54,8 @@ class ModelCard:
         One of `TASKS`.
     output : str
         ``"classes"``: probabilities that sum to 1; ``"labels"``: one independent probability per
-        map; ``"instances"``: foreground, boundary and depth; ``"fraction"``: a share from 0 to 1.
+        map; ``"instances"``: foreground, boundary and depth; ``"fraction"``: a share from 0 to 1;
+        ``"answers"``: to several questions about a whole picture, see `models.answers`.
     classes : tuple of str
         Name of each output map, in order; of ``"classes"`` the first is the background.
     channels : int
@@ -63,7 +64,8 @@ class ModelCard:
         One of `ops.normalisation.NORMALISATIONS`.
     input : str
         ``"image"``: the graph takes (N, channels, H, W) and answers with logits;
-        ``"pixel_features"``: it takes (n, features) and answers with probabilities.
+        ``"pixel_features"``: it takes (n, features) and answers with probabilities;
+        ``"picture_features"``: it takes those of `ops.picture_features` and answers with logits.
     features : str
         Which of `ops.pixel_features.FEATURE_SETS`, of ``"pixel_features"``.
     pixel_size_nm : tuple of float, optional

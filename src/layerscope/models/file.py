@@ -48,7 +48,12 @@ class Member:
     def predict(self, pixels: FloatImage, pixel_size_nm: float | None) -> FloatImage:
         """Answer with maps (H, W, K) to an image (H, W, C) from 0 to 1; see `Model.predict`."""
         card, shape = self.card, pixels.shape[:2]
-        pixels = _with_channels(pixels, card.channels)
+        if card.output == "answers":
+            raise InputError(
+                f"model {card.name!r} answers questions about whole pictures and has no maps; "
+                "use 'layerscope run --task categories'"
+            )
+        pixels = with_channels(pixels, card.channels)
         pixels = resized(pixels, _trained_shape(shape, pixel_size_nm, card))
         pixels = normalise(card.normalisation, pixels)
         if card.input == "image":
@@ -188,7 +193,14 @@ def activated(logits: FloatImage, output: str) -> FloatImage:
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))))
 
 
-def _with_channels(image: FloatImage, channels: int) -> FloatImage:
+def with_channels(image: FloatImage, channels: int) -> FloatImage:
+    """Turn grey into three equal channels, or colour into its mean, as a model wants it.
+
+    Raises
+    ------
+    InputError
+        For other numbers of channels.
+    """
     has = image.shape[2]
     if has == channels:
         return image

@@ -128,16 +128,16 @@ def _graph(network: nn.Module, channels: int, stride: int) -> Any:
 
     batch, rows, columns = (torch.export.Dim(n, min=1, max=4096) for n in ("n", "rows", "columns"))
     example = torch.zeros(2, channels, 3 * stride, 4 * stride)
-    with _quiet():
+    with quiet_exporter():
         program = torch.onnx.export(
             network, (example,), dynamo=True, opset_version=_OPSET, verbose=False,
             input_names=["image"], output_names=["maps"],
             dynamic_shapes=({0: batch, 2: stride * rows, 3: stride * columns},),
         )  # fmt: skip
-    return _bare(program.model_proto)
+    return bare_graph(program.model_proto)
 
 
-def _bare(graph: Any) -> Any:
+def bare_graph(graph: Any) -> Any:
     """Drop what the exporter notes on each node: names of its source files, 60 % of the size."""
     graph.graph.name, graph.doc_string = "layerscope", ""
     for node in graph.graph.node:
@@ -191,7 +191,7 @@ def _noise(channels: int, height: int, width: int) -> npt.NDArray[np.float32]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep the exporter from talking; its warnings are about its own internals."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level

@@ -1,0 +1,71 @@
+"""The magnification of an image: told, in its metadata, or in the name of its file."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from layerscope.core.categories import View
+from layerscope.core.micrograph import Micrograph
+from layerscope.errors import InputError
+
+_IN_NAME = re.compile(
+    r"(?<![A-Za-z0-9.])(\d{1,3}(?:[ ,.']\d{3})+|\d+(?:\.\d+)?)\s?(k?)[x×](?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+_LEAST = 20.0  # less is a binning or a number of frames
+
+
+def parse_magnification(text: str) -> float:
+    """Read ``50000``, ``50 000x`` or ``50kx``.
+
+    Raises
+    ------
+    InputError
+        If it is no positive number.
+    """
+    plain = re.sub(r"[ ']", "", text).casefold().rstrip("x×")
+    try:
+        times = float(plain.removesuffix("k")) * (1000 if plain.endswith("k") else 1)
+    except ValueError:
+        times = math.nan
+    if not 0 < times < math.inf:
+        raise InputError(f"magnification {text!r}: expected e.g. 50000 or 50kx")
+    return times
+
+
+def magnification_in(name: str) -> float | None:
+    """Find ``_50000X_`` or ``50kx`` in the name of a file; None where there is none, or several.
+
+    >>> magnification_in("GO-3_50000X_07"), magnification_in("scan 1024x768")
+    (50000.0, None)
+    """
+    found = set()
+    for number, thousands in _IN_NAME.findall(name):
+        plain = re.sub(r"[ ,']", "", number)
+        plain = plain.replace(".", "") if re.fullmatch(r"\d{1,3}(\.\d{3})+", plain) else plain
+        found.add(float(plain) * (1000 if thousands else 1))
+    likely = {times for times in found if times >= _LEAST}
+    return likely.pop() if len(likely) == 1 else None
+
+
+def view_of(image: Micrograph, name: str = "", told: float | None = None) -> View:
+    """Say at what scale an image was taken.
+
+    Parameters
+    ----------
+    image : Micrograph
+        A number under ``magnification`` in its metadata is believed.
+    name : str
+        Of the file, where metadata say nothing.
+    told : float, optional
+        By the user; decides.
+    """
+    size = None if image.pixel_size is None else 1e3 * image.pixel_size.um
+    if told is not None:
+        return View(told, size, "user")
+    stored = image.metadata.get("magnification")
+    if isinstance(stored, int | float) and 0 < stored < math.inf:
+        return View(float(stored), size, "metadata")
+    found = magnification_in(name)
+    return View(found, size, "file name" if found is not None else "")
