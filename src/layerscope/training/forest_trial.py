@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from layerscope.core.examples import IGNORE
 from layerscope.core.results import IntArray
+from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import normalise
-from layerscope.ops.pixel_features import pixel_features, strips
+from layerscope.ops.pixel_features import Strip, pixel_features, strips
 from layerscope.tasks.phases import sureness
 from layerscope.tasks.shares import expected_variance
 from layerscope.training.choice import Candidate, HeldOut, Trial, confusion_of
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 
 _MOST_PX = 60_000_000
 """Channel values that features are computed of, over all images: a minute and a half of one core.
-Of larger sets each image gives one strip."""
-_LEAST_ROWS = 256
+Of larger sets each image gives some strips."""
+_STRIP_VALUES = 60_000_000  # features held at once by one worker: 240 MB, and its surroundings
+_MOST_JOBS = 4
+_LEAST_ROWS = 64
 _CHECKED = 400_000
 _FEWEST_CHECKED, _MOST_CHECKED = 4_000, 30_000  # per image
 
@@ -83,7 +86,7 @@ def sample_images(
     def one(index: int) -> tuple[PixelSamples, PixelSamples]:
         return _sample(data, index, candidate, numbers, np.random.default_rng([seed, index]))
 
-    with ThreadPoolExecutor(max(jobs, 1)) as pool:
+    with ThreadPoolExecutor(int(np.clip(jobs, 1, _MOST_JOBS))) as pool:
         drawn = list(pool.map(one, range(len(data))))
     return ForestData(
         candidate, tuple(a for a, _ in drawn), tuple(b for _, b in drawn), len(data.classes)
@@ -98,21 +101,49 @@ def _sample(
     rng: np.random.Generator,
 ) -> tuple[PixelSamples, PixelSamples]:
     labels, image = data.labels[index], normalise(candidate.normalisation, data.unit(index))
-    rows = _MOST_PX // (len(data) * labels.shape[1] * data.channels)
-    cut = strips(labels.shape, candidate.features, max(rows, _LEAST_ROWS))
-    usable = [s for s in cut if (labels[s.top : s.bottom] != IGNORE).any()]
-    strip = usable[int(rng.integers(len(usable)))]
-    planes = pixel_features(image[strip.first : strip.last], candidate.features)
-    inner = planes[:, strip.top - strip.first : strip.bottom - strip.first]
-    seen = labels[strip.top : strip.bottom]
-    matrix = inner.reshape(len(inner), -1)
+    taken = _strips(labels, candidate, (len(data), data.channels), rng)
+    seen = np.full_like(labels, IGNORE)
+    for strip in taken:
+        seen[strip.top : strip.bottom] = labels[strip.top : strip.bottom]
     evenly = _evenly(seen, numbers[1], rng)
     chosen = draw_pixels(seen, numbers[0], rng), (evenly, np.ones(len(evenly)))
+    tables = _features(image, taken, candidate, [index for index, _ in chosen])
     learned, checked = (
-        PixelSamples(np.ascontiguousarray(matrix[:, i].T), seen.ravel()[i], weights)
-        for i, weights in chosen
+        PixelSamples(table, seen.ravel()[index], weights)
+        for table, (index, weights) in zip(tables, chosen, strict=True)
     )
     return learned, checked
+
+
+def _strips(
+    labels: npt.NDArray[np.uint8],
+    candidate: Candidate,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> list[Strip]:
+    """Choose strips of one of `size` images and channels, as many as its part of work allows."""
+    (images, channels), width = size, labels.shape[1]
+    rows = int(np.clip(_STRIP_VALUES // (width * 54 * channels), _LEAST_ROWS, labels.shape[0]))
+    cut = strips(labels.shape, candidate.features, rows)
+    usable = [s for s in cut if (labels[s.top : s.bottom] != IGNORE).any()]
+    number = max(1, round(_MOST_PX / (images * channels * width * rows)))
+    return [usable[i] for i in np.sort(rng.permutation(len(usable))[:number])]
+
+
+def _features(
+    image: FloatImage, taken: Sequence[Strip], candidate: Candidate, wanted: Sequence[IntArray]
+) -> list[npt.NDArray[np.float32]]:
+    """Features (n, F) of the pixels at each of the ascending flat indices `wanted`."""
+    width = image.shape[1]
+    parts: list[list[npt.NDArray[np.float32]]] = [[] for _ in wanted]
+    for strip in taken:
+        planes = pixel_features(image[strip.first : strip.last], candidate.features)
+        inner = planes[:, strip.top - strip.first : strip.bottom - strip.first]
+        matrix = inner.reshape(len(inner), -1)
+        for index, part in zip(wanted, parts, strict=True):
+            here = index[(index >= strip.top * width) & (index < strip.bottom * width)]
+            part.append(np.ascontiguousarray(matrix[:, here - strip.top * width].T))
+    return [np.concatenate(part) for part in parts]
 
 
 def _evenly(labels: npt.NDArray[np.uint8], number: int, rng: np.random.Generator) -> IntArray:
