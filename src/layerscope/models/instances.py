@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.results import FloatArray
+from layerscope.core.results import BoolArray, FloatArray, IntArray
 from layerscope.errors import InputError
 
 Labels = npt.NDArray[np.uint16]
 FloatMaps = npt.NDArray[np.float32]
 
+_BOX = np.ones((3, 3), np.uint8)
 _MOST = 60_000
 
 
@@ -72,67 +73,73 @@ def decode(maps: FloatMaps, decoding: Decoding | None = None) -> Labels:
     if maps.ndim != 3 or maps.shape[2] != 3:
         raise InputError(f"maps of shape {maps.shape}: expected (h, w, 3)")
     cuts = decoding or Decoding()
-    inside = (maps[..., 0] >= cuts.foreground).astype(np.uint8)
-    height = (1 + maps[..., 2]) / 2 * (1 - maps[..., 1]) * inside
-    seeds = _Seeds(np.zeros(inside.shape, np.int32), np.zeros(1))
-    for level in np.arange(1 - cuts.step, cuts.step / 2, -cuts.step).tolist():
-        seeds = _lower(seeds, (height > level).astype(np.uint8), level, cuts)
-    seeds = _lower(seeds, inside, 0.0, cuts)
-    return _numbered(_grown(seeds.labels, inside))
+    inside = maps[..., 0] >= cuts.foreground
+    area = np.flatnonzero(inside)
+    height = ((1 + maps[..., 2]) / 2 * (1 - maps[..., 1])).ravel()[area]
+    seeds = _Seeds(np.zeros(len(area), np.int64), np.zeros(1))
+    for level in (*np.arange(1 - cuts.step, cuts.step / 2, -cuts.step).tolist(), -1.0):
+        above = height > level
+        piece = _pieces(area, above, inside.shape)
+        seeds = _lower(seeds, piece, max(level, 0.0), cuts)
+    labels = np.zeros(inside.shape, np.uint16)
+    labels.ravel()[area] = np.minimum(seeds.labels, _MOST)
+    return _numbered(_grown(labels, area))
 
 
 @dataclass(frozen=True, eq=False)
 class _Seeds:
-    """Seeds so far, numbered from 1, and how high each summit is."""
+    """Seed of each foreground pixel, 0 for none yet, and how high each seed's summit is."""
 
-    labels: npt.NDArray[np.int32]
+    labels: IntArray
     peak: FloatArray
 
 
-def _lower(seeds: _Seeds, above: npt.NDArray[np.uint8], level: float, cuts: Decoding) -> _Seeds:
+def _pieces(area: IntArray, above: BoolArray, shape: tuple[int, ...]) -> IntArray:
+    """Return which connected piece of what is `above` each foreground pixel is in; 0: none."""
+    image = np.zeros(shape, np.uint8)
+    image.ravel()[area] = above
+    _, piece = cv2.connectedComponents(image, connectivity=4, ltype=cv2.CV_32S)
+    return np.take(piece, area).astype(np.int64)
+
+
+def _lower(seeds: _Seeds, piece: IntArray, level: float, cuts: Decoding) -> _Seeds:
     """Let the seeds grow into what is above a lower level; lesser ones that meet are merged."""
-    count, piece, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
-    where = np.flatnonzero(seeds.labels)
-    known = len(seeds.peak)
-    key = np.take(piece, where).astype(np.int64) * known + np.take(seeds.labels, where)
-    in_piece, seed = np.divmod(np.unique(key), known)
-    order = np.lexsort((seed, -seeds.peak[seed], in_piece))
+    known, count = len(seeds.peak), int(piece.max(initial=0)) + 1
+    held = seeds.labels > 0
+    in_piece, seed = np.divmod(np.unique(piece[held] * known + seeds.labels[held]), known)
+    order = np.lexsort((seed, -seeds.peak[seed], in_piece))[::-1]
     in_piece, seed = in_piece[order], seed[order]
     tallest = np.zeros(count, np.int64)
-    tallest[in_piece[::-1]] = seed[::-1]
+    tallest[in_piece] = seed
     merged = (seeds.peak[seed] - level < cuts.dynamics) & (seed != tallest[in_piece])
     name = np.arange(known)
     name[seed[merged]] = tallest[in_piece[merged]]
     left = np.bincount(in_piece[~merged], minlength=count)
-    fresh = np.flatnonzero((left == 0) & (stats[:, cv2.CC_STAT_AREA] >= cuts.min_seed_px))
+    large = np.bincount(piece, minlength=count) >= cuts.min_seed_px
+    fresh = np.flatnonzero((left == 0) & large)
     fresh = fresh[fresh > 0]
     owner = np.where(left == 1, tallest, 0)
     owner[fresh] = np.arange(known, known + len(fresh))
     owner[0] = 0
-    grown = np.take(owner, piece)
-    labels = np.where(grown > 0, grown, name[seeds.labels]).astype(np.int32)
+    grown = owner[piece]
+    labels = np.where(grown > 0, grown, name[seeds.labels])
     return _Seeds(labels, np.concatenate([seeds.peak, np.full(len(fresh), level)]))
 
 
-def _grown(seeds: npt.NDArray[np.int32], inside: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-    """Give every foreground pixel the nearest seed of its own connected area."""
-    _, area = cv2.connectedComponents(inside, connectivity=8, ltype=cv2.CV_32S)
-    flat = seeds.ravel()
-    place = np.flatnonzero(flat)
-    if not len(place):
-        return np.zeros_like(seeds)
-    _, nearest = cv2.distanceTransformWithLabels(
-        (seeds == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    owner = np.zeros(int(nearest.max()) + 1, seeds.dtype)
-    owner[nearest.ravel()[place]] = flat[place]
-    grown = np.where(inside > 0, owner[nearest], 0)
-    home = np.zeros(int(seeds.max()) + 1, area.dtype)
-    home[flat[place]] = area.ravel()[place]
-    return np.where(home[grown] == area, grown, 0)
+def _grown(labels: Labels, area: IntArray) -> Labels:
+    """Give foreground pixels on saddles to the terrace beside them, ring by ring."""
+    flat = labels.ravel()
+    empty = area[flat[area] == 0]
+    while len(empty):
+        beside = np.take(cv2.dilate(labels, _BOX), empty)
+        flat[empty] = beside
+        if not beside.any():
+            break
+        empty = empty[beside == 0]
+    return labels
 
 
-def _numbered(labels: npt.NDArray[np.int32]) -> Labels:
+def _numbered(labels: Labels) -> Labels:
     where = np.flatnonzero(labels)
     if not len(where):
         return np.zeros(labels.shape, np.uint16)

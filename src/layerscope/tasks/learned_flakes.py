@@ -33,6 +33,7 @@ SHIPPED = "flake-n"
 """Name of the model that comes with the package."""
 
 _SAMPLE_PX = 600
+_CORE_PX = 12
 _SUMMIT = 0.6
 
 LENIENT = Rules(
@@ -156,16 +157,20 @@ def _draw(micrograph: Micrograph, model: Model, view: View, min_area_px: int) ->
     if view.flat_field is not None:
         ground = ground * view.flat_field.at(ground.shape[:2])
     data = three_channels(micrograph.data)
-    maps = draw_maps(model, data, micrograph.white_level, ground, _pieces(bare, least_px))
+    maps = draw_maps(model, data, micrograph.white_level, ground, _broad(bare))
     if view.usable is not None:
         maps[view.usable == 0] = 0
     return _Drawn(maps, deviation, limits.flat)
 
 
-def _pieces(bare: npt.NDArray[np.uint8], least_px: int) -> npt.NDArray[np.uint8]:
-    """1 on connected sets of pixels off the substrate that could be half of a region."""
-    _, piece, stats, _ = cv2.connectedComponentsWithStats(cv2.bitwise_not(bare), connectivity=8)
-    large = (stats[:, cv2.CC_STAT_AREA] >= max(4, least_px // 2)).astype(np.uint8)
+def _broad(bare: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Pixels off the substrate with all their neighbours, `_CORE_PX` or more together.
+
+    Glue, scratches and specks are narrower than what a terrace leaves after this.
+    """
+    core = cv2.erode(cv2.bitwise_not(bare), np.ones((3, 3), np.uint8))
+    _, piece, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=8)
+    large = (stats[:, cv2.CC_STAT_AREA] >= _CORE_PX).astype(np.uint8)
     large[0] = 0
     return np.asarray(large[piece])
 
