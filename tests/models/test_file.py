@@ -87,6 +87,21 @@ def test_too_small_a_margin_would_be_seen(model):
     assert np.abs(cut - whole).max() > 1e-3
 
 
+def test_windows_of_a_network_that_looks_too_far_stay_small(model, monkeypatch):
+    """Its windows are blended: exact ones would be larger than any memory."""
+    far = with_card(model, tile_px=96, margin_px=60)
+    sizes = []
+    ask = type(far.members[0]).run
+    monkeypatch.setattr(
+        type(far.members[0]), "run", lambda self, b: (sizes.append(b.shape[2:]), ask(self, b))[1]
+    )
+    image = noise(190, 260)
+    found = far.predict(image)
+    assert max(max(s) for s in sizes) <= 96
+    apart = np.abs(found - model.predict(image))
+    assert apart.mean() < 1e-3
+
+
 def test_a_pad_never_changes_a_number(model):
     """An image padded by hand, the way the model does it, gets the same answer."""
     image = noise(41, 47)

@@ -176,6 +176,9 @@ def test_a_difference_is_an_error_and_no_file(exported, tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(InputError, match="3 maps; the card names 2"):
         export_model(Tiny(), replace(CARD, classes=("a", "b")), tmp_path / "a.onnx")
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    with pytest.raises(InputError, match="holds maps"):
+        export_model(pooled, CARD, tmp_path / "a.onnx")
     with pytest.raises(InputError, match="ends in"):
         export_model(Tiny(), CARD, tmp_path / "a.pt")
 

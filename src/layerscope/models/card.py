@@ -75,7 +75,8 @@ class ModelCard:
     margin_px : int, optional
         How far from a pixel its answer may depend on the image; None: on all of it.
     tile_px : int
-        Side of the largest window that is given to the graph at once.
+        Side of the largest window that is given to the graph at once. Windows of larger images
+        give the same numbers if `margin_px` is at most a third of it.
     thresholds : mapping of str to float
         Per name of `classes`, for ``"labels"`` and ``"instances"``.
     network : str

@@ -2,8 +2,8 @@
 
 A network that looks no farther than `margin_px` gives the same numbers for a window as for the
 whole image, if the window is that much larger than what is kept of it and starts at a multiple of
-the network's stride. One that looks at the whole image (global pooling) cannot: its windows
-overlap and are blended, and the answer is an approximation.
+the network's stride. One that looks at the whole image (global pooling), or farther than a third
+of a window, cannot: its windows overlap and are blended, and the answer is an approximation.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def map_image(
     canvas = _padded(image, stride)
     if canvas.shape[0] * canvas.shape[1] <= tile_px**2:
         maps = ask(canvas)
-    elif margin_px is None:
+    elif margin_px is None or 3 * margin_px > tile_px:
         maps = _blended(canvas, ask, stride, tile_px)
     else:
         maps = _tiled(canvas, ask, stride, margin_px, tile_px)
@@ -62,9 +62,9 @@ def _padded(image: FloatImage, stride: int) -> FloatImage:
 
 def _tiled(canvas: FloatImage, ask: Ask, stride: int, margin_px: int, tile_px: int) -> FloatImage:
     halo = -(-margin_px // stride) * stride
-    core = max(tile_px - 2 * halo, tile_px // 2, 64)
+    core = max((tile_px - 2 * halo) // stride, -(-64 // stride)) * stride
     out: FloatImage | None = None
-    for tile in plan_tiles(canvas.shape[:2], -(-core // stride) * stride, halo):
+    for tile in plan_tiles(canvas.shape[:2], core, halo):
         seen, core_of = tile.seen, tile.core
         maps = ask(canvas[seen.top : seen.bottom, seen.left : seen.right])
         if out is None:

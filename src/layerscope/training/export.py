@@ -113,6 +113,8 @@ def write_weights(state: Mapping[str, torch.Tensor], card: ModelCard, path: Path
 def _check_outputs(network: nn.Module, card: ModelCard, stride: int) -> None:
     with torch.no_grad():
         answer = network(torch.zeros(1, card.channels, 2 * stride, 2 * stride))
+    if answer.dim() != 4:
+        raise InputError(f"the network answers with {tuple(answer.shape)}; a model file holds maps")
     if answer.shape[1] != len(card.classes):
         raise InputError(
             f"the network answers with {answer.shape[1]} maps; the card names {len(card.classes)}"
