@@ -42,6 +42,7 @@ Tell = Callable[[str], None]
 FOREST = "forest"
 _FEW_IMAGES = 12  # up to here several normalisations are tried; more images say it by themselves
 _PIXELS_PER_MINUTE, _FEWEST_PIXELS, _MOST_PIXELS = 12_000, 12_000, 60_000
+_FOREST_SHARE = 0.4  # of the minutes; once it is spent no further forest is tried
 _TRIAL_SHARE = 0.35  # of the time that is left for a network
 _LEAST_TRIAL_MIN = 0.25  # a network that trained for less says nothing
 _WANTED_TRIAL_MIN = 1.2
@@ -195,7 +196,12 @@ class _Training:
         return PhaseTraining(written, tuple(trials), majority, self.rest.names, tested)
 
     def _try(self, folds: Sequence[Split]) -> list[Trial]:
-        trials = [self._try_forest(c, folds) for c in self._forests()]
+        trials = []
+        for candidate in self._forests():
+            if trials and self._forests_are_late():
+                self.tell(f"no time to try {candidate}")
+                continue
+            trials.append(self._try_forest(candidate, folds))
         trials = [t for t in trials if t.answers]
         network = self._network()
         if network is None:
@@ -205,6 +211,11 @@ class _Training:
             self.tell(f"no network was tried: {why}")
             return trials
         return [*trials, self._try_network(network, folds, numbers, minutes)]
+
+    def _forests_are_late(self) -> bool:
+        # With forests alone the clock has no say, so that the same input gives the same bytes.
+        left = (1 - _FOREST_SHARE) * self.settings.minutes
+        return self.settings.network == "auto" and self._left_min() < left
 
     def _forests(self) -> list[Candidate]:
         if self.settings.network not in ("auto", FOREST) or self.base is not None:
