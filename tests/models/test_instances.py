@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from layerscope.core.results import CropMasks
 from layerscope.errors import InputError
-from layerscope.models.instances import Decoding, decode
+from layerscope.models.instances import Decoding, decode, part_by
 from layerscope.training.flake_targets import depth_of, meeting
 
 rectangles = st.lists(
@@ -125,3 +125,24 @@ def test_maps_of_another_shape_are_refused():
 def test_cuts_out_of_range_are_refused(wrong):
     with pytest.raises(InputError, match="expected"):
         Decoding(**wrong)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rectangles, rectangles)
+def test_parting_loses_no_pixel_and_joins_no_regions(boxes, colours):
+    labels, plateaus = painted(boxes), painted(colours)
+    parted = part_by(labels, plateaus, 10, 0.1)
+    assert ((parted > 0) == (labels > 0)).all()
+    pairs = np.unique(np.stack([parted[parted > 0], labels[parted > 0]]), axis=1)
+    assert len(np.unique(pairs[1])) <= parted.max(initial=0)
+
+
+def test_a_region_of_two_plateaus_is_two_terraces():
+    labels = painted([(10, 10, 20, 40)])
+    plateaus = painted([(10, 10, 20, 18), (10, 32, 20, 18)])
+    parted = part_by(labels, plateaus, 10, 0.1)
+    assert parted.max() == 2
+    assert (parted == 1).sum() == (parted == 2).sum() == 400
+    assert part_by(labels, plateaus, 10, 0.6).max() == 1
+    assert part_by(labels, plateaus, 500, 0.1).max() == 1
+    assert part_by(labels, np.zeros_like(plateaus), 10, 0.1).max() == 1

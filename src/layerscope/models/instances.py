@@ -139,6 +139,39 @@ def _grown(labels: Labels, area: IntArray) -> Labels:
     return labels
 
 
+def part_by(labels: Labels, plateaus: Labels, least_px: int, share: float) -> Labels:
+    """Part the regions that hold two or more plateaus of colour.
+
+    Parameters
+    ----------
+    labels, plateaus : ndarray of uint16, (h, w)
+        Regions, and sets of pixels of one colour; 0 is none.
+    least_px : int
+        Smaller parts of a plateau inside a region part nothing.
+    share : float
+        Nor do those that are less of the region.
+
+    Returns
+    -------
+    ndarray of uint16, (h, w)
+        Of the same pixels as `labels`: what lies on no plateau joins the part beside it.
+    """
+    area = np.flatnonzero(labels)
+    width = int(plateaus.max(initial=0)) + 1
+    key = np.take(labels, area).astype(np.int64) * width + np.take(plateaus, area)
+    pair, index, size = np.unique(key, return_inverse=True, return_counts=True)
+    region, plateau = np.divmod(pair, width)
+    whole = np.bincount(np.take(labels, area), minlength=int(region.max(initial=0)) + 1)
+    counts = (plateau > 0) & (size >= np.maximum(least_px, share * whole[region]))
+    parted = np.bincount(region[counts], minlength=len(whole)) >= 2
+    number = np.where(parted[region], 0, region)
+    own = counts & parted[region]
+    number[own] = len(whole) + np.arange(np.count_nonzero(own))
+    out = np.zeros(labels.shape, np.uint16)
+    out.ravel()[area] = np.minimum(number[index], _MOST)
+    return _numbered(_grown(out, area))
+
+
 def _numbered(labels: Labels) -> Labels:
     where = np.flatnonzero(labels)
     if not len(where):

@@ -14,8 +14,8 @@ from layerscope.core.results import CropMasks, Detections, FloatArray
 from layerscope.errors import InputError
 from layerscope.models.file import Model
 from layerscope.models.flake_maps import BINNING, FloatMaps, draw_maps
-from layerscope.models.instances import Decoding, decode
-from layerscope.ops.comparison import compare, measure_thresholds
+from layerscope.models.instances import Decoding, decode, part_by
+from layerscope.ops.comparison import Thresholds, compare, measure_thresholds
 from layerscope.ops.deviation import Steps, levels_at
 from layerscope.ops.illumination import LEVELS
 from layerscope.ops.labels import Labels, core_labels, group_means, sample_regions
@@ -26,7 +26,7 @@ from layerscope.ops.optical import (
     binned_levels,
     usable_pixels,
 )
-from layerscope.ops.regions import Terraces
+from layerscope.ops.regions import Terraces, find_terraces
 from layerscope.tasks.flakes import Rules, View, find_in_view, three_channels
 
 SHIPPED = "flake-n"
@@ -34,6 +34,9 @@ SHIPPED = "flake-n"
 
 _SAMPLE_PX = 600
 _CORE_PX = 12
+_PLATEAU = 0.1
+"""Least share of a network's region of a colour of its own. The network misses a step between
+terraces of almost one colour; that plateau's mean shows it."""
 _SUMMIT = 0.6
 
 LENIENT = Rules(
@@ -137,14 +140,16 @@ class _Drawn:
 
     maps: FloatMaps
     deviation: Steps
-    flat: FloatArray
+    limits: Thresholds
 
     def terraces(self, view: View, min_area_px: int, *, cuts: Decoding) -> Terraces | None:
         """Regions of at least `min_area_px`; a `tasks.flakes.Search`."""
-        labels = _of_size(decode(self.maps, cuts), min_area_px)
+        labels = decode(self.maps, cuts)
         if not labels.any():
             return None
-        return Terraces(labels, _levels(labels, self.deviation), self.deviation, self.flat)
+        plateaus = _plateaus(view, labels, self.limits)
+        labels = _of_size(part_by(labels, plateaus, min_area_px, _PLATEAU), min_area_px)
+        return Terraces(labels, _levels(labels, self.deviation), self.deviation, self.limits.flat)
 
 
 def _draw(micrograph: Micrograph, model: Model, view: View, min_area_px: int) -> _Drawn:
@@ -160,7 +165,7 @@ def _draw(micrograph: Micrograph, model: Model, view: View, min_area_px: int) ->
     maps = draw_maps(model, data, micrograph.white_level, ground, _broad(bare))
     if view.usable is not None:
         maps[view.usable == 0] = 0
-    return _Drawn(maps, deviation, limits.flat)
+    return _Drawn(maps, deviation, limits)
 
 
 def _broad(bare: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -173,6 +178,16 @@ def _broad(bare: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     large = (stats[:, cv2.CC_STAT_AREA] >= _CORE_PX).astype(np.uint8)
     large[0] = 0
     return np.asarray(large[piece])
+
+
+def _plateaus(view: View, labels: Labels, limits: Thresholds) -> Labels:
+    """Terraces that the classical finder sees in and beside the network's."""
+    usable = cv2.dilate((labels > 0).astype(np.uint8) * 255, np.ones((5, 5), np.uint8))
+    if view.usable is not None:
+        usable &= view.usable
+    noise, drift = view.background.noise * LEVELS, view.background.surface_se * LEVELS
+    found = find_terraces(view.levels, view.bare, noise, drift, limits.min_area_px, usable, limits)
+    return found.labels
 
 
 def _of_size(labels: Labels, least_px: int) -> Labels:
