@@ -1,0 +1,41 @@
+"""The picture of docs/howto/synth_em.md: synthetic TEM images above, their truth below."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from layerscope.draw import draw_scale_bar
+from layerscope.synth.em import synth_em
+
+HERE = Path(__file__).parent
+SHOWN = ((24, 6.5, "holey"), (47, 6.0, "lacey"), (62, 0.03, "holey"))
+GREEN, RED, ORANGE = (0, 158, 115), (213, 94, 0), (230, 159, 0)
+MASKS = ("flake_mask", "holes", "contamination")
+
+
+def outlined(grey, picture):
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    for name, colour in zip(MASKS, (GREEN, RED, ORANGE), strict=True):
+        mask = getattr(picture, name).astype(np.uint8)
+        lines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(rgb, lines, -1, colour, 3)
+    return rgb
+
+
+def main():
+    columns = []
+    for seed, pixel_nm, support in SHOWN:
+        picture = synth_em(seed, shape=(360, 360), pixel_size_nm=pixel_nm, support=support)
+        grey = picture.micrograph.data
+        plain = np.repeat(grey[..., None], 3, axis=2)
+        plain = draw_scale_bar(plain, picture.micrograph.pixel_size)
+        columns.append(np.vstack([plain, np.full((6, 360, 3), 255, np.uint8),
+                                  outlined(grey, picture)]))  # fmt: skip
+    gap = np.full((columns[0].shape[0], 6, 3), 255, np.uint8)
+    sheet = np.hstack([columns[0], gap, columns[1], gap, columns[2]])
+    cv2.imwrite(str(HERE / "tem.jpg"), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 60])
+
+
+if __name__ == "__main__":
+    main()
