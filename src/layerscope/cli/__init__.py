@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from layerscope import __version__
+from layerscope.cli.categories import app as questionnaire_app
 from layerscope.cli.data import COMMANDS as DATA_COMMANDS
 from layerscope.cli.evaluate import evaluate
 from layerscope.cli.experiment import experiment
@@ -54,6 +55,7 @@ app = typer.Typer(
 synth_app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=True)
 app.add_typer(synth_app, name="synth")
 app.add_typer(train_app, name="train")
+app.add_typer(questionnaire_app, name="questionnaire")
 app.add_typer(pretrain_app, name="pretrain")
 app.add_typer(models_app, name="models")
 
@@ -101,7 +103,7 @@ def run(
     task: Annotated[
         str,
         typer.Option(
-            help="flakes: optical; coverage: AFM, pictures of films; phases: by a --model."
+            help="flakes: optical; coverage: AFM, pictures of films; phases, categories: by model."
         ),
     ] = "flakes",
     channel: Annotated[str | None, typer.Option(help="Coverage: channel of a scan.")] = None,
@@ -120,6 +122,12 @@ def run(
         Path | None, typer.Option(help="TOML with [objectives].")
     ] = None,
     scale_bar: Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")] = None,
+    magnification: Annotated[
+        str | None, typer.Option(help="Categories: of all images, e.g. 50kx.")
+    ] = None,
+    unknown_below: Annotated[
+        float | None, typer.Option(help="Categories: least probability of an answer.")
+    ] = None,
     tone: Tone = None,
     na: Na = 0.45,
     oxide_sd: OxideSd = 10.0,
@@ -146,7 +154,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Find flakes and count their layers; or the coverage of films; or phases by a model."""
+    """Find flakes and count layers; the coverage of films; phases or categories by a model."""
     if task == "coverage":
         from layerscope.cli.coverage import cover_images
         from layerscope.surfaces import Question
@@ -155,17 +163,23 @@ def run(
             material, method, threshold, film, min(max_layers, 4), levelling, channel, pixel_size,
             z_range, width, max_pixels,
         )  # fmt: skip
-        cover_images(
-            images, question, out, conditions=conditions, as_json=as_json, quiet=quiet
-        )
+        cover_images(images, question, out, conditions=conditions, as_json=as_json, quiet=quiet)
     if task == "phases":
         from layerscope import segmentation
         from layerscope.cli.phases import segment_images
 
         told = segmentation.Scale(pixel_size, max_pixels)
         segment_images(images, model, told, out, as_json=as_json, quiet=quiet)
+    if task == "categories":
+        from layerscope.cli.categories import categorise_images
+        from layerscope.ops.magnification import parse_magnification
+        from layerscope.questions import Reading
+
+        times = parse_magnification(magnification) if magnification else None
+        asked = Reading(pixel_size, times, unknown_below, max_pixels)
+        categorise_images(images, model, asked, out, as_json=as_json, quiet=quiet)
     if task != "flakes":
-        raise UnknownName.of("task", task, ("flakes", "coverage", "phases"))
+        raise UnknownName.of("task", task, ("flakes", "coverage", "phases", "categories"))
     if material is None or substrate is None:
         raise InputError(
             "flakes need --material and --substrate, e.g. -m graphene -s SiO2(90nm)/Si"

@@ -119,6 +119,9 @@ def category_figures(
         drawn = answer_tables(truth, given, n_answers, group_weights(groups))
         low, high = interval_of(category_scores(drawn))
     return tuple(
-        Figure(name, question, *map(float, row), "most frequent answer", note)
-        for name, *row in zip(CATEGORY_SCORES, value, low, high, trivial, strict=True)
-    )
+        Figure(
+            name, question, float(value[i]), float(low[i]), float(high[i]), float(trivial[i]),
+            "most frequent answer", note,
+        )
+        for i, name in enumerate(CATEGORY_SCORES)
+    )  # fmt: skip

@@ -17,7 +17,7 @@ from layerscope.errors import InputError, LayerscopeError
 from layerscope.io import read
 from layerscope.io.annotated.groups import group_images
 from layerscope.io.annotated.images import ImageIndex, unit_pixels
-from layerscope.io.label_sheets import LabelSheet
+from layerscope.io.label_sheets import LabelSheet, key_of
 from layerscope.models.file import with_channels
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.magnification import view_of
@@ -153,7 +153,9 @@ def load_categories(
     """
     told, notes = told or Told(), []
     seen: list[_Seen] = []
-    for path in ImageIndex(folder).paths:
+    paths = ImageIndex(folder).paths
+    _require_unique(paths, sheet)
+    for path in paths:
         answers = sheet.of(path.name)
         if all(a == NOT_ASKED for a in answers):
             continue
@@ -183,9 +185,19 @@ def load_categories(
     )
 
 
+def _require_unique(paths: Sequence[Path], sheet: LabelSheet) -> None:
+    """Refuse a row that could mean two images."""
+    there: dict[str, Path] = {}
+    for path in paths:
+        key = key_of(path.name)
+        if key in there and key in sheet.answers:
+            raise InputError(f"{there[key]} and {path} have one row; rename one of them")
+        there[key] = path
+
+
 def _see(path: Path, sheet: LabelSheet, answers: tuple[int, ...], size: int, told: Told) -> _Seen:
     image = read_view(path, told.pixel_size)
-    known = sheet.magnifications.get(path.stem.casefold(), told.magnification)
+    known = sheet.magnifications.get(key_of(path.name), told.magnification)
     pixels = square_picture(as_unit(unit_pixels(image)), size, image.excluded)
     return _Seen(path.name, pixels, view_of(image, path.name, known), answers)
 
@@ -207,7 +219,7 @@ def _groups(
     """Specimen of each image: by pattern, by the sheet, or by ``groups.csv``."""
     stems = [Path(n).stem for n in names]
     if pattern is None and sheet.groups:
-        told = [sheet.groups.get(s.casefold(), "") for s in stems]
+        told = [sheet.groups.get(key_of(n), "") for n in names]
         missing = told.count("")
         notes = (f"{missing} images have no specimen: each is its own",) if missing else ()
         return tuple(t or s for t, s in zip(told, stems, strict=True)), notes
@@ -249,7 +261,7 @@ def _targets(
 
 
 def _scale_kind(views: Sequence[View]) -> str:
-    """What of the scale most images have."""
+    """Choose what of the scale most images have."""
     known = {k: sum(np.isfinite(v.scale(k)) for v in views) for k in SCALES[:2]}
     best = max(SCALES[:2], key=lambda k: known[k])
     return best if 2 * known[best] >= len(views) else "none"

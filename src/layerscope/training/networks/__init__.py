@@ -40,6 +40,7 @@ NETWORKS = Registry(
         "regressor": f"{_HERE}.vectors:TUNED",
         "frozen": f"{_HERE}.vectors:FROZEN",
         "categories": f"{_HERE}.vectors:CATEGORIES",
+        "categories-n": f"{_HERE}.micrograph:CATEGORIES_N",
     },
 )
 

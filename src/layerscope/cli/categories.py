@@ -1,0 +1,225 @@
+"""`layerscope train categories`, `layerscope questionnaire`, `layerscope run --task categories`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from layerscope.cli.options import (
+    NOTHING_USABLE,
+    OK,
+    SOME_FAILED,
+    Images,
+    ProgressBar,
+    names_of,
+)
+from layerscope.errors import InputError
+
+if TYPE_CHECKING:
+    from layerscope.core.categories import CategoryRun
+    from layerscope.core.evaluation import Figure
+    from layerscope.questions import Reading
+
+Asked = Annotated[
+    str, typer.Option("--questionnaire", help="Name, or a TOML file of your own; see 'list'.")
+]
+DEFAULT = "graphene-tem"
+
+app = typer.Typer(help="Questions about whole images, and label sheets.", no_args_is_help=True)
+
+
+def train_categories(
+    data: Annotated[Path, typer.Argument(help="Folder with images and a label sheet.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Model file.")] = Path("model.onnx"),
+    labels: Annotated[
+        Path | None, typer.Option(help=".csv or .xlsx; by default the only one in the folder.")
+    ] = None,
+    second: Annotated[
+        Path | None, typer.Option(help="Sheet of a second labeller, to compare with.")
+    ] = None,
+    questionnaire: Asked = DEFAULT,
+    network: Annotated[
+        str, typer.Option(help="auto, features, categories-n, resnet18, efficientnet-b0 ...")
+    ] = "auto",
+    weights: Annotated[str | None, typer.Option(help="Of an encoder: imagenet, or a file.")] = None,
+    minutes: Annotated[float, typer.Option(help="Wall time for all.")] = 10.0,
+    folds: Annotated[int, typer.Option(help="Parts that are held out in turn.")] = 5,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Regular expression that finds the specimen in an image's name."),
+    ] = None,
+    magnification: Annotated[str | None, typer.Option(help="Of all images, e.g. 50kx.")] = None,
+    pixel_size: Annotated[str | None, typer.Option(help="Of all images, e.g. 0.52nm.")] = None,
+    unknown_below: Annotated[float, typer.Option(help="Least probability of an answer.")] = 0.5,
+    size: Annotated[int, typer.Option(help="Side of the picture that is looked at, px.")] = 224,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Learn to answer the questions of a questionnaire about whole images."""
+    from layerscope.io.label_sheets import read_label_sheet
+    from layerscope.io.questionnaires import read_questionnaire
+    from layerscope.ops.magnification import parse_magnification
+    from layerscope.training.categories import CategorySettings, agreement
+    from layerscope.training.categories import train_categories as train
+    from layerscope.training.category_data import Told, find_sheet, load_categories
+
+    if weights is not None and network in ("auto", "features", "categories-n"):
+        raise InputError(f"--weights are those of an encoder, e.g. --network resnet18: {network}")
+    settings = CategorySettings(network, weights, minutes, folds, unknown_below, seed)
+    asked = read_questionnaire(questionnaire)
+    sheet = read_label_sheet(labels or find_sheet(data), asked)
+    times = parse_magnification(magnification) if magnification else None
+    loaded = load_categories(data, sheet, size, Told(times, pixel_size, group))
+    for line in sheet.report(loaded.names):
+        typer.echo(line)
+    done = train(loaded, out, settings, name=data.resolve().name, tell=typer.echo)
+    for line in figure_lines(done.figures):
+        typer.echo(line)
+    if second is not None:
+        other = read_label_sheet(second, asked)
+        typer.echo(f"{sheet.source} against {other.source}:")
+        for line in figure_lines(agreement(sheet, other)):
+            typer.echo(line)
+    typer.echo(f"written to {out}")
+
+
+def figure_lines(figures: Iterable[Figure]) -> list[str]:
+    """One line per question: each figure with its interval, and what is trivial."""
+    lines: dict[str, list[str]] = {}
+    notes: dict[str, str] = {}
+    for f in figures:
+        between = f" [{f.low:.2f} to {f.high:.2f}]" if f.low == f.low else ""
+        trivial = f" (majority {f.baseline:.2f})" if f.baseline == f.baseline else ""
+        value = f"{f.value:.2f}" if f.value == f.value else "undefined"
+        name = f.name.replace("_", " ").replace("macro f1", "macro-F1")
+        lines.setdefault(f.group, []).append(f"{name} {value}{between}{trivial}")
+        notes[f.group] = f.note
+    return [
+        f"  {group}: {', '.join(parts)}" + (f"; {notes[group]}" if notes[group] else "")
+        for group, parts in lines.items()
+    ]
+
+
+@app.command("list")
+def list_questionnaires() -> None:
+    """List the questionnaires that come with the package."""
+    from layerscope.io.questionnaires import questionnaire_names, read_questionnaire
+
+    for name in questionnaire_names():
+        asked = read_questionnaire(name)
+        typer.echo(f"{name}: {asked.title}; {', '.join(q.name for q in asked.questions)}")
+
+
+@app.command("show")
+def show_questionnaire(
+    name: Annotated[str, typer.Argument(help="Name, or a TOML file.")] = DEFAULT,
+    as_toml: Annotated[bool, typer.Option("--toml", help="The file, to start your own.")] = False,
+) -> None:
+    """Print the questions, what may be answered, and at which magnifications."""
+    from layerscope.io.questionnaires import questionnaire_path, read_questionnaire
+
+    asked = read_questionnaire(name)
+    if as_toml:
+        typer.echo(questionnaire_path(name).read_text("utf-8").rstrip())
+        return
+    for q in asked.questions:
+        limits = q.magnification
+        at = f"  [{limits[0]:g}x to {limits[1]:g}x]" if limits else ""
+        typer.echo(f"{q.name}: {q.text}{at}")
+        for answer in q.answers:
+            typer.echo(f"    {answer}")
+
+
+@app.command("sheet")
+def write_sheet(
+    images: Images,
+    out: Annotated[Path, typer.Option("-o", "--out", help="CSV to fill in.")] = Path("labels.csv"),
+    questionnaire: Asked = DEFAULT,
+) -> None:
+    """Write an empty label sheet: a row per image, a column per question."""
+    from layerscope.io.label_sheets import write_label_sheet
+    from layerscope.io.questionnaires import read_questionnaire
+    from layerscope.io.sources import name_sources
+
+    if out.exists():
+        raise InputError(f"{out} is there already; it may hold answers: choose another -o")
+    asked = read_questionnaire(questionnaire)
+    names = [Path(source.path).name for source in name_sources(names_of(images), deep=True)]
+    write_label_sheet(out, asked, {name: [""] * len(asked.questions) for name in names})
+    typer.echo(f"{len(names)} rows in {out}; save it as .csv or .xlsx when it is filled in")
+
+
+@app.command("check")
+def check_sheet(
+    sheet: Annotated[Path, typer.Argument(help=".csv or .xlsx.")],
+    images: Annotated[Path | None, typer.Argument(help="Folder of the images.")] = None,
+    questionnaire: Asked = DEFAULT,
+) -> None:
+    """Say per column what of a label sheet is understood, and which files it is about."""
+    from layerscope.io.annotated.images import ImageIndex
+    from layerscope.io.label_sheets import read_label_sheet
+    from layerscope.io.questionnaires import read_questionnaire
+
+    read = read_label_sheet(sheet, read_questionnaire(questionnaire))
+    names = [p.name for p in ImageIndex(images).paths] if images else []
+    for line in read.report(names):
+        typer.echo(line)
+
+
+@app.command("agree")
+def compare_sheets(
+    one: Annotated[Path, typer.Argument(help="Sheet of one labeller.")],
+    other: Annotated[Path, typer.Argument(help="Sheet of another one.")],
+    questionnaire: Asked = DEFAULT,
+) -> None:
+    """Say how far two labellers agree: Cohen's kappa and accuracy, question by question."""
+    from layerscope.io.label_sheets import read_label_sheet
+    from layerscope.io.questionnaires import read_questionnaire
+    from layerscope.training.categories import agreement
+
+    asked = read_questionnaire(questionnaire)
+    figures = agreement(read_label_sheet(one, asked), read_label_sheet(other, asked))
+    if not figures:
+        raise InputError(f"{one.name} and {other.name} answer no question about the same image")
+    for line in figure_lines(figures):
+        typer.echo(line)
+
+
+def categorise_images(
+    images: list[str], model: str | None, reading: Reading, out: Path, *, as_json: bool, quiet: bool
+) -> None:
+    """Answer about every image, write the run folder, say what came out, and end with its code."""
+    from layerscope.models.file import read_model
+    from layerscope.questions import run_categories
+    from layerscope.report.categories_folder import CategoriesFolder
+
+    if model is None:
+        raise InputError("categories need --model, from 'layerscope train categories'")
+    opened = read_model(model)
+    folder = CategoriesFolder(out)
+    with ProgressBar("answering", quiet) as progress:
+        run = run_categories(names_of(images), opened, reading, on_result=folder, progress=progress)
+    folder.finish(run)
+    _tell_run(run, out, as_json=as_json)
+    usable, failed = len(run.images), len(run.failures)
+    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+
+
+def _tell_run(run: CategoryRun, out: Path, *, as_json: bool) -> None:
+    answers = run.answers.astype(object).where(run.answers.notna(), None).to_dict("records")
+    if as_json:
+        failed = [{"path": f.path, "reason": f.reason} for f in run.failures]
+        summary = {
+            "images": len(run.images), "answers": answers, "failed": failed, "out": str(out)
+        }  # fmt: skip
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    for name, rows in run.answers.groupby("image", sort=False):
+        told = "; ".join(f"{r['question']} {r['answer']}" for r in rows.to_dict("records"))
+        typer.echo(f"{name}: {told}")
+    for failure in run.failures:
+        typer.echo(f"not analysed: {failure.reason}", err=True)
+    typer.echo(f"{len(run.images)} images; results in {out}/")

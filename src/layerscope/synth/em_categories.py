@@ -1,0 +1,219 @@
+"""Synthetic micrographs with the answers to the questions of ``graphene-tem``, from their truth.
+
+Each is taken at one of the magnifications of a survey, with a field of 3 um at 10 000 times. What a
+magnification cannot show is answered with NA; what it shows is meant to be seen: thin carbon,
+enough electrons, no single layers. A frame is drawn again until its particles have one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.results import CropMasks
+from layerscope.errors import InputError
+from layerscope.synth.em import PIXEL_SIZE_NM, SynthEm, synth_em
+from layerscope.synth.em_optics import Microscope
+from layerscope.synth.em_support import Support
+
+MAGNIFICATIONS = (3_000, 6_000, 10_000, 20_000, 50_000)
+
+_CONTENT = ("particle count", "material composition", "morphology", "nanostructures")
+_FIELD_NM = 3e7  # at a magnification of 1: 3 um at 10 000 times
+_USABLE_SHARE, _PATTERN_SHARE = 0.85, 0.12
+_DIRTY = 0.01  # of the frame
+_THICK = 10
+_LEAST_SHARE = 0.0016  # of the frame: 20 px of 112 x 112; less is not seen for what it is
+_MOST_TRIES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Categorised:
+    """A micrograph and the answers that are true of it.
+
+    Attributes
+    ----------
+    micrograph : Micrograph
+        Its name holds the magnification, as in ``tem-0003_10000X``.
+    answers : mapping of str to str
+        Of the questionnaire ``graphene-tem``.
+    """
+
+    micrograph: Micrograph
+    answers: dict[str, str]
+
+
+def categorised_set(
+    seed: int, number: int, *, shape: tuple[int, int] = (224, 224)
+) -> Iterator[Categorised]:
+    """Draw micrographs with answers; the first of a longer series are those of a shorter one.
+
+    Parameters
+    ----------
+    seed, number : int
+    shape : tuple of int
+        Rows and columns.
+
+    Raises
+    ------
+    InputError
+        If `number` is not positive.
+    """
+    if number < 1:
+        raise InputError(f"{number} images: expected 1 or more")
+    return (_draw(seed * 100_003 + i, f"tem-{i:04d}", shape) for i in range(number))
+
+
+def _draw(seed: int, name: str, shape: tuple[int, int]) -> Categorised:
+    rng = np.random.default_rng([seed, 0xCA7])
+    times = int(rng.choice(MAGNIFICATIONS))
+    pixel_nm = float(np.clip(_FIELD_NM / times / max(shape), *PIXEL_SIZE_NM))
+    name = f"{name}_{times}X"
+    if rng.random() < _PATTERN_SHARE:
+        return _pattern(rng, name, shape)
+    picture, usable = _scene(rng, seed, shape, pixel_nm), rng.random() < _USABLE_SHARE
+    if not usable:
+        data = _spoiled(rng, picture.micrograph.data)
+        answers = {"image type": "BF", **dict.fromkeys(_CONTENT, "NA"), "usability": "no"}
+        return Categorised(replace(picture.micrograph, data=data, name=name), answers)
+    data, dots = _strew_dots(rng, picture, shape) if times >= 20_000 else (None, "NA")
+    answers = {
+        "image type": "BF",
+        "particle count": _count(picture.flakes),
+        "material composition": _composition(picture) if times >= 5_000 else "NA",
+        "morphology": _morphology(picture) if times >= 5_000 else "NA",
+        "nanostructures": dots,
+        "usability": "yes",
+    }
+    data = picture.micrograph.data if data is None else data
+    image = replace(picture.micrograph, data=data, name=name)
+    return Categorised(image, answers)
+
+
+def _scene(rng: np.random.Generator, seed: int, shape: tuple[int, int], pixel_nm: float) -> SynthEm:
+    """Draw until the wanted number of particles is there: most frames of a survey have few."""
+    fine = pixel_nm * max(shape) < _FIELD_NM / 15_000  # the field is smaller than most flakes
+    odds = (0.2, 0.4, 0, 0, 0.4) if fine else (0.15, 0.25, 0.25, 0.25, 0.1)
+    wanted = str(rng.choice(["none", "one", "few", "many", "part"], p=odds))
+    thick = bool(rng.random() < 0.35)
+    layers = (14, 20) if thick else (4, 8)
+    crumpled = 0.0 if thick else float(rng.choice([0.0, 1.0]))
+    # At high magnification drops of dirt look like nanoparticles, also to people.
+    dirt = 0.0 if fine else float(rng.choice([0.0, 3.0], p=[0.5, 0.5]))
+    kind = str(rng.choice(["film", "regular"], p=[0.6, 0.4]))
+    support = replace(Support.draw(rng, kind), thickness_nm=float(rng.uniform(6, 10)))
+    scope = Microscope.draw(rng, pixel_nm)
+    scope = replace(
+        scope, dose_e_px=float(rng.uniform(1500, 4000)), black=float(rng.uniform(0, 0.15)),
+        defocus_nm=scope.defocus_nm / 4,
+    )  # fmt: skip
+    picture = None
+    for k in range(_MOST_TRIES):
+        number = {"none": 0, "one": 1, "few": 5, "many": 20, "part": 2}[wanted]
+        picture = synth_em(
+            seed * 16 + k, shape=shape, pixel_size_nm=pixel_nm, n_flakes=number, layers=layers,
+            crumpled_share=crumpled, contamination=dirt, support=support, microscope=scope,
+        )  # fmt: skip
+        seen = picture.flakes.area_px >= _LEAST_SHARE * shape[0] * shape[1]
+        if seen.all() and _count(picture.flakes).startswith(wanted):
+            break
+    assert picture is not None
+    return picture
+
+
+def _count(flakes: CropMasks) -> str:
+    """How many particles are seen; one that the frame cuts off is a part."""
+    height, width = flakes.shape
+    top, left, bottom, right = flakes.boxes.T
+    inside = (top > 0) & (left > 0) & (bottom < height) & (right < width)
+    if not len(flakes):
+        return "none"
+    if len(inside) <= 10 and not inside.all():
+        return "part or more than one fragment"
+    if len(inside) == 1:
+        return "one"
+    return "few (2-10)" if len(inside) <= 10 else "many (>10)"
+
+
+def _composition(picture: SynthEm) -> str:
+    if not picture.flake_mask.any():
+        return "NA"
+    dirty = picture.contamination.mean() > _DIRTY
+    return "obvious impurities or contaminants" if dirty else "one"
+
+
+def _morphology(picture: SynthEm) -> str:
+    kinds = set()
+    for n, crumpled in zip(picture.n_layers, picture.crumpled, strict=True):
+        if crumpled:
+            kinds.add("thin, crumpled, many folds")
+        elif n > _THICK:
+            kinds.add("thick, flat, rigid (>10 layers)")
+        else:
+            kinds.add("thin, flat or wavy, few kinks (<10 layers)")
+    if not kinds:
+        return "NA"
+    return kinds.pop() if len(kinds) == 1 else "combination"
+
+
+def _strew_dots(
+    rng: np.random.Generator, picture: SynthEm, shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.uint8], str]:
+    """Dense particles of some nm on the flakes, dark in bright field."""
+    data = picture.micrograph.data.astype(np.float32)
+    rows, columns = np.nonzero(picture.flake_mask)
+    if not len(rows):
+        return data.astype(np.uint8), "NA"
+    answer = str(rng.choice(["none", "few (<10)", "many (>10)"], p=[0.5, 0.2, 0.3]))
+    number = {"none": 0, "few (<10)": int(rng.integers(2, 9))}.get(
+        answer, int(rng.integers(25, 60))
+    )
+    shade = np.zeros(shape, np.float32)
+    for i in rng.integers(len(rows), size=number):
+        place = int(columns[i]), int(rows[i])
+        radius = round(max(2.0, 0.012 * max(shape)) * float(rng.uniform(0.8, 1.3)))
+        cv2.circle(shade, place, radius, 1.0, -1, cv2.LINE_AA)
+    dark = cv2.GaussianBlur(shade, (0, 0), 0.7)
+    return np.clip(data * (1 - 0.75 * dark), 0, 255).astype(np.uint8), answer
+
+
+def _spoiled(rng: np.random.Generator, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Drift or a few electrons only: no measurement is possible."""
+    if rng.random() < 0.5:
+        length = max(9, max(data.shape) // 12) | 1
+        kernel = np.zeros((length, length), np.float32)
+        kernel[length // 2] = 1 / length
+        turn = cv2.getRotationMatrix2D((length // 2, length // 2), float(rng.uniform(0, 180)), 1)
+        kernel = cv2.warpAffine(kernel, turn, (length, length))
+        drifted = cv2.filter2D(data.astype(np.float32), -1, kernel / kernel.sum())
+        return np.clip(drifted, 0, 255).astype(np.uint8)
+    counts = rng.poisson(data.astype(float) / 255 * rng.uniform(1, 3))
+    return np.clip(counts / max(1, counts.max()) * 255, 0, 255).astype(np.uint8)
+
+
+def _pattern(rng: np.random.Generator, name: str, shape: tuple[int, int]) -> Categorised:
+    """Draw a diffraction pattern of graphene: a direct beam, sextets of spots or rings."""
+    height, width = shape
+    y, x = np.mgrid[:height, :width].astype(float)
+    y, x = y - height / 2 - rng.uniform(-6, 6), x - width / 2 - rng.uniform(-6, 6)
+    radius = np.hypot(y, x)
+    beam = 4 * np.exp(-radius / (0.05 * height)) + 40 * np.exp(-((radius / (0.02 * height)) ** 2))
+    first = height * rng.uniform(0.18, 0.3)
+    rings = rng.random() < 0.4
+    for order, strength in ((1.0, 1.0), (np.sqrt(3), 0.7), (2.0, 0.35)):
+        if rings:
+            beam += strength * np.exp(-(((radius - order * first) / (0.008 * height)) ** 2))
+            continue
+        start = rng.uniform(0, np.pi / 3)
+        for angle in start + np.arange(6) * np.pi / 3:
+            away = np.hypot(y - order * first * np.sin(angle), x - order * first * np.cos(angle))
+            beam += 6 * strength * np.exp(-((away / (0.012 * height)) ** 2))
+    counts = rng.poisson(np.minimum(beam, 12) * 12 + 2)
+    data = np.clip(counts * 1.7, 0, 255).astype(np.uint8)
+    answers = {"image type": "DP", **dict.fromkeys(_CONTENT, "NA"), "usability": "yes"}
+    return Categorised(Micrograph(data, name=name), answers)
