@@ -270,7 +270,9 @@ class _Training:
         if self.settings.steps:
             return 0.0, list(range(len(folds))), ""
         total = max(_TRIAL_SHARE * self._left_min(), 0.05)
-        number = int(np.clip(total / _WANTED_TRIAL_MIN, 1, len(folds)))
+        # Who asks for one network wants its score; else few folds, so that each says something.
+        wanted = _WANTED_TRIAL_MIN if self.settings.network == "auto" else _LEAST_TRIAL_MIN
+        number = int(np.clip(total / wanted, 1, len(folds)))
         why = ""
         if total / number < _LEAST_TRIAL_MIN:
             why = f"{60 * total:.0f} s are too little; give more --minutes"
