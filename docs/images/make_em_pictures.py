@@ -1,12 +1,14 @@
 """The picture of docs/howto/synth_em.md: synthetic TEM images above, their truth below."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from layerscope.draw import draw_scale_bar
-from layerscope.synth.em import synth_em
+from layerscope.synth.em import SynthEm, synth_em
 
 HERE = Path(__file__).parent
 SHOWN = ((24, 6.5, "holey"), (47, 6.0, "lacey"), (62, 0.03, "holey"))
@@ -14,7 +16,8 @@ GREEN, RED, ORANGE = (0, 158, 115), (213, 94, 0), (230, 159, 0)
 MASKS = ("flake_mask", "holes", "contamination")
 
 
-def outlined(grey, picture):
+def outlined(grey: np.ndarray, picture: SynthEm) -> np.ndarray:
+    """Grey image (H, W) in colour, with the outlines of its true masks."""
     rgb = np.repeat(grey[..., None], 3, axis=2)
     for name, colour in zip(MASKS, (GREEN, RED, ORANGE), strict=True):
         mask = getattr(picture, name).astype(np.uint8)
@@ -23,7 +26,8 @@ def outlined(grey, picture):
     return rgb
 
 
-def main():
+def main() -> None:
+    """Draw the sheet."""
     columns = []
     for seed, pixel_nm, support in SHOWN:
         picture = synth_em(seed, shape=(360, 360), pixel_size_nm=pixel_nm, support=support)
