@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -45,6 +45,51 @@ def cover_images(
     _tell(run, out, as_json=as_json)
     usable, failed = len(run.images), len(run.failures)
     raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+
+
+def train_coverage(
+    data: Annotated[
+        str, typer.Argument(help="Folder with images/ and masks/, a COCO file, or synthetic:40.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Model file.")] = Path("coverage.onnx"),
+    model: Annotated[
+        str,
+        typer.Option(
+            help="cnn-sc, cnn-sc-star, mlp-i, mlp-m, cnn-i, cnn-m, seg18-i, seg18-m, seg50, "
+            "seg101 as published; robust is ours."
+        ),
+    ] = "robust",
+    weights: Annotated[
+        str | None, typer.Option(help="File, imagenet or micronet; from scratch if not given.")
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(help="Wall time; 0: until the study's own rule says stop.")
+    ] = 10.0,
+    epochs: Annotated[int, typer.Option(help="At most; 0: as many as the study's.")] = 0,
+    tune: Annotated[int, typer.Option(help="Trials of a search before; cnn-sc and mlp.")] = 0,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Regular expression that finds the specimen in an image's name."),
+    ] = None,
+    pixel_size: Annotated[str | None, typer.Option(help="Of all images, e.g. 9.77nm.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Learn the coverage of pictures; the file goes to 'run --task coverage --method'."""
+    from layerscope.io.annotated import read_dataset
+    from layerscope.training.coverage import CoverageSettings
+    from layerscope.training.coverage import train_coverage as train
+    from layerscope.training.coverage_scenes import asked_for, synthetic_films
+
+    settings = CoverageSettings(model, weights, minutes, epochs, tune, seed)
+    number = asked_for(data)
+    dataset = (
+        synthetic_films(number, seed)
+        if number
+        else read_dataset(Path(data), group_pattern=group, pixel_size=pixel_size)
+    )
+    name = data if number else Path(data).resolve().name
+    train(dataset, out, settings, name=name, tell=typer.echo)
+    typer.echo(f"written to {out}")
 
 
 def _study(run: CoverageRun, conditions: Conditions) -> GrowthStudy | None:

@@ -189,6 +189,8 @@ class _Training:
         marks.figures, marks.losses = figures, []
         if chosen.metric:
             self._judge(_figure(figures, chosen.metric), shown)
+        if chosen.goals and all(_figure(figures, k) <= most for k, most in chosen.goals.items()):
+            marks.stopped = "goals"
 
     def _judge(self, figure: float, shown: Mapping[str, Tensor]) -> None:
         marks, chosen = self.marks, self.settings

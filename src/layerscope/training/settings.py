@@ -46,6 +46,8 @@ class FitSettings:
         How often `validate` is called over the training, evenly.
     patience : int
         Stop after so many validations without a gain; 0: never.
+    goals : mapping of str to float
+        Stop when every one of these figures is at most as high.
     seed : int
         Of whatever is random in the network itself (dropout).
     device : str
@@ -69,6 +71,7 @@ class FitSettings:
     lower_is_better: bool = False
     validations: int = 10
     patience: int = 0
+    goals: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     device: str = "auto"
     workers: int = 1
@@ -107,7 +110,7 @@ class Fitted:
     seconds : float
         Wall time, that before a kill included.
     stopped : str
-        Why it ended: ``"steps"``, ``"minutes"`` or ``"patience"``.
+        Why it ended: ``"steps"``, ``"minutes"``, ``"patience"`` or ``"goals"``.
     """
 
     state: Mapping[str, Tensor]

@@ -17,6 +17,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 from layerscope.registry import Registry
 from layerscope.tasks.coverage.field import Field, make_field
+from layerscope.tasks.coverage.learned import SUFFIX, find_by_model
 from layerscope.tasks.coverage.request import Request
 
 METHODS = Registry(
@@ -51,9 +52,10 @@ def find_coverage(
     micrograph : Micrograph
         Levelled heights (nm), or a picture. NaN and excluded pixels are counted in nothing.
     method : str, optional
-        A name in `METHODS`, or ``"auto"``: ``terraces`` for heights, ``edges`` for pictures,
-        ``threshold`` where a threshold is given; the other methods are asked too, and where they
-        say something else this is a doubt.
+        A name in `METHODS`, the path of a model (``model.onnx``), or ``"auto"``: ``terraces`` for
+        heights, ``edges`` for pictures, ``threshold`` where a threshold is given. Beside a model
+        and under ``auto`` another method is asked too, and where it says something else this is a
+        doubt.
     layer_nm : float, optional
         Thickness of one layer.
     threshold : float, optional
@@ -77,6 +79,9 @@ def find_coverage(
     if threshold is not None and method not in (AUTO, "threshold"):
         raise InputError(f"a threshold was given, but method {method} uses none: leave one of them")
     field = make_field(micrograph, film)
+    if method.endswith(SUFFIX):
+        usual = _ask(_order(field, request)[0], field, request)
+        return _agree(_ask(method, field, request), usual)
     if method != AUTO:
         return _ask(method, field, request)
     first, second = _order(field, request)
@@ -86,8 +91,12 @@ def find_coverage(
 
 
 def _ask(method: str, field: Field, request: Request) -> Coverage:
-    answer: Coverage = METHODS[method](field, request)
-    return replace(answer, by_method={**answer.by_method, method: answer.fraction})
+    answer: Coverage = (
+        find_by_model(field, request, method)
+        if method.endswith(SUFFIX)
+        else METHODS[method](field, request)
+    )
+    return replace(answer, by_method={**answer.by_method, answer.method: answer.fraction})
 
 
 def _doubt_rows(answer: Coverage) -> Coverage:
