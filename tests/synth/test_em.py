@@ -171,6 +171,19 @@ def test_a_longer_series_begins_with_the_shorter():
     assert short[0].micrograph.data.tobytes() == long[0].micrograph.data.tobytes()
 
 
+def test_images_of_a_specimen_share_film_and_microscope(tmp_path):
+    pictures = list(em_set(3, 4, specimens=2, shape=SMALL, pixel_size_nm=4.0))
+    films = [p.support for p in pictures]
+    assert films[0] == films[2] != films[1] == films[3]
+    assert pictures[0].microscope.black == pictures[2].microscope.black
+    assert pictures[0].microscope.dose_e_px != pictures[2].microscope.dose_e_px
+    assert not np.array_equal(pictures[0].micrograph.data, pictures[2].micrograph.data)
+    write_em(pictures, tmp_path)
+    assert read_dataset(tmp_path).groups == ("specimen-0", "specimen-1") * 2
+    with pytest.raises(InputError, match="0 specimens"):
+        em_set(0, 1, specimens=0)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -332,6 +333,9 @@ def synth_em(
     support: Annotated[str | None, typer.Option(help="regular, holey, lacey or film.")] = None,
     size: Annotated[str, typer.Option(help="Width x height, px.")] = "772x688",
     bits: Annotated[int, typer.Option(help="8 or 16.")] = 8,
+    specimens: Annotated[
+        int | None, typer.Option(help="Images of so many grids; default: each of its own.")
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Write synthetic TEM images of graphene on carbon films with masks and truth.csv."""
@@ -339,7 +343,7 @@ def synth_em(
 
     written = write_em(
         em_set(seed, number, shape=size_of(size), pixel_size_nm=range_nm(pixel_size),
-               support=support, bits=bits),
+               support=support, bits=bits, specimens=specimens),
         out,
     )  # fmt: skip
     typer.echo(f"{len(written)} images, masks, classes.toml and truth.csv in {out}")
@@ -415,5 +419,6 @@ def _exit_code(result: RunResult) -> int:
 
 
 app.command()(evaluate)
-for command in (*COMMANDS, *DATA_COMMANDS, experiment):
+_MORE: tuple[Callable[..., None], ...] = (*COMMANDS, *DATA_COMMANDS, experiment)
+for command in _MORE:
     app.command()(command)

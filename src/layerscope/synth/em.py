@@ -23,6 +23,9 @@ from layerscope.synth.em_support import Support, lay_support
 CLASSES = ("support", "flake", "hole")
 """Of `SynthEm.label_map`: a flake over a hole is a flake."""
 
+PIXEL_RANGE_NM = (0.5, 10.0)
+"""From which `synth_em` draws the size of a pixel."""
+
 PIXEL_SIZE_NM = (0.02, 200.0)
 """Finest and coarsest pixels that can be drawn."""
 
@@ -53,6 +56,8 @@ class SynthEm:
         They overlap each other and the flakes: a hole under a flake is both.
     support : Support
     microscope : Microscope
+    specimen : int or None
+        Number of the specimen in a series in which several images show the same.
     """
 
     micrograph: Micrograph
@@ -65,6 +70,7 @@ class SynthEm:
     folds: BoolArray
     support: Support
     microscope: Microscope
+    specimen: int | None = None
 
     @property
     def flake_mask(self) -> BoolArray:
@@ -91,7 +97,7 @@ def synth_em(
     seed: int,
     *,
     shape: tuple[int, int] = (688, 772),
-    pixel_size_nm: float | tuple[float, float] = (0.5, 10.0),
+    pixel_size_nm: float | tuple[float, float] = PIXEL_RANGE_NM,
     support: str | Support | None = None,
     n_flakes: int | None = None,
     layers: tuple[int, int] = (1, MOST_LAYERS),
@@ -134,7 +140,7 @@ def synth_em(
     """
     _check(shape, layers, crumpled_share, bits)
     rng = np.random.default_rng([seed, 0xE3])
-    pixel_nm = _draw_pixel(rng, pixel_size_nm)
+    pixel_nm = draw_pixel(rng, pixel_size_nm)
     wide = (shape[0] + 2 * _MARGIN_PX, shape[1] + 2 * _MARGIN_PX)
     film = support if isinstance(support, Support) else Support.draw(rng, support)
     holes, carbon_nm = lay_support(rng, film, wide, pixel_nm)
@@ -177,7 +183,14 @@ def _check(
         raise InputError(f"{bits} bits: expected 8 or 16")
 
 
-def _draw_pixel(rng: np.random.Generator, told: float | tuple[float, float]) -> float:
+def draw_pixel(rng: np.random.Generator, told: float | tuple[float, float]) -> float:
+    """Size of a pixel in nm: as told, or from a range, evenly in its logarithm.
+
+    Raises
+    ------
+    InputError
+        If it is outside of `PIXEL_SIZE_NM`.
+    """
     low, high = told if isinstance(told, tuple) else (told, told)
     if not PIXEL_SIZE_NM[0] <= low <= high <= PIXEL_SIZE_NM[1]:
         raise InputError(

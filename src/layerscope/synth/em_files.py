@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import numpy.typing as npt
 from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 from layerscope.io.atomic import write_bytes
-from layerscope.synth.em import CLASSES, SynthEm, synth_em
+from layerscope.synth.em import CLASSES, PIXEL_RANGE_NM, SynthEm, draw_pixel, synth_em
+from layerscope.synth.em_optics import Microscope
+from layerscope.synth.em_support import Support
 
 FLAKE_COLUMNS = ("image", "flake_id", "n_layers", "crumpled", "area_px", "area_nm2", "y_px", "x_px")
 IMAGE_COLUMNS = (
@@ -27,24 +30,56 @@ MASKS = ("flake", "hole", "contamination", "fold")
 """Folders of the masks that overlap, below ``annotations``."""
 
 
-def em_set(seed: int, number: int, **arguments: Any) -> Iterator[SynthEm]:
-    """Micrographs of a series, ``tem-0000`` and on, each of a specimen of its own.
+def em_set(
+    seed: int, number: int, *, specimens: int | None = None, **arguments: Any
+) -> Iterator[SynthEm]:
+    """Micrographs of a series, ``tem-0000`` and on.
 
     Parameters
     ----------
     seed, number : int
         The first images of a longer series are those of a shorter one.
+    specimens : int, optional
+        Images 0, n, 2n ... show one specimen in one session: the same kind of film, thickness of
+        carbon, voltage, aperture and grey scale; focus, dose and light differ a little. None: each
+        image is a specimen of its own.
     **arguments
         Of `synth_em`.
 
     Raises
     ------
     InputError
-        If `number` is not positive.
+        If `number` or `specimens` is not positive.
     """
-    if number < 1:
-        raise InputError(f"{number} images: expected 1 or more")
-    return (synth_em(seed * 100_003 + i, name=f"tem-{i:04d}", **arguments) for i in range(number))
+    if number < 1 or (specimens is not None and specimens < 1):
+        raise InputError(f"{number} images of {specimens} specimens: expected 1 or more")
+    return _draw_set(seed, number, specimens, arguments)
+
+
+def _draw_set(
+    seed: int, number: int, specimens: int | None, arguments: Mapping[str, Any]
+) -> Iterator[SynthEm]:
+    for i in range(number):
+        own = seed * 100_003 + i
+        shared = {} if specimens is None else _session(seed, i % specimens, own, arguments)
+        picture = synth_em(own, name=f"tem-{i:04d}", **{**arguments, **shared})
+        yield picture if specimens is None else replace(picture, specimen=i % specimens)
+
+
+def _session(seed: int, specimen: int, own: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Film and microscope of a specimen, as they were for its image `own`."""
+    rng, shot = np.random.default_rng([seed, specimen, 0x5E]), np.random.default_rng([own, 0x5E])
+    told = arguments.get("support")
+    film = told if isinstance(told, Support) else Support.draw(rng, told)
+    pixel_nm = draw_pixel(shot, arguments.get("pixel_size_nm", PIXEL_RANGE_NM))
+    scope = arguments.get("microscope") or Microscope.draw(rng, pixel_nm)
+    scope = replace(
+        scope,
+        defocus_nm=scope.defocus_nm * float(shot.uniform(0.5, 1.5)),
+        dose_e_px=scope.dose_e_px * float(np.exp(shot.normal(0, 0.2))),
+        gradient=(float(shot.normal(0, 0.04)), float(shot.normal(0, 0.04))),
+    )
+    return {"support": film, "microscope": scope, "pixel_size_nm": pixel_nm}
 
 
 def write_em(pictures: Iterable[SynthEm], directory: str | os.PathLike[str]) -> list[Path]:
@@ -54,6 +89,7 @@ def write_em(pictures: Iterable[SynthEm], directory: str | os.PathLike[str]) -> 
     - ``masks/NAME.png``: index into `CLASSES` per pixel, named in ``classes.toml``;
     - ``annotations/MASK/NAME.png``: 0 or 255, one folder per mask of `MASKS`; they overlap;
     - ``instances/NAME.png``: 16 bit, number of the topmost flake;
+    - ``groups.csv``: the specimen of each image, where several show the same;
     - ``images.csv``, and last ``truth.csv``, one row per flake.
 
     Returns
@@ -70,6 +106,7 @@ def write_em(pictures: Iterable[SynthEm], directory: str | os.PathLike[str]) -> 
     for folder in ("images", "masks", "instances", *(f"annotations/{m}" for m in MASKS)):
         (root / folder).mkdir(parents=True, exist_ok=True)
     paths, rows, flakes = [], [], []
+    groups: list[tuple[object, ...]] = []
     for picture in pictures:
         path = root / "images" / f"{picture.micrograph.name}.tif"
         write_bytes(path, tiff_bytes(picture.micrograph))
@@ -77,8 +114,12 @@ def write_em(pictures: Iterable[SynthEm], directory: str | os.PathLike[str]) -> 
         paths.append(path)
         rows.append(_image_row(path.name, picture))
         flakes.extend(_flake_rows(path.name, picture))
+        if picture.specimen is not None:
+            groups.append((path.name, f"specimen-{picture.specimen}"))
     values = "".join(f"{name} = {value}\n" for value, name in enumerate(CLASSES))
     write_bytes(root / "classes.toml", f"[classes]\n{values}".encode())
+    if groups:
+        _write_table(root / "groups.csv", ("image", "group"), groups)
     _write_table(root / "images.csv", IMAGE_COLUMNS, rows)
     _write_table(root / "truth.csv", FLAKE_COLUMNS, flakes)
     return paths
