@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.models.file import Model
+from layerscope.models.card import ModelCard
 from layerscope.ops.illumination import LEVELS
 from layerscope.ops.tiles import Window
 
@@ -28,14 +28,29 @@ against 136 for a whole picture of 1920 x 1200."""
 _BRIGHTEST = 12.0
 
 
+class FlakeModel(Protocol):
+    """What is asked of a model: `models.file.Model` is one, so is a network under training."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What it was trained for."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its file, empty without one."""
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Answer to contrast (N, 3, H, W)."""
+
+
 def draw_maps(
-    model: Model, data: npt.NDArray[Any], white_level: float, bare: FloatMaps, busy: Mask
+    model: FlakeModel, data: npt.NDArray[Any], white_level: float, bare: FloatMaps, busy: Mask
 ) -> FloatMaps:
     """Foreground, boundary and depth of a picture.
 
     Parameters
     ----------
-    model : Model
+    model : FlakeModel
         Of the output ``"instances"``.
     data : ndarray, (H, W, 3)
         Camera values.
@@ -95,7 +110,7 @@ def _contrast(
     return np.asarray(np.clip(pixels, -1, _BRIGHTEST, out=pixels))
 
 
-def _answer(model: Model, contrast: FloatMaps) -> FloatMaps:
+def _answer(model: FlakeModel, contrast: FloatMaps) -> FloatMaps:
     """Ask about a window (h, w, 3): maps (h // 2, w // 2, 3)."""
     stride = model.card.stride
     height, width = contrast.shape[:2]

@@ -32,17 +32,22 @@ class Decoding:
         Of the levels at which saddles are looked for.
     min_seed_px : int
         Smaller summits, at the resolution of the maps, are noise.
+    plateau_share : float
+        A plateau of one colour that is so much of a terrace, beside another such, is a terrace of
+        its own; 1: none is. A network misses steps between terraces of almost one colour.
     """
 
     foreground: float = 0.5
     dynamics: float = 0.14
     step: float = 0.05
     min_seed_px: int = 4
+    plateau_share: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse cuts outside 0 to 1."""
         shares = (self.foreground, self.dynamics, self.step)
-        if not all(0 < s < 1 for s in shares) or self.min_seed_px < 1:
+        wrong = not 0 < self.plateau_share <= 1 or self.min_seed_px < 1
+        if wrong or not all(0 < s < 1 for s in shares):
             raise InputError(f"{self}: expected cuts between 0 and 1 and a seed of 1 px or more")
 
 

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import CropMasks, Detections, FloatArray
 from layerscope.errors import InputError
-from layerscope.models.file import Model
-from layerscope.models.flake_maps import BINNING, FloatMaps, draw_maps
+from layerscope.models.flake_maps import BINNING, FlakeModel, FloatMaps, draw_maps
 from layerscope.models.instances import Decoding, decode, part_by
 from layerscope.ops.comparison import Thresholds, compare, measure_thresholds
 from layerscope.ops.deviation import Steps, levels_at
@@ -34,9 +33,6 @@ SHIPPED = "flake-n"
 
 _SAMPLE_PX = 600
 _CORE_PX = 12
-_PLATEAU = 0.1
-"""Least share of a network's region of a colour of its own. The network misses a step between
-terraces of almost one colour; that plateau's mean shows it."""
 _SUMMIT = 0.6
 
 LENIENT = Rules(
@@ -48,7 +44,7 @@ LENIENT = Rules(
 
 def find_flakes_learned(
     micrograph: Micrograph,
-    model: Model,
+    model: FlakeModel,
     *,
     substrate_level: npt.ArrayLike | None = None,
     flat_field: FlatField | None = None,
@@ -63,7 +59,7 @@ def find_flakes_learned(
     micrograph : Micrograph
         Optical; grey or RGB, any bit depth, 32 px or more a side. `Micrograph.excluded` is left
         out.
-    model : Model
+    model : FlakeModel
         From `models.file.read_model`, of task ``flakes`` and output ``instances``.
     substrate_level, flat_field, min_area_px
         As in `tasks.flakes.find_flakes`.
@@ -102,7 +98,7 @@ def find_flakes_learned(
     return replace(found, score=score, provenance=said), view.background
 
 
-def check_model(model: Model) -> None:
+def check_model(model: FlakeModel) -> None:
     """Refuse a model that draws something else.
 
     Raises
@@ -117,11 +113,14 @@ def check_model(model: Model) -> None:
         )
 
 
-def decoding_of(model: Model) -> Decoding:
-    """Return the cut that the card of a model names, the usual one where it names none."""
-    usual = Decoding()
-    named = model.card.thresholds
-    return replace(usual, foreground=named.get("foreground", usual.foreground))
+def decoding_of(model: FlakeModel) -> Decoding:
+    """Return the cuts that the card of a model names, the usual ones where it names none."""
+    usual, card = Decoding(), model.card
+    return replace(
+        usual,
+        foreground=card.thresholds.get("foreground", usual.foreground),
+        plateau_share=float(card.settings.get("plateau_share", usual.plateau_share)),
+    )
 
 
 def _view(
@@ -145,14 +144,16 @@ class _Drawn:
     def terraces(self, view: View, min_area_px: int, *, cuts: Decoding) -> Terraces | None:
         """Regions of at least `min_area_px`; a `tasks.flakes.Search`."""
         labels = decode(self.maps, cuts)
+        if cuts.plateau_share < 1:
+            plateaus = _plateaus(view, labels, self.limits)
+            labels = part_by(labels, plateaus, min_area_px, cuts.plateau_share)
+        labels = _of_size(labels, min_area_px)
         if not labels.any():
             return None
-        plateaus = _plateaus(view, labels, self.limits)
-        labels = _of_size(part_by(labels, plateaus, min_area_px, _PLATEAU), min_area_px)
         return Terraces(labels, _levels(labels, self.deviation), self.deviation, self.limits.flat)
 
 
-def _draw(micrograph: Micrograph, model: Model, view: View, min_area_px: int) -> _Drawn:
+def _draw(micrograph: Micrograph, model: FlakeModel, view: View, min_area_px: int) -> _Drawn:
     """Ask the network about the tiles that a look at the colours does not find empty."""
     noise, drift = view.background.noise * LEVELS, view.background.surface_se * LEVELS
     least_px = max(4, min_area_px // BINNING**2)

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.examples import IGNORE, DataSet, Example
+from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import CropMasks
 from layerscope.errors import InputError
+from layerscope.measure.scores_overlap import mask_iou
 from layerscope.models.card import ModelCard, TrainingSet
+from layerscope.models.instances import Decoding
 from layerscope.models.shipped import model_path
 from layerscope.ops.normalisation import as_unit, normalise
+from layerscope.tasks.learned_flakes import find_flakes_learned
 from layerscope.training.export import export_model
 from layerscope.training.flake_patches import MILD
 from layerscope.training.flake_targets import depth_of
 from layerscope.training.loop import FitSettings, Fitted, Progress
 from layerscope.training.networks import build
-from layerscope.training.networks.flake import MAPS
+from layerscope.training.networks.flake import MAPS, FlakeNetwork
 from layerscope.training.networks.network import Network
 from layerscope.training.pretrain import fit_flakes
 from layerscope.training.scenes import Scene
@@ -111,17 +115,21 @@ def train_flakes(
     scenes = scenes_of(data)
     network = load_base(wanted.base)
     fitted = fine_tune(network, scenes, wanted, progress=progress)
-    return export_model(network, _card(data, wanted, network, fitted), out, half=True)
+    card = _card(data, wanted, network, fitted)
+    share = choose_parting(network, card, data)
+    settings_of = {**card.settings, "plateau_share": share}
+    return export_model(network, replace(card, settings=settings_of), out, half=True)
 
 
 def fine_tune(
-    network: Network,
+    network: FlakeNetwork,
     scenes: Sequence[Scene],
     settings: FlakeSettings,
     *,
     progress: Callable[[Progress], None] = lambda told: None,
 ) -> Fitted:
-    """Train all layers at a small rate; `network` is changed in place."""
+    """Train all layers but the norms at a small rate; `network` is changed in place."""
+    network.keep_norms = True
     return fit_flakes(
         network,
         scenes,
@@ -136,7 +144,52 @@ def fine_tune(
     )  # fmt: skip
 
 
-def load_base(base: str) -> Network:
+@dataclass(frozen=True, eq=False)
+class _Live:
+    """A network in memory, asked as a model file is."""
+
+    card: ModelCard
+    network: Network
+    sha256: str = ""
+
+    def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Ask the network."""
+        import torch
+
+        with torch.no_grad():
+            answer: npt.NDArray[np.float32] = self.network(torch.from_numpy(batch)).numpy()
+        return answer
+
+
+def choose_parting(network: Network, card: ModelCard, data: DataSet) -> float:
+    """Choose whether terraces are parted by plateaus of colour, by what fits the labels better.
+
+    Some people mark every terrace, some the whole flake.
+
+    Returns
+    -------
+    float
+        `Decoding.plateau_share`: the usual, or 1 for no parting.
+    """
+    shares = (Decoding().plateau_share, 1.0)
+    live = _Live(card, network.eval())
+    scores = [sum(_agreement(live, e, s) for e in data.examples) for s in shares]
+    return shares[int(np.argmax(scores))]
+
+
+def _agreement(live: _Live, example: Example, share: float) -> float:
+    """F1 of the regions at IoU 0.5 on one labelled image."""
+    pixels = example.read_image()
+    white = 255.0 if pixels.dtype == np.uint8 else 1.0
+    image = Micrograph(pixels if pixels.shape[2] == 3 else pixels[..., 0], white_level=white)
+    cuts = replace(Decoding(), plateau_share=share)
+    found, _ = find_flakes_learned(image, live, decoding=cuts)
+    marked = CropMasks.from_labels(_marked(example)[0])
+    hits = np.count_nonzero(mask_iou(found.masks, marked).max(axis=1, initial=0) >= 0.5)
+    return 2 * hits / max(len(found) + len(marked), 1)
+
+
+def load_base(base: str) -> FlakeNetwork:
     """Flake network with the weights that lie beside the model file `base`.
 
     Raises
@@ -153,6 +206,8 @@ def load_base(base: str) -> Network:
             f"{path.name}: network {card.network!r}, output {card.output}; expected a flake network"
         )
     network = build(card.network, channels=card.channels, outputs=len(MAPS))
+    if not isinstance(network, FlakeNetwork):
+        raise InputError(f"{path.name}: {card.network} is no flake network here")
     load_weights(network, path.with_suffix(".safetensors"), least=1.0)
     return network
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Self
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,11 +36,14 @@ class FlakeNetwork(Network):
     ----------
     half : bool
         Leave the logits at half resolution, (N, outputs, H / 2, W / 2), as the finder reads them.
+    keep_norms : bool
+        Normalise by the statistics learned before, also in training: those of a few patches of a
+        few images are none to learn.
     """
 
     def __init__(self, *, size: FlakeSize, channels: int, outputs: int):
         super().__init__(channels, outputs, stride=2 ** len(size.widths))
-        self.half = False
+        self.half, self.keep_norms = False, False
         widths = size.widths
         self.stem = _convolution(channels, widths[0], 3, step=2)
         self.encoder = nn.ModuleList(
@@ -52,6 +56,14 @@ class FlakeNetwork(Network):
         self.decoder = nn.ModuleList(Block(width) for width in widths[:-1])
         self.last = Block(widths[0])
         self.head = nn.Conv2d(widths[0], outputs, 1)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; norms stay in evaluation with `keep_norms`."""
+        super().train(mode)
+        for part in self.modules():
+            if self.keep_norms and isinstance(part, nn.BatchNorm2d):
+                part.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
