@@ -171,6 +171,26 @@ def test_a_longer_series_begins_with_the_shorter():
     assert short[0].micrograph.data.tobytes() == long[0].micrograph.data.tobytes()
 
 
+def test_faint_flakes_are_left_unlabelled_and_no_others():
+    picture = synth_em(8, shape=(300, 300), pixel_size_nm=20.0, n_flakes=8)
+    least = float(np.median(picture.contrast))
+    seen = picture.label_map_seen(least)
+    strong = np.zeros(seen.shape, bool)
+    for i in np.flatnonzero(picture.contrast >= least):
+        strong |= picture.flakes.dense(i)
+    assert (seen[strong] == CLASSES.index("flake")).all()
+    assert np.array_equal(seen == 255, picture.flake_mask & ~strong)
+    assert (seen == 255).any()
+    assert np.array_equal(picture.label_map_seen(0.0), picture.label_map)
+
+
+def test_contrast_of_a_flat_flake_is_that_of_its_carbon():
+    picture = synth_em(5, shape=SMALL, pixel_size_nm=8.0, n_flakes=12, crumpled_share=0.0)
+    path = picture.microscope.mean_free_path_nm
+    least = 1 - np.exp(-picture.n_layers * LAYER_NM / path)
+    assert (picture.contrast >= least - 1e-9).all()
+
+
 def test_images_of_a_specimen_share_film_and_microscope(tmp_path):
     pictures = list(em_set(3, 4, specimens=2, shape=SMALL, pixel_size_nm=4.0))
     films = [p.support for p in pictures]

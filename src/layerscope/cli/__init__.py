@@ -336,6 +336,9 @@ def synth_em(
     specimens: Annotated[
         int | None, typer.Option(help="Images of so many grids; default: each of its own.")
     ] = None,
+    least_contrast: Annotated[
+        float, typer.Option(help="Fainter flakes are unlabelled in masks/, e.g. 0.03.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Write synthetic TEM images of graphene on carbon films with masks and truth.csv."""
@@ -344,7 +347,7 @@ def synth_em(
     written = write_em(
         em_set(seed, number, shape=size_of(size), pixel_size_nm=range_nm(pixel_size),
                support=support, bits=bits, specimens=specimens),
-        out,
+        out, least_contrast=least_contrast,
     )  # fmt: skip
     typer.echo(f"{len(written)} images, masks, classes.toml and truth.csv in {out}")
 

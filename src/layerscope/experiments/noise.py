@@ -39,6 +39,6 @@ NOISE = Study(
     notes=(
         "All networks were trained on clean images at one magnification; that with varied colours "
         "saw 0.5 to 2 times that magnification, noise up to 4 % and blur up to 1.5 px.",
-        "Contrast to the substrate is that of grey images their mean and spread.",
+        "Grey images are brought to one mean and spread instead of contrast to the substrate.",
     ),
 )

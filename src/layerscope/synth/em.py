@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.examples import IGNORE
 from layerscope.core.micrograph import Micrograph, Modality, PixelSize
 from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
 from layerscope.errors import InputError
@@ -49,6 +50,8 @@ class SynthEm:
     n_layers : ndarray of int, (n,)
         Layers of each flake where it lies flat.
     crumpled : ndarray of bool, (n,)
+    contrast : ndarray, (n,)
+        Share of the beam that each flake takes away: the median over its pixels.
     layers : ndarray of uint16, (H, W)
         Sheets one above the other, with folds and overlaps; ridges, which stand on edge, do not
         count.
@@ -64,6 +67,7 @@ class SynthEm:
     flakes: CropMasks
     n_layers: IntArray
     crumpled: BoolArray
+    contrast: FloatArray
     layers: npt.NDArray[np.uint16]
     holes: BoolArray
     contamination: BoolArray
@@ -81,6 +85,17 @@ class SynthEm:
     def label_map(self) -> npt.NDArray[np.uint8]:
         """Index into `CLASSES` per pixel, (H, W); a flake hides the hole under it."""
         return np.where(self.flake_mask, 1, np.where(self.holes, 2, 0)).astype(np.uint8)
+
+    def label_map_seen(self, least_contrast: float) -> npt.NDArray[np.uint8]:
+        """`label_map` as a careful person would draw it, (H, W).
+
+        Pixels that only flakes fainter than `least_contrast` cover are `IGNORE`: nobody sees them.
+        """
+        seen = np.zeros(self.layers.shape, bool)
+        for (where, crop), contrast in zip(self.flakes, self.contrast, strict=True):
+            if contrast >= least_contrast:
+                seen[where] |= crop
+        return np.where(self.flake_mask & ~seen, np.uint8(IGNORE), self.label_map)
 
     @property
     def multi_label(self) -> BoolArray:
@@ -161,6 +176,7 @@ def synth_em(
         flakes=masks,
         n_layers=np.array([f.n_layers for f in kept], np.int64),
         crumpled=np.array([f.crumpled for f in kept], bool),
+        contrast=np.array([_taken(f, microscope) for f in kept], float),
         layers=stack.layers[frame].copy(),
         holes=holes[frame].copy(),
         contamination=dirty[frame].copy(),
@@ -289,6 +305,13 @@ def _crop_masks(
         crops.append(crop)
         kept.append(flake)
     return CropMasks(np.array(boxes, np.int64).reshape(-1, 4), tuple(crops), shape), kept
+
+
+def _taken(flake: DrawnFlake, microscope: Microscope) -> float:
+    """Share of the beam that a flake takes away, median over its pixels."""
+    inside = flake.layers > 0
+    through = np.exp(-flake.thickness_nm[inside] / microscope.mean_free_path_nm)
+    return float(np.median(1 - through * (1 - flake.diffraction[inside])))
 
 
 def _micrograph(

@@ -21,7 +21,17 @@ from layerscope.synth.em import CLASSES, PIXEL_RANGE_NM, SynthEm, draw_pixel, sy
 from layerscope.synth.em_optics import Microscope
 from layerscope.synth.em_support import Support
 
-FLAKE_COLUMNS = ("image", "flake_id", "n_layers", "crumpled", "area_px", "area_nm2", "y_px", "x_px")
+FLAKE_COLUMNS = (
+    "image",
+    "flake_id",
+    "n_layers",
+    "crumpled",
+    "contrast",
+    "area_px",
+    "area_nm2",
+    "y_px",
+    "x_px",
+)
 IMAGE_COLUMNS = (
     "image", "pixel_size_nm", "support", "n_flakes", "flake_share", "hole_share",
     "contamination_share", "fold_share", "voltage_kv", "defocus_nm", "dose_e_px",
@@ -82,7 +92,12 @@ def _session(seed: int, specimen: int, own: int, arguments: Mapping[str, Any]) -
     return {"support": film, "microscope": scope, "pixel_size_nm": pixel_nm}
 
 
-def write_em(pictures: Iterable[SynthEm], directory: str | os.PathLike[str]) -> list[Path]:
+def write_em(
+    pictures: Iterable[SynthEm],
+    directory: str | os.PathLike[str],
+    *,
+    least_contrast: float = 0.0,
+) -> list[Path]:
     """Write a folder of labelled images.
 
     - ``images/NAME.tif``: 8 or 16 bit, with the pixel size;
@@ -91,6 +106,14 @@ def write_em(pictures: Iterable[SynthEm], directory: str | os.PathLike[str]) -> 
     - ``instances/NAME.png``: 16 bit, number of the topmost flake;
     - ``groups.csv``: the specimen of each image, where several show the same;
     - ``images.csv``, and last ``truth.csv``, one row per flake.
+
+    Parameters
+    ----------
+    pictures : iterable of SynthEm
+    directory : path
+        Made if absent.
+    least_contrast : float
+        In ``masks/`` fainter flakes are 255, not labelled; see `SynthEm.label_map_seen`.
 
     Returns
     -------
@@ -110,7 +133,7 @@ def write_em(pictures: Iterable[SynthEm], directory: str | os.PathLike[str]) -> 
     for picture in pictures:
         path = root / "images" / f"{picture.micrograph.name}.tif"
         write_bytes(path, tiff_bytes(picture.micrograph))
-        _write_masks(root, path.stem, picture)
+        _write_masks(root, path.stem, picture, least_contrast)
         paths.append(path)
         rows.append(_image_row(path.name, picture))
         flakes.extend(_flake_rows(path.name, picture))
@@ -146,12 +169,12 @@ def tiff_bytes(micrograph: Micrograph) -> bytes:
     return stream.getvalue()
 
 
-def _write_masks(root: Path, name: str, picture: SynthEm) -> None:
+def _write_masks(root: Path, name: str, picture: SynthEm, least_contrast: float) -> None:
     masks = (picture.flake_mask, picture.holes, picture.contamination, picture.folds)
     for folder, mask in zip(MASKS, masks, strict=True):
         path = root / "annotations" / folder / f"{name}.png"
         write_bytes(path, _png(mask.astype(np.uint8) * np.uint8(255)))
-    write_bytes(root / "masks" / f"{name}.png", _png(picture.label_map))
+    write_bytes(root / "masks" / f"{name}.png", _png(picture.label_map_seen(least_contrast)))
     write_bytes(root / "instances" / f"{name}.png", _png(picture.instances.astype(np.uint16)))
 
 
@@ -172,8 +195,8 @@ def _flake_rows(name: str, picture: SynthEm) -> list[tuple[object, ...]]:
         y, x = (float(v) for v in np.argwhere(crop).mean(axis=0))
         area_px = int(np.count_nonzero(crop))
         rows.append((
-            name, i + 1, int(picture.n_layers[i]), int(picture.crumpled[i]), area_px,
-            round(area_px * area_nm2, 1), round(where[0].start + y, 2),
+            name, i + 1, int(picture.n_layers[i]), int(picture.crumpled[i]),
+            round(float(picture.contrast[i]), 4), area_px, round(area_px * area_nm2, 1), round(where[0].start + y, 2),
             round(where[1].start + x, 2),
         ))  # fmt: skip
     return rows
