@@ -196,8 +196,8 @@ def _flake_rows(name: str, picture: SynthEm) -> list[tuple[object, ...]]:
         area_px = int(np.count_nonzero(crop))
         rows.append((
             name, i + 1, int(picture.n_layers[i]), int(picture.crumpled[i]),
-            round(float(picture.contrast[i]), 4), area_px, round(area_px * area_nm2, 1), round(where[0].start + y, 2),
-            round(where[1].start + x, 2),
+            round(float(picture.contrast[i]), 4), area_px, round(area_px * area_nm2, 1),
+            round(where[0].start + y, 2), round(where[1].start + x, 2),
         ))  # fmt: skip
     return rows
 
