@@ -24,7 +24,7 @@ from layerscope.report.columns import words
 from layerscope.report.coverage_pictures import encode_png
 from layerscope.report.run_files import plain
 
-_PANEL_PX = 300
+_PANEL_PX = 340
 _PICTURE_PX = 520
 
 

@@ -18,13 +18,12 @@ _COLUMNS = 4
 
 
 def answer_text(answered: Answered) -> str:
-    """Write an answer for a picture: ``morphology: thin, flat (0.93)``, or why there is none."""
+    """Write an answer for a picture: ``morphology 0.93: thin, flat``; the end may be cut off."""
     if not answered.probabilities:
-        return f"{answered.question}: {answered.answer} (not visible)"
-    best = max(answered.probabilities, key=lambda pair: pair[1])
-    if answered.answer == UNKNOWN:
-        return f"{answered.question}: unknown ({best[0]}? {best[1]:.2f})"
-    return f"{answered.question}: {answered.answer} ({best[1]:.2f})"
+        return f"{answered.question}: {answered.answer}, not visible"
+    best, probability = max(answered.probabilities, key=lambda pair: pair[1])
+    told = f"unknown ({best}?)" if answered.answer == UNKNOWN else answered.answer
+    return f"{answered.question} {probability:.2f}: {told}"
 
 
 def draw_answers(result: CategoryResult, *, longest_px: int, told: bool = True) -> Rgb:

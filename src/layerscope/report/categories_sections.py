@@ -22,7 +22,7 @@ N_GALLERY = 24
 
 HIDDEN = "NA: not visible"
 
-_SHOWN_FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "kappa")
+_SHOWN_FIGURES = ("balanced_accuracy", "macro_f1", "kappa")
 _LONGEST = 34
 
 
@@ -152,7 +152,7 @@ def answer_bars(title: str, names: Sequence[str], counts: IntArray) -> Any:
 def shown(glance: CategoryGlance) -> Section:
     """One image and all that was answered."""
     columns = ("question", "answer", "probability", "why not")
-    table = Table(columns, glance.rows, numeric=(2,), widths=(2, 3, 1, 4))
+    table = Table(columns, glance.rows, numeric=(2,), widths=(2, 3, 1.4, 4))
     banners: tuple[Banner, ...] = ()
     if glance.unknown:
         title = f"{counted(glance.unknown, 'question')} without a sure answer"
@@ -178,7 +178,8 @@ def every_image(run: CategoryRun) -> Section | Skipped:
         (name, f"{t:g}" if t == t else "unknown", *(given[name, q] for q in asked))
         for name, t in zip(words(run.images, "image"), times, strict=True)
     )
-    table = Table(("image", "magnification", *asked), rows, "All answers.", numeric=(1,))
+    widths = (2.4, 1.2, *(1.8 for _ in asked))
+    table = Table(("image", "times", *asked), rows, "All answers.", numeric=(1,), widths=widths)
     return Section(title, tables=(table,))
 
 
@@ -200,23 +201,31 @@ def model(run: CategoryRun) -> Section | Skipped:
     told: dict[str, dict[str, Mapping[str, Any]]] = {}
     for f in figures:
         told.setdefault(f["group"], {})[f["name"]] = f
+    notes = sorted({f["note"] for f in figures if f["note"]})
+    bounds = "; ".join(notes) or "In brackets: 95 % interval over specimens"
+    columns = ("question", "accuracy", "most frequent", "balanced accuracy", "macro-F1", "kappa")
     rows = tuple(
         (
             question,
-            *(figure_text(of.get(name)) for name in _SHOWN_FIGURES),
+            figure_text(of.get("accuracy")),
             _share(of.get("accuracy", {}).get("baseline")),
-            f"{figure_text(of.get('accuracy_answered'))} of {figure_text(of.get('answered'))}",
+            *(figure_text(of.get(name)) for name in _SHOWN_FIGURES),
         )
         for question, of in told.items()
     )
-    columns = ("question", "accuracy", "balanced accuracy", "macro-F1", "kappa",
-               "accuracy, most frequent answer", "right of the share that is sure")  # fmt: skip
-    notes = sorted({f["note"] for f in figures if f["note"]})
-    caption = "Held out. In brackets: 95 % interval over specimens."
-    caption = f"{caption} {'; '.join(notes)}." if notes else caption
-    return Section(
-        title, tuple(text), tables=(Table(columns, rows, caption, numeric=(1, 2, 3, 4, 5, 6)),)
+    scores = Table(
+        columns, rows, f"Held out, beside the accuracy of the most frequent answer. {bounds}.",
+        numeric=(1, 2, 3, 4, 5),
+    )  # fmt: skip
+    rows = tuple(
+        (question, figure_text(of.get("answered")), figure_text(of.get("accuracy_answered")))
+        for question, of in told.items()
     )
+    sure = Table(
+        ("question", "share that is answered", "right of those"), rows,
+        f"Held out, where less sure answers are unknown. {bounds}.", numeric=(1, 2),
+    )  # fmt: skip
+    return Section(title, tuple(text), tables=(scores, sure))
 
 
 def figure_text(figure: Mapping[str, Any] | None) -> str:

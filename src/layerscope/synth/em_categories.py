@@ -23,10 +23,11 @@ from layerscope.synth.em_support import Support
 
 MAGNIFICATIONS = (3_000, 6_000, 10_000, 20_000, 50_000)
 
+_TOLD_SHARE = 0.03  # of the frame: 19 x 19 px of 112 x 112, the least that shows a fold
 _CONTENT = ("particle count", "material composition", "morphology", "nanostructures")
 _FIELD_NM = 3e7  # at a magnification of 1: 3 um at 10 000 times
 _USABLE_SHARE, _PATTERN_SHARE = 0.85, 0.12
-_DIRTY = 0.01  # of the frame
+_DIRTY_SHARE = 0.4  # of the images that can show it
 _THICK = 10
 _LEAST_SHARE = 0.0016  # of the frame: 20 px of 112 x 112; less is not seen for what it is
 _MOST_TRIES = 12
@@ -41,7 +42,7 @@ class Categorised:
     micrograph : Micrograph
         Its name holds the magnification, as in ``tem-0003_10000X``.
     answers : mapping of str to str
-        Of the questionnaire ``graphene-tem``.
+        Of the questionnaire ``graphene-tem``; empty where a person could not tell.
     """
 
     micrograph: Micrograph
@@ -81,16 +82,19 @@ def _draw(seed: int, name: str, shape: tuple[int, int]) -> Categorised:
         data = _spoiled(rng, picture.micrograph.data)
         answers = {"image type": "BF", **dict.fromkeys(_CONTENT, "NA"), "usability": "no"}
         return Categorised(replace(picture.micrograph, data=data, name=name), answers)
-    data, dots = _strew_dots(rng, picture, shape) if times >= 20_000 else (None, "NA")
+    data, dots, dirty = picture.micrograph.data, "NA", False
+    if times >= 20_000:
+        data, dots = _strew_dots(rng, picture, shape)
+    elif times >= 5_000:  # dirt and nanoparticles on one image look alike, also to people
+        data, dirty = _strew_drops(rng, data)
     answers = {
         "image type": "BF",
         "particle count": _count(picture.flakes),
-        "material composition": _composition(picture) if times >= 5_000 else "NA",
+        "material composition": _composition(picture, dirty) if times >= 5_000 else "NA",
         "morphology": _morphology(picture) if times >= 5_000 else "NA",
         "nanostructures": dots,
         "usability": "yes",
     }
-    data = picture.micrograph.data if data is None else data
     image = replace(picture.micrograph, data=data, name=name)
     return Categorised(image, answers)
 
@@ -101,23 +105,21 @@ def _scene(rng: np.random.Generator, seed: int, shape: tuple[int, int], pixel_nm
     odds = (0.2, 0.4, 0, 0, 0.4) if fine else (0.15, 0.25, 0.25, 0.25, 0.1)
     wanted = str(rng.choice(["none", "one", "few", "many", "part"], p=odds))
     thick = bool(rng.random() < 0.35)
-    layers = (14, 20) if thick else (4, 8)
+    layers = (14, 20) if thick else (6, 9)
     crumpled = 0.0 if thick else float(rng.choice([0.0, 1.0]))
-    # At high magnification drops of dirt look like nanoparticles, also to people.
-    dirt = 0.0 if fine else float(rng.choice([0.0, 3.0], p=[0.5, 0.5]))
     kind = str(rng.choice(["film", "regular"], p=[0.6, 0.4]))
-    support = replace(Support.draw(rng, kind), thickness_nm=float(rng.uniform(6, 10)))
+    support = replace(Support.draw(rng, kind), thickness_nm=float(rng.uniform(3, 6)))
     scope = Microscope.draw(rng, pixel_nm)
     scope = replace(
-        scope, dose_e_px=float(rng.uniform(1500, 4000)), black=float(rng.uniform(0, 0.15)),
-        defocus_nm=scope.defocus_nm / 4,
+        scope, dose_e_px=float(rng.uniform(4000, 8000)), black=float(rng.uniform(0, 0.15)),
+        defocus_nm=scope.defocus_nm / 4, mean_free_path_nm=0.6 * scope.mean_free_path_nm,
     )  # fmt: skip
     picture = None
     for k in range(_MOST_TRIES):
-        number = {"none": 0, "one": 1, "few": 5, "many": 20, "part": 2}[wanted]
+        number = {"none": 0, "one": 1, "few": 3, "many": 20, "part": 2}[wanted]
         picture = synth_em(
             seed * 16 + k, shape=shape, pixel_size_nm=pixel_nm, n_flakes=number, layers=layers,
-            crumpled_share=crumpled, contamination=dirt, support=support, microscope=scope,
+            crumpled_share=crumpled, contamination=0.0, support=support, microscope=scope,
         )  # fmt: skip
         seen = picture.flakes.area_px >= _LEAST_SHARE * shape[0] * shape[1]
         if seen.all() and _count(picture.flakes).startswith(wanted):
@@ -140,14 +142,17 @@ def _count(flakes: CropMasks) -> str:
     return "few (2-10)" if len(inside) <= 10 else "many (>10)"
 
 
-def _composition(picture: SynthEm) -> str:
-    if not picture.flake_mask.any():
-        return "NA"
-    dirty = picture.contamination.mean() > _DIRTY
-    return "obvious impurities or contaminants" if dirty else "one"
+def _composition(picture: SynthEm, dirty: bool) -> str:
+    if dirty:
+        return "obvious impurities or contaminants"
+    return "one" if len(picture.flakes) else "NA"
 
 
 def _morphology(picture: SynthEm) -> str:
+    """Shape of the particles; empty where they are too small for anybody to tell."""
+    area_px = picture.flakes.area_px
+    if len(area_px) and area_px.max() < _TOLD_SHARE * picture.layers.size:
+        return ""
     kinds = set()
     for n, crumpled in zip(picture.n_layers, picture.crumpled, strict=True):
         if crumpled:
@@ -180,6 +185,22 @@ def _strew_dots(
         cv2.circle(shade, place, radius, 1.0, -1, cv2.LINE_AA)
     dark = cv2.GaussianBlur(shade, (0, 0), 0.7)
     return np.clip(data * (1 - 0.75 * dark), 0, 255).astype(np.uint8), answer
+
+
+def _strew_drops(
+    rng: np.random.Generator, data: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Draw drops of dried residue with a dark rim, or none; and say which."""
+    if rng.random() >= _DIRTY_SHARE:
+        return data, False
+    shade = np.zeros(data.shape, np.float32)
+    for _ in range(int(rng.integers(4, 10))):
+        place = tuple(int(rng.uniform(0.05, 0.95) * n) for n in data.shape[::-1])
+        radius = round(float(rng.uniform(0.02, 0.045)) * max(data.shape))
+        cv2.circle(shade, place, radius, 0.55, -1, cv2.LINE_AA)
+        cv2.circle(shade, place, radius, 0.85, max(1, radius // 3), cv2.LINE_AA)
+    dark = cv2.GaussianBlur(shade, (0, 0), 0.7)
+    return np.clip(data * (1 - dark), 0, 255).astype(np.uint8), True
 
 
 def _spoiled(rng: np.random.Generator, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

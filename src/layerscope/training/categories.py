@@ -323,7 +323,7 @@ def network_name(chosen: str) -> str:
     """Name of the classifier that stands on an encoder: ``resnet18`` -> ``categories/resnet18``."""
     from layerscope.training.networks import ENCODERS
 
-    return f"categories/{chosen}" if chosen in ENCODERS else chosen
+    return f"categories/{chosen}" if chosen in tuple(ENCODERS) else chosen
 
 
 def _normalisation(settings: CategorySettings) -> str:
