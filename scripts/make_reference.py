@@ -255,6 +255,7 @@ def surfaces() -> str:
     from layerscope.measure.domain_columns import domain_columns
     from layerscope.ops.surface import LEVELLERS
     from layerscope.tasks.coverage import METHODS
+    from layerscope.training.coverage_models import COVERAGE_MODELS
 
     levellers = [
         (f"`{name}`", _keywords(LEVELLERS[name]), _first_line(LEVELLERS[name]))
@@ -275,6 +276,25 @@ def surfaces() -> str:
             "",
             _of_registry("`auto` chooses and checks one by another.", METHODS),
             "",
+            "## Models: for `layerscope train coverage --model`",
+            "",
+            "Their files are for `--method` too; [how](../howto/train_coverage.md). Patches per "
+            "image; endless: drawn anew at every step.",
+            "",
+            *_table(
+                (
+                    "name",
+                    "what",
+                    "network",
+                    "patch, px",
+                    "patches",
+                    "batch",
+                    "learning rate",
+                    "ends",
+                ),
+                [_coverage_model(name, m) for name, m in COVERAGE_MODELS.items()],
+            ),
+            "",
             "## Columns of the images table",
             "",
             *_table(head, [_column(c) for c in COVERAGE_COLUMNS]),
@@ -284,6 +304,17 @@ def surfaces() -> str:
             *_table(head, [_column(c) for c in domain_columns()]),
         ]
     )
+
+
+def _coverage_model(name: str, model: Any) -> tuple[str, ...]:
+    ends = [f"{figure} at most {most}" for figure, most in model.goals.items()]
+    ends += [f"{model.patience} epochs without a gain"] if model.patience else []
+    ends += [f"{model.epochs} epochs"] if model.epochs else ["the time is up"]
+    return (
+        f"`{name}`", model.description, f"`{model.network}`", str(model.size_px),
+        str(model.patches or "endless"), str(model.batch), f"{model.learning_rate:g}",
+        ", ".join(ends),
+    )  # fmt: skip
 
 
 def _column(column: Any) -> tuple[str, str, str, str]:

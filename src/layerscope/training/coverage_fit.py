@@ -179,8 +179,14 @@ def run_task(task: _Task, model: CoverageModel, settings: CoverageSettings) -> F
     return fit(task.module, task.batch, loss, chosen, validate=task.validate)
 
 
-def make_task(network: Network, model: CoverageModel, parts: Parts, seed: int) -> _Task:
-    """Batches of a model and how it is judged after an epoch."""
+Kept = dict[str, tuple[Array, Array]]
+"""Vectors of patches to learn from and to stop by, which trials of a search share."""
+
+
+def make_task(
+    network: Network, model: CoverageModel, parts: Parts, seed: int, kept: Kept | None = None
+) -> _Task:
+    """Batches of a model and how it is judged after an epoch; `kept` saves what is costly."""
     if not model.patches:
         return _endless(network, model, parts, seed)
     rng = np.random.default_rng([seed, model.size_px])
@@ -190,7 +196,7 @@ def make_task(network: Network, model: CoverageModel, parts: Parts, seed: int) -
     )
     per_epoch = -(-len(train.places) // model.batch)
     if model.frozen:
-        return _frozen(network, model, train, valid)
+        return _frozen(network, model, train, valid, {} if kept is None else kept)
     judge = _judge_numbers if model.gives == "number" else _judge_maps
     return _Task(
         network, lambda step: train.batch(step, model.batch), judge(train, valid), per_epoch
@@ -214,7 +220,9 @@ def _endless(network: Network, model: CoverageModel, parts: Parts, seed: int) ->
     return _Task(network, batch, _judge_maps(valid, valid), _STEPS_PER_EPOCH)
 
 
-def _frozen(network: Network, model: CoverageModel, train: _Patches, valid: _Patches) -> _Task:
+def _frozen(
+    network: Network, model: CoverageModel, train: _Patches, valid: _Patches, kept: Kept
+) -> _Task:
     """Features once, of eight copies of every patch to learn from; then the head alone."""
     device = next(network.parameters()).device
 
@@ -226,9 +234,11 @@ def _frozen(network: Network, model: CoverageModel, train: _Patches, valid: _Pat
             out.append((seen[0].cpu().numpy()[:, None, None], y))
         return np.stack([x for x, _ in out]), np.stack([y for _, y in out])
 
-    network.eval()
-    x, y = vectors(train, [c for p in train.places for c in copies_of(p)])
-    x_valid, y_valid = vectors(valid, list(valid.places))
+    if not kept:
+        network.eval()
+        kept["train"] = vectors(train, [c for p in train.places for c in copies_of(p)])
+        kept["valid"] = vectors(valid, list(valid.places))
+    (x, y), (x_valid, y_valid) = kept["train"], kept["valid"]
 
     def batch(step: int) -> tuple[Array, Array]:
         some = epoch_indices(len(x), model.batch, step, train.seed)

@@ -46,7 +46,8 @@ def search(
         minutes=_SEARCH_SHARE * settings.minutes / settings.tune,
         epochs=min(settings.epochs or _TRIAL_EPOCHS, _TRIAL_EPOCHS),
     )
-    study.optimize(lambda trial: _try(trial, parts, each), n_trials=settings.tune)
+    kept: dict[str, Any] = {}
+    study.optimize(lambda trial: _try(trial, parts, each, kept), n_trials=settings.tune)
     model, options = _choice(study.best_trial, settings.published)
     tell(
         f"best of {settings.tune} trials: MAE {study.best_value:.3f} with {options}, learning rate "
@@ -72,10 +73,11 @@ def _choice(trial: Any, model: CoverageModel) -> tuple[CoverageModel, dict[str, 
     return replace(model, learning_rate=rate, batch=batch), options
 
 
-def _try(trial: Any, parts: Parts, settings: CoverageSettings) -> float:
+def _try(trial: Any, parts: Parts, settings: CoverageSettings, kept: dict[str, Any]) -> float:
     from layerscope.training.coverage_fit import make_network, make_task, run_task
 
     model, options = _choice(trial, settings.published)
     network = make_network(model, settings, options)
-    fitted = run_task(make_task(network, model, parts, settings.seed), model, settings)
+    task = make_task(network, model, parts, settings.seed, kept)
+    fitted = run_task(task, model, settings)
     return float(fitted.history["valid_mae"].min()) if len(fitted.history) else float("inf")
