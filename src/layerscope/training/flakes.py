@@ -273,6 +273,7 @@ def _card(data: DataSet, settings: FlakeSettings, network: Network, fitted: Fitt
         output="instances",
         classes=MAPS,
         normalisation="contrast",
+        stride=network.stride,
         trained_on=(
             TrainingSet("synthetic micrographs of layerscope.synth", "BSD-3-Clause", "layerscope"),
             TrainingSet(
