@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
-COMMANDS = ("run", "calibrate", "contrast", "evaluate", "materials", "synth", "train", "demo")
+COMMANDS = tuple(get_command(app).commands)
 
 
 def load_generator():
@@ -118,3 +118,9 @@ def test_the_page_test_sees_commands():
     found = [c for page in PAGES for c in commands_in(page)]
     assert len(found) > 20
     assert {c[0] for c in found} >= {"run", "calibrate", "contrast", "synth", "train"}
+
+
+def test_the_start_script_knows_every_command():
+    """It takes any other word for an image of `run`."""
+    words = set(re.findall(r"[a-z]+", text_of(ROOT / "scripts" / "run").split('case "$1" in')[1]))
+    assert set(COMMANDS) <= words

@@ -196,7 +196,7 @@ class _Training:
         return PhaseTraining(written, tuple(trials), majority, self.rest.names, tested)
 
     def _try(self, folds: Sequence[Split]) -> list[Trial]:
-        trials = []
+        trials: list[Trial] = []
         for candidate in self._forests():
             if trials and self._forests_are_late():
                 self.tell(f"no time to try {candidate}")
