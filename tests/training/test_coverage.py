@@ -141,6 +141,19 @@ def test_a_regressor_counts_real_area_only(regressor):
         assert found.film.shape == shape
 
 
+@pytest.mark.parametrize("name", ["regressor", "robust"])
+def test_a_border_that_is_not_counted_changes_nothing(request, name):
+    made = request.getfixturevalue(name)
+    model = read_model(made[0] if name == "regressor" else made)
+    image = picture(80, 0.4)[0][:, :, None].astype(np.float32) / 255
+    valid = np.zeros((360, 420), bool)
+    valid[20:320, 50:350] = True
+    wide = np.ones((360, 420, 1), np.float32)
+    wide[20:320, 50:350] = image
+    alone = ask(model, image, np.ones((300, 300), bool))
+    assert ask(model, wide, valid).fraction == pytest.approx(alone.fraction, abs=1e-6)
+
+
 @pytest.mark.parametrize("ratio", [0.5, 2.0])
 def test_scale_changes_little(robust, ratio):
     import cv2

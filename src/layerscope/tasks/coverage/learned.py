@@ -92,6 +92,24 @@ def ask(
         The others count in nothing.
     pixel_size_nm : float, optional
     """
+    box = _box_of(valid)
+    inner = _ask(model, picture[box], valid[box], pixel_size_nm)
+    film = np.zeros(valid.shape, np.float32)
+    film[box] = inner.film
+    return Answer(inner.fraction, film)
+
+
+def _box_of(valid: BoolArray) -> tuple[slice, slice]:
+    """Rows and columns that hold valid pixels: a border around a picture must not change it."""
+    rows, columns = (np.flatnonzero(valid.any(axis=k)) for k in (1, 0))
+    if not len(rows):
+        raise InputError("no pixel has a value; nothing to take coverage of")
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _ask(
+    model: Model, picture: FloatImage, valid: BoolArray, pixel_size_nm: float | None
+) -> Answer:
     card, shape = model.card, (picture.shape[0], picture.shape[1])
     patch = int(card.settings["patch_px"])
     scaled = _trained_shape(shape, card.settings, patch, pixel_size_nm)
