@@ -11,12 +11,14 @@ from hypothesis import strategies as st  # noqa: E402
 from layerscope.core.examples import IGNORE, DataSet, Example, Instance  # noqa: E402
 from layerscope.core.results import CropMasks  # noqa: E402
 from layerscope.errors import InputError  # noqa: E402
-from layerscope.models.file import read_model  # noqa: E402
+from layerscope.models.shipped import open_model  # noqa: E402
 from layerscope.training.flake_loss import flake_loss  # noqa: E402
 from layerscope.training.flake_patches import MILD, Conditions, draw_batch, draw_patch  # noqa: E402
 from layerscope.training.flake_targets import IGNORED, depth_of, meeting, targets_of  # noqa: E402
 from layerscope.training.flakes import (  # noqa: E402
     FlakeSettings,
+    choose_parting,
+    fine_tune,
     load_base,
     scene_of,
     scenes_of,
@@ -230,28 +232,76 @@ def test_few_examples_are_of_as_many_specimens_as_there_are():
         take_examples(data, 7)
 
 
-def test_pretraining_writes_a_model_and_does_not_overwrite_another(tmp_path):
+def keep_exports(monkeypatch, module):
+    """Let `module` write no file: ONNX is tested with `training.export`, and slow."""
+    written = {}
+
+    def export(network, card, path, half):
+        written.update(network=network, path=path, half=half)
+        return card
+
+    monkeypatch.setattr(f"layerscope.training.{module}.export_model", export)
+    return written
+
+
+def test_pretraining_resumes_and_does_not_overwrite_another(tmp_path, monkeypatch):
+    written = keep_exports(monkeypatch, "pretrain")
     settings = PretrainSettings(
         minutes=0, steps=2, scenes=1, held_out=1, batch=1, side_px=64, scene_px=128
     )
     card = pretrain(tmp_path / "n.onnx", settings, cache=tmp_path / "cache")
-    model = read_model(tmp_path / "n.onnx")
-    assert model.card == card
     assert card.settings["steps_taken"] == 2
-    assert (tmp_path / "n.onnx").stat().st_size < 4e6
+    assert {"synthetic_loss", "synthetic_recall"} <= set(card.metrics)
+    assert written["half"]
+    first = {k: v.clone() for k, v in written["network"].state_dict().items()}
     with pytest.raises(InputError, match="--resume"):
         pretrain(tmp_path / "m.onnx", settings, cache=tmp_path / "cache")
+    pretrain(tmp_path / "m.onnx", settings, cache=tmp_path / "cache", resume=True)
+    again = written["network"].state_dict()
+    assert all(torch.equal(first[k], again[k]) for k in first)
 
 
-def test_fine_tuning_starts_from_the_shipped_network(tmp_path):
+def test_fine_tuning_starts_from_the_shipped_network():
     data = DataSet(
         (Example.from_arrays("a", picture(), [square(20, 20, 40)]),), ("background", "flake")
     )
     settings = FlakeSettings(steps=1, batch=1, side_px=64, learning_rate=1e-9, minutes=0)
-    card = train_flakes(data, tmp_path / "tuned.onnx", settings)
-    tuned = read_model(tmp_path / "tuned.onnx")
-    assert card.trained_on[-1].images == 1
     noise = np.random.default_rng(0).normal(0, 0.1, (1, 3, 64, 64)).astype(np.float32)
+    shipped = open_model("flake-n")
+    tuned = load_base("flake-n")
+    fine_tune(tuned, scenes_of(data), settings)
     with torch.no_grad():
-        base = load_base("flake-n").eval()(torch.from_numpy(noise)).numpy()
-    assert np.abs(tuned.logits(noise) - base).max() < 0.1
+        answer = tuned.eval()(torch.from_numpy(noise)).numpy()
+    assert np.abs(shipped.logits(noise) - answer).max() < 0.05
+    assert choose_parting(tuned, shipped.card, data) in (0.1, 1.0)
+
+
+def test_labels_decide_whether_colour_parts():
+    """A network that draws the square whole, and labels of its two halves of different colour."""
+    image = picture()
+    image[20:60, 40:60] = (70, 85, 105)
+    whole = [square(20, 20, 40)]
+    halves = [Instance(1, (20, left, 60, left + 20), np.ones((40, 20), bool)) for left in (20, 40)]
+    card = open_model("flake-n").card
+
+    class Whole(torch.nn.Module):
+        def forward(self, x):
+            inside = (x.abs().mean(1, keepdim=True) > 0.05).float() * 20 - 10
+            return torch.cat([inside, torch.full_like(inside, -10), inside], 1)
+
+    for marks, wanted in ((whole, 1.0), (halves, 0.1)):
+        data = DataSet((Example.from_arrays("a", image, marks),), ("background", "flake"))
+        assert choose_parting(Whole(), card, data) == wanted
+
+
+def test_the_card_says_what_was_learned_from(monkeypatch):
+    written = keep_exports(monkeypatch, "flakes")
+    marks = [square(20, 20, 40)]
+    examples = tuple(Example.from_arrays(n, picture(), marks, group="chip") for n in "ab")
+    settings = FlakeSettings(steps=1, batch=1, side_px=64, minutes=0)
+    card = train_flakes(DataSet(examples, ("background", "flake")), "tuned.onnx", settings)
+    assert (card.task, card.output, card.stride) == ("flakes", "instances", 32)
+    assert (card.trained_on[-1].images, card.trained_on[-1].groups) == (2, 1)
+    assert card.settings["steps_taken"] == 1
+    assert card.settings["plateau_share"] in (0.1, 1.0)
+    assert written["half"]
