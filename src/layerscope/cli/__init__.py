@@ -11,6 +11,7 @@ import typer
 
 from layerscope import __version__
 from layerscope.cli.categories import app as questionnaire_app
+from layerscope.cli.categories import synth_categories
 from layerscope.cli.data import COMMANDS as DATA_COMMANDS
 from layerscope.cli.evaluate import evaluate
 from layerscope.cli.experiment import experiment
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 synth_app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=True)
 app.add_typer(synth_app, name="synth")
+synth_app.command("categories")(synth_categories)
 app.add_typer(train_app, name="train")
 app.add_typer(questionnaire_app, name="questionnaire")
 app.add_typer(pretrain_app, name="pretrain")

@@ -16,6 +16,7 @@ from layerscope.cli.options import (
     Images,
     ProgressBar,
     names_of,
+    size_of,
 )
 from layerscope.errors import InputError
 
@@ -86,21 +87,37 @@ def train_categories(
     typer.echo(f"written to {out}")
 
 
+_SHOWN = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "kappa": "kappa",
+    "answered": "answered",
+    "accuracy_answered": "right of those",
+}
+
+
 def figure_lines(figures: Iterable[Figure]) -> list[str]:
-    """One line per question: each figure with its interval, and what is trivial."""
-    lines: dict[str, list[str]] = {}
-    notes: dict[str, str] = {}
+    """Table of figures with their intervals, a row per question; accuracy beside the majority's."""
+    told: dict[str, dict[str, Figure]] = {}
     for f in figures:
-        between = f" [{f.low:.2f} to {f.high:.2f}]" if f.low == f.low else ""
-        trivial = f" (majority {f.baseline:.2f})" if f.baseline == f.baseline else ""
-        value = f"{f.value:.2f}" if f.value == f.value else "undefined"
-        name = f.name.replace("_", " ").replace("macro f1", "macro-F1")
-        lines.setdefault(f.group, []).append(f"{name} {value}{between}{trivial}")
-        notes[f.group] = f.note
-    return [
-        f"  {group}: {', '.join(parts)}" + (f"; {notes[group]}" if notes[group] else "")
-        for group, parts in lines.items()
-    ]
+        told.setdefault(f.group, {})[f.name] = f
+    names = [n for n in _SHOWN if any(n in of for of in told.values())]
+    rows = [["", *(_SHOWN[n] for n in names)]]
+    rows[0].insert(2, "(majority)")
+    for group, of in told.items():
+        cells = [_figure_cell(of[n]) for n in names]
+        rows.append([group, cells[0], f"({of['accuracy'].baseline:.2f})", *cells[1:]])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    return [*lines, *sorted({f.note for of in told.values() for f in of.values() if f.note})]
+
+
+def _figure_cell(figure: Figure) -> str:
+    if figure.value != figure.value:
+        return "undefined"
+    between = f" [{figure.low:.2f}-{figure.high:.2f}]" if figure.low == figure.low else ""
+    return f"{figure.value:.2f}{between}"
 
 
 @app.command("list")
@@ -116,14 +133,18 @@ def list_questionnaires() -> None:
 @app.command("show")
 def show_questionnaire(
     name: Annotated[str, typer.Argument(help="Name, or a TOML file.")] = DEFAULT,
-    as_toml: Annotated[bool, typer.Option("--toml", help="The file, to start your own.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Write the TOML file, to start your own.")
+    ] = None,
 ) -> None:
     """Print the questions, what may be answered, and at which magnifications."""
+    from layerscope.io.atomic import write_bytes
     from layerscope.io.questionnaires import questionnaire_path, read_questionnaire
 
     asked = read_questionnaire(name)
-    if as_toml:
-        typer.echo(questionnaire_path(name).read_text("utf-8").rstrip())
+    if out is not None:
+        write_bytes(out, questionnaire_path(name).read_bytes())
+        typer.echo(f"written to {out}")
         return
     for q in asked.questions:
         limits = q.magnification
@@ -186,6 +207,19 @@ def compare_sheets(
         raise InputError(f"{one.name} and {other.name} answer no question about the same image")
     for line in figure_lines(figures):
         typer.echo(line)
+
+
+def synth_categories(
+    out: Annotated[Path, typer.Option("-o", "--out")],
+    number: Annotated[int, typer.Option("-n", help="How many images.")] = 200,
+    size: Annotated[str, typer.Option(help="Width x height, px.")] = "224x224",
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Write synthetic TEM images with the answers to the questions of graphene-tem."""
+    from layerscope.synth.em_categories import categorised_set, write_categorised
+
+    count = write_categorised(categorised_set(seed, number, shape=size_of(size)), out)
+    typer.echo(f"{count} images and labels.csv in {out}")
 
 
 def categorise_images(

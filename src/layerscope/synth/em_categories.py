@@ -7,8 +7,10 @@ enough electrons, no single layers. A frame is drawn again until its particles h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +19,9 @@ import numpy.typing as npt
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import CropMasks
 from layerscope.errors import InputError
+from layerscope.io.atomic import write_bytes
+from layerscope.io.label_sheets import write_label_sheet
+from layerscope.io.questionnaires import read_questionnaire
 from layerscope.synth.em import PIXEL_SIZE_NM, SynthEm, synth_em
 from layerscope.synth.em_optics import Microscope
 from layerscope.synth.em_support import Support
@@ -70,6 +75,31 @@ def categorised_set(
     return (_draw(seed * 100_003 + i, f"tem-{i:04d}", shape) for i in range(number))
 
 
+def write_categorised(pictures: Iterable[Categorised], directory: str | os.PathLike[str]) -> int:
+    """Write ``images/NAME.png`` and ``labels.csv``, as `layerscope train categories` reads them.
+
+    Returns
+    -------
+    int
+        Number of images.
+
+    Raises
+    ------
+    CannotWrite
+        If there is no room or no permission.
+    """
+    root, asked = Path(directory), read_questionnaire("graphene-tem")
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    rows = {}
+    for picture in pictures:
+        name = f"{picture.micrograph.name}.png"
+        _, encoded = cv2.imencode(".png", picture.micrograph.data)
+        write_bytes(root / "images" / name, encoded.tobytes())
+        rows[name] = [picture.answers[question.name] for question in asked.questions]
+    write_label_sheet(root / "labels.csv", asked, rows)
+    return len(rows)
+
+
 def _draw(seed: int, name: str, shape: tuple[int, int]) -> Categorised:
     rng = np.random.default_rng([seed, 0xCA7])
     times = int(rng.choice(MAGNIFICATIONS))
@@ -109,10 +139,11 @@ def _scene(rng: np.random.Generator, seed: int, shape: tuple[int, int], pixel_nm
     crumpled = 0.0 if thick else float(rng.choice([0.0, 1.0]))
     kind = str(rng.choice(["film", "regular"], p=[0.6, 0.4]))
     support = replace(Support.draw(rng, kind), thickness_nm=float(rng.uniform(3, 6)))
+    # One laboratory, one microscope: else a layer has any contrast, and nobody sees how many.
     scope = Microscope.draw(rng, pixel_nm)
     scope = replace(
         scope, dose_e_px=float(rng.uniform(4000, 8000)), black=float(rng.uniform(0, 0.15)),
-        defocus_nm=scope.defocus_nm / 4, mean_free_path_nm=0.6 * scope.mean_free_path_nm,
+        defocus_nm=scope.defocus_nm / 4, voltage_kv=200.0, mean_free_path_nm=70.0,
     )  # fmt: skip
     picture = None
     for k in range(_MOST_TRIES):

@@ -49,7 +49,7 @@ LIGHT = "categories-n"
 SIZE_PX = 224
 """Side of the square that a picture is fitted into: that of the weights published for ImageNet."""
 
-_LOOSENESS = (0.03, 0.3, 3.0)
+_LOOSENESS = (0.03, 0.3, 1.0)
 _FEWEST_FOR_NETWORK = 40  # images; with fewer a network from scratch learns nothing
 _TRIAL_SHARE = 0.6  # of the time that is left, for all folds together
 _LEAST_TRIAL_MIN = 0.25
