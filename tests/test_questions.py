@@ -234,3 +234,21 @@ def test_micrographs_in_memory(model):
     run = run_categories([image], model)
     assert run.images["magnification"].tolist() == [50_000]
     assert answer_of(run, "mine_50000X", "shape")["answer"] == "blobs"
+
+
+def test_what_does_not_fit_other_commands_is_said_in_a_line(
+    folder, model_path, tmp_path, monkeypatch, capsys
+):
+    write_folder(tmp_path / "data", number=4)
+    for arguments in (
+        ("evaluate", model_path, tmp_path / "data"),
+        ("models", "export", model_path, "--to", "bioimageio", "-o", tmp_path / "m.zip"),
+        ("run", folder, "--task", "phases", "--model", model_path, "-o", tmp_path / "run"),
+        ("run", folder, "--task", "categories", "-o", tmp_path / "run"),
+    ):
+        code, _, err = call(monkeypatch, capsys, *arguments)
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1
+    code, said, _ = call(monkeypatch, capsys, "models", "show", model_path)
+    assert code == 0
+    assert max(map(len, said.splitlines())) < 400

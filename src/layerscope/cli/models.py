@@ -136,6 +136,8 @@ def _short(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{k} {_short(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple) and any(isinstance(v, dict) for v in value):
+        return f"{len(value)} entries"
     if isinstance(value, list | tuple):
         return ", ".join(_short(v) for v in value)
     return str(value)

@@ -50,6 +50,10 @@ def write_package(
         If the licence is not known, or the format has no word for the model's input.
     """
     card = model.card
+    if card.output == "answers":
+        raise InputError(
+            "the BioImage Model Zoo has no word for answers to questions; use --to onnx"
+        )
     before = _preprocessing(card)
     if len(model.members) > 1:
         raise InputError("an ensemble is several files; export them one by one")

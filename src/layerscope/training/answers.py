@@ -81,6 +81,11 @@ def candidate_of_model(model: Model) -> Candidate:
         "network": card.network,
         "metrics": dict(card.metrics),
     }
+    if card.output == "answers":
+        raise InputError(
+            f"model {card.name!r} answers questions about whole images; its card has its held-out "
+            "scores: layerscope models show"
+        )
     if card.output == "instances":
         return Candidate(
             card.name, (BACKGROUND, "flake"), partial(_find_flakes, model), provenance=provenance

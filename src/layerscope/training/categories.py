@@ -277,7 +277,10 @@ class _Training:
 
     def _metrics(self, trial: CategoryTrial, figures: Sequence[Figure], by: str) -> dict[str, Any]:
         asked, targets = self.data.questionnaire, self.data.targets
+        accuracy = {f.group: f for f in figures if f.name == "accuracy"}
         return {
+            "accuracy": {q: _short(f.value) for q, f in accuracy.items()},
+            "accuracy_majority": {q: _short(f.baseline) for q, f in accuracy.items()},
             "macro_f1": _short(float(np.mean(trial.scores(asked, targets)))),
             "macro_f1_majority": _short(float(np.mean(majority_scores(asked, targets)))),
             "held_out_images": len(self.data),
