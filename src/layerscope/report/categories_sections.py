@@ -166,19 +166,18 @@ def every_image(run: CategoryRun) -> Section | Skipped:
     if not len(run.images):
         return Skipped(title, "No image was analysed.")
     asked = [q.name for q in run.questionnaire.questions]
-    given = dict(
-        zip(
-            zip(words(run.answers, "image"), words(run.answers, "question"), strict=True),
-            words(run.answers, "answer"),
-            strict=True,
-        )
-    )
+    parts = (words(run.answers, c) for c in ("image", "question", "answer"))
+    put = numbers(run.answers, "probability")
+    given = {
+        (image, question): answer if p == p else "not visible"
+        for image, question, answer, p in zip(*parts, put, strict=True)
+    }
     times = numbers(run.images, "magnification")
     rows = tuple(
         (name, f"{t:g}" if t == t else "unknown", *(given[name, q] for q in asked))
         for name, t in zip(words(run.images, "image"), times, strict=True)
     )
-    widths = (2.4, 1.2, *(1.8 for _ in asked))
+    widths = (2.4, 1.2, *(max(1.6, 0.18 * len(name)) for name in asked))
     table = Table(("image", "times", *asked), rows, "All answers.", numeric=(1,), widths=widths)
     return Section(title, tables=(table,))
 
