@@ -42,6 +42,9 @@ class Registry(Mapping[str, Any]):
         module, _, attribute = self._all[name].partition(":")
         return getattr(import_module(module), attribute)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._all
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._all)
 
