@@ -28,12 +28,14 @@ from layerscope.ops.optical import (
 from layerscope.ops.regions import Terraces, find_terraces
 from layerscope.tasks.flakes import Rules, View, find_in_view, three_channels
 
-SHIPPED = "flake-n"
-"""Name of the model that comes with the package."""
-
 _SAMPLE_PX = 600
+"""Pixels of each region that its mean colour is read from."""
+
 _CORE_PX = 12
+"""Inner pixels of what could be a region: one of 200 px, 7 x 7 at half resolution, has 25."""
+
 _SUMMIT = 0.6
+"""A depth that each whole terrace reaches; the score of those that do not is less."""
 
 LENIENT = Rules(
     min_radius_px=1.5, min_uniformity=0.1, min_sharpness=0.1, min_compactness=0.05,
