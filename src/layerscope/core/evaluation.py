@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.examples import Instance, LabelMap
+from layerscope.core.examples import ClassPixels, Instance
 from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
 from layerscope.core.run import Failure
 from layerscope.errors import InputError
@@ -95,7 +95,7 @@ class Objects:
         """Rows of one class, in their order."""
         return self.take(np.flatnonzero(self.class_index == class_index))
 
-    def label_map(self) -> LabelMap:
+    def label_map(self) -> ClassPixels:
         """Class of every pixel (H, W), 0 where nothing is; the smaller object lies on top."""
         order = np.argsort(-self.masks.area_px, kind="stable")
         values = self.class_index[order].tolist()
@@ -131,11 +131,11 @@ class Answer:
     """
 
     objects: Objects | None = None
-    labels: LabelMap | None = None
+    labels: ClassPixels | None = None
     probability: npt.NDArray[np.float32] | None = None
     fraction: float | None = None
 
-    def label_map(self) -> LabelMap | None:
+    def label_map(self) -> ClassPixels | None:
         """Class of every pixel, where the answer has one."""
         if self.labels is not None or self.objects is None:
             return self.labels
@@ -161,8 +161,8 @@ class Comparison:
     name: str
     group: str
     image: npt.NDArray[Any]
-    truth: LabelMap | None
-    found: LabelMap | None
+    truth: ClassPixels | None
+    found: ClassPixels | None
     classes: tuple[str, ...]
     pixel_size_nm: float | None
     scores: Mapping[str, float]

@@ -24,7 +24,7 @@ IGNORE = 255
 MOST_CLASSES = 254
 """Beside the background; one value of a byte is `IGNORE`."""
 
-LabelMap = npt.NDArray[np.uint8]
+ClassPixels = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[Any]
 
 
@@ -100,7 +100,7 @@ class Example:
     shape: tuple[int, int]
     load_image: Callable[[], Pixels] = field(repr=False)
     instances: tuple[Instance, ...] | None = field(default=None, repr=False)
-    load_labels: Callable[[], LabelMap] | None = field(default=None, repr=False)
+    load_labels: Callable[[], ClassPixels] | None = field(default=None, repr=False)
     label_path: Path | None = None
     pixel_size_nm: float | None = None
     split: str = ""
@@ -110,7 +110,7 @@ class Example:
         cls,
         name: str,
         image: Pixels,
-        labels: LabelMap | Sequence[Instance],
+        labels: ClassPixels | Sequence[Instance],
         *,
         group: str = "",
         pixel_size_nm: float | None = None,
@@ -151,7 +151,7 @@ class Example:
         """
         return self._fitting(self.load_image(), "image")
 
-    def label_map(self) -> LabelMap:
+    def label_map(self) -> ClassPixels:
         """Class of every pixel, uint8 (H, W); `IGNORE` where nobody labelled.
 
         Where objects overlap the smaller one is on top, whatever their order in the file. In a box
@@ -223,7 +223,7 @@ class DataSet:
         return replace(self, examples=tuple(self.examples[i] for i in index))
 
 
-def paint(instances: Sequence[Instance], shape: tuple[int, int]) -> LabelMap:
+def paint(instances: Sequence[Instance], shape: tuple[int, int]) -> ClassPixels:
     """Label map (H, W) of `instances`; see `Example.label_map`."""
     out = np.zeros(shape, np.uint8)
     for instance in sorted(instances, key=lambda i: (i.mask is not None, -i.area_px)):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.examples import LabelMap
+from layerscope.core.examples import ClassPixels
 from layerscope.errors import InputError
 
 MOST_LAYERS = 300
@@ -37,7 +37,7 @@ class Labelled:
     """
 
     images: tuple[npt.NDArray[Any], ...]
-    labels: tuple[LabelMap, ...]
+    labels: tuple[ClassPixels, ...]
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels) or not self.images:
@@ -82,7 +82,7 @@ def _range_of(name: str) -> tuple[int, int] | None:
     return next((r for words, r in _WORDS if any(w in text for w in words)), None)
 
 
-def classes_of(layers: npt.NDArray[np.integer[Any]], ranges: Ranges) -> LabelMap:
+def classes_of(layers: npt.NDArray[np.integer[Any]], ranges: Ranges) -> ClassPixels:
     """Class of every pixel (H, W) from its number of layers; 0 where no class has that number."""
     table = np.zeros(MOST_LAYERS + 1, np.uint8)
     for index in range(len(ranges) - 1, 0, -1):

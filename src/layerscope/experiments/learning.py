@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.examples import LabelMap
+from layerscope.core.examples import ClassPixels
 from layerscope.core.results import IntArray
 from layerscope.experiments.labelled import Labelled
 from layerscope.experiments.study import Effort
@@ -119,7 +119,7 @@ def learn(
         ready.images, ready.labels, effort.patch_px, recipe.augmentation, seed, foreground_share=0.7
     )
 
-    def batch(step: int) -> tuple[Batch, LabelMap]:
+    def batch(step: int) -> tuple[Batch, ClassPixels]:
         x, y = source.batch(step, effort.batch)
         if recipe.change is not None:
             x = recipe.change(x, np.random.default_rng([seed, step, 0xC0]))
@@ -156,7 +156,7 @@ def guess_majority(test: Labelled, n_classes: int) -> dict[str, float]:
     return figures_of(majority_table(table).astype(np.int64))
 
 
-def answer(learned: Learned, image: npt.NDArray[Any]) -> LabelMap:
+def answer(learned: Learned, image: npt.NDArray[Any]) -> ClassPixels:
     """Most probable class of every pixel (H, W) of a normalised image (H, W, C)."""
     import torch
 

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.examples import LabelMap
+from layerscope.core.examples import ClassPixels
 from layerscope.experiments.labelled import Labelled
 from layerscope.ops.normalisation import as_unit
 from layerscope.ops.recolour import blur
 
 Image = npt.NDArray[np.float32]
-Harm = Callable[[Image, LabelMap, float, np.random.Generator], tuple[Image, LabelMap]]
+Harm = Callable[[Image, ClassPixels, float, np.random.Generator], tuple[Image, ClassPixels]]
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Perturbation:
 
 
 def _gaussian(
-    image: Image, labels: LabelMap, level: float, rng: np.random.Generator
-) -> tuple[Image, LabelMap]:
+    image: Image, labels: ClassPixels, level: float, rng: np.random.Generator
+) -> tuple[Image, ClassPixels]:
     noise = rng.standard_normal(image.shape, np.float32) * np.float32(level / 100)
     return np.clip(image + noise, 0, 1), labels
 
 
 def _salt_pepper(
-    image: Image, labels: LabelMap, level: float, rng: np.random.Generator
-) -> tuple[Image, LabelMap]:
+    image: Image, labels: ClassPixels, level: float, rng: np.random.Generator
+) -> tuple[Image, ClassPixels]:
     drawn = rng.random(image.shape[:2])
     out = image.copy()
     out[drawn < level / 200] = 0
@@ -66,14 +66,14 @@ def _salt_pepper(
 
 
 def _defocus(
-    image: Image, labels: LabelMap, level: float, rng: np.random.Generator
-) -> tuple[Image, LabelMap]:
+    image: Image, labels: ClassPixels, level: float, rng: np.random.Generator
+) -> tuple[Image, ClassPixels]:
     return np.asarray(blur(image, level), np.float32), labels
 
 
 def _lamp(
-    image: Image, labels: LabelMap, level: float, rng: np.random.Generator
-) -> tuple[Image, LabelMap]:
+    image: Image, labels: ClassPixels, level: float, rng: np.random.Generator
+) -> tuple[Image, ClassPixels]:
     """Red up and blue down by the same factor; a grey image only becomes brighter."""
     shift = np.float32(1 + level / 100)
     gain = np.array([shift, 1, 1 / shift], np.float32) if image.shape[2] == 3 else shift
@@ -81,8 +81,8 @@ def _lamp(
 
 
 def _magnify(
-    image: Image, labels: LabelMap, level: float, rng: np.random.Generator
-) -> tuple[Image, LabelMap]:
+    image: Image, labels: ClassPixels, level: float, rng: np.random.Generator
+) -> tuple[Image, ClassPixels]:
     size = tuple(max(32, round(n * level)) for n in image.shape[1::-1])
     how = cv2.INTER_AREA if level < 1 else cv2.INTER_LINEAR
     large: npt.NDArray[Any] = cv2.resize(image, size, interpolation=how)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from layerscope.core.examples import IGNORE, LabelMap
+from layerscope.core.examples import IGNORE, ClassPixels
 from layerscope.core.results import FloatArray, IntArray
 from layerscope.errors import InputError
 
@@ -12,7 +12,7 @@ PIXEL_SCORES = ("iou", "dice", "precision", "recall", "specificity")
 """Columns of `class_scores`."""
 
 
-def confuse_pixels(truth: LabelMap, answer: LabelMap, n_classes: int) -> IntArray:
+def confuse_pixels(truth: ClassPixels, answer: ClassPixels, n_classes: int) -> IntArray:
     """Count pixels by true class (rows) and answered class (columns).
 
     Parameters

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.evaluation import Comparison
-from layerscope.core.examples import IGNORE, LabelMap
+from layerscope.core.examples import IGNORE, ClassPixels
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import BoolArray
 from layerscope.errors import InputError
@@ -25,7 +25,7 @@ _OPACITY = 0.55
 _DIM = 0.45  # grey of the picture below, so that all four colours stand out
 
 
-def error_map(truth: LabelMap, found: LabelMap) -> npt.NDArray[np.uint8]:
+def error_map(truth: ClassPixels, found: ClassPixels) -> npt.NDArray[np.uint8]:
     """Kind of agreement per pixel.
 
     Parameters

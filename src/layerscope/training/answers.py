@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.evaluation import Answer, Objects
-from layerscope.core.examples import Example, LabelMap
+from layerscope.core.examples import ClassPixels, Example
 from layerscope.core.results import IntArray
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.annotations import AnnotatedImage, read_coco
@@ -225,7 +225,7 @@ def _look_up(by_stem: Mapping[str, list[_Found]], example: Example) -> _Found:
     return found[0]
 
 
-def _read_picture(path: Path) -> LabelMap:
+def _read_picture(path: Path) -> ClassPixels:
     try:
         pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error) as reason:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.examples import IGNORE, DataSet, Example, LabelMap
+from layerscope.core.examples import IGNORE, ClassPixels, DataSet, Example
 from layerscope.errors import InputError
 from layerscope.training.splits import hold_out
 
@@ -92,7 +92,7 @@ def describe_data(dataset: DataSet, share: float = 0.2, seed: int = 0) -> DataRe
     return DataReport(table, split_by, tuple(warnings), tuple(unreadable))
 
 
-def load_arrays(dataset: DataSet) -> tuple[list[npt.NDArray[Any]], list[LabelMap]]:
+def load_arrays(dataset: DataSet) -> tuple[list[npt.NDArray[Any]], list[ClassPixels]]:
     """Images (H, W, C) and label maps (H, W) of a data set, as `PatchSource` takes them.
 
     Grey images among coloured ones get three equal channels; 8 bits stay 8 bits.

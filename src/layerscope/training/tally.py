@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.evaluation import Answer, Objects
-from layerscope.core.examples import IGNORE, Example, LabelMap
+from layerscope.core.examples import IGNORE, ClassPixels, Example
 from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
 from layerscope.errors import InputError
 from layerscope.measure.scores_overlap import box_area, box_iou, mask_iou
@@ -89,8 +89,8 @@ class Sides:
 
     marked: Objects | None
     found: Objects | None
-    truth: LabelMap | None
-    labels: LabelMap | None
+    truth: ClassPixels | None
+    labels: ClassPixels | None
     fraction: float | None
 
 
@@ -212,7 +212,9 @@ def _fractions(sides: Sides, pixels: IntArray | None, n_classes: int) -> FloatAr
 
 
 def _sureness(
-    probability: npt.NDArray[np.float32] | None, truth: LabelMap | None, labels: LabelMap | None
+    probability: npt.NDArray[np.float32] | None,
+    truth: ClassPixels | None,
+    labels: ClassPixels | None,
 ) -> FloatArray | None:
     """Evenly spaced pixels: neighbours say the same, and all of them fill the memory."""
     if probability is None or truth is None or labels is None:

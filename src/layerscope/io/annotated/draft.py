@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from layerscope.core.examples import LabelMap
+from layerscope.core.examples import ClassPixels
 from layerscope.core.results import BoolArray, FloatArray
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.annotated.images import ImageIndex
@@ -44,7 +44,7 @@ class Draft:
     path: Path
     shape: tuple[int, int]
     marks: tuple[Mark, ...] | None = ()
-    load_labels: Callable[[], LabelMap] | None = None
+    load_labels: Callable[[], ClassPixels] | None = None
     label_path: Path | None = None
     pixel_size_nm: float | None = None
     split: str = ""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.examples import IGNORE, DataSet, Instance, LabelMap
+from layerscope.core.examples import IGNORE, ClassPixels, DataSet, Instance
 from layerscope.core.results import CropMasks
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.annotated import AnnotationFormat
@@ -175,7 +175,7 @@ def _marks(objects: Path, classes: Path | None, meaning: ValueMap) -> tuple[Mark
     return tuple(marks)
 
 
-def _read_labels(path: Path, meaning: ValueMap) -> LabelMap:
+def _read_labels(path: Path, meaning: ValueMap) -> ClassPixels:
     return meaning.translate(_values(path))
 
 

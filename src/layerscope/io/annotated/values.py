@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.examples import IGNORE, MOST_CLASSES, LabelMap
+from layerscope.core.examples import IGNORE, MOST_CLASSES, ClassPixels
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.annotated.draft import BACKGROUND
 
@@ -48,7 +48,7 @@ class ValueMap:
     of_value: Mapping[int, int]
     notes: tuple[str, ...] = ()
 
-    def translate(self, values: npt.NDArray[Any]) -> LabelMap:
+    def translate(self, values: npt.NDArray[Any]) -> ClassPixels:
         """Label map (H, W) of a picture's values."""
         if values.dtype == np.uint8:
             table = np.full(256, IGNORE, np.uint8)
