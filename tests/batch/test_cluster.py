@@ -143,6 +143,7 @@ def test_same_bytes_as_one_worker(plan, two, expected):
     assert max(ahead) <= 4
 
 
+@pytest.mark.thorough
 def test_same_bytes_whatever_dies_on_the_way(plan, two, expected, command):
     killed = []
 

@@ -328,6 +328,7 @@ def test_a_replaced_image_is_analysed_again(uninterrupted, encoded, calibrated):
     assert len(result.images) == ALL
 
 
+@pytest.mark.thorough
 def test_few_images_without_a_calibration(encoded, tmp_path):
     folder, lines = tmp_path / "in", []
     write(folder, some(encoded, 0, 4))

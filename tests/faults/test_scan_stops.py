@@ -48,7 +48,7 @@ def wait_until_none(run):
 def test_poison_and_slow_images_cost_themselves_only(scan, finished, tmp_path):
     """One aborts its reader always, one hangs, one aborts once: then 'retry' gets two of them."""
     environ = sabotage(field_02="abort", field_05="hang", field_09=str(tmp_path / "once"))
-    ended = scan.do("--workers", "2", "--timeout", "3", inline=False, environ=environ)
+    ended = scan.do("--workers", "2", "--timeout", "8", inline=False, environ=environ)
     assert ended.code == 3, ended.output
     found = statuses(scan)
     assert found.pop("field_02") == "failed_crash"

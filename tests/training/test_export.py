@@ -184,7 +184,10 @@ def test_what_does_not_fit_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["light-n", "flake-n", "unet/resnet18"])
+@pytest.mark.parametrize(
+    "name",
+    ["light-n", "flake-n", pytest.param("unet/resnet18", marks=pytest.mark.thorough)],
+)
 def test_parity_of_the_shipped_networks(tmp_path, name):
     network = trained(build(name, channels=3, outputs=3))
     card = export_model(network, CARD, tmp_path / "n.onnx")

@@ -121,6 +121,7 @@ def test_the_few_are_of_many_specimens_and_all_classes():
         take_few(data, 10, 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_network_by_steps(tmp_path):
     """Few steps only: that it learns is measured in benchmarks/phases.py."""
