@@ -129,6 +129,7 @@ def children(own):
     return [c for c in found if any("layerscope.batch.worker" in t for t in commands([c]))]
 
 
+@pytest.mark.thorough
 def test_same_bytes_as_one_worker(plan, two, expected):
     seen, ahead = [], []
     result = scan(plan, two, {2: lambda _: seen.extend(children(two))}, ahead)

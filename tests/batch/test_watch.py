@@ -186,6 +186,7 @@ def test_folders_in_folders_but_not_the_results(tmp_path):
 # --- the whole watch -----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_latency_and_every_way_to_write(encoded, calibrated, tmp_path):
     folder, lines, printed, written = tmp_path / "in", [], {}, {}
     running = threading.Event()  # the workers have started, the light is settled
