@@ -47,6 +47,7 @@ def coin(gap, spread=0.02):
     return Study("coin", "Is it better?", run, (("better", "plain"),), "coins")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", list(EXPERIMENTS))
 def test_every_study_runs_and_its_pairs_are_arms(name, tmp_path):
     study = EXPERIMENTS[name]

@@ -94,6 +94,7 @@ def test_writes_one_harmless_page_a_pdf_and_the_map_the_same_each_time(scan, tmp
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_whole_wafer_is_reported_quickly_and_small(make_scan, tmp_path):
     result = make_scan(20_000, 11)

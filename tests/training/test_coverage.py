@@ -141,6 +141,7 @@ def test_a_regressor_counts_real_area_only(regressor):
         assert found.film.shape == shape
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["regressor", "robust"])
 def test_a_border_that_is_not_counted_changes_nothing(request, name):
     made = request.getfixturevalue(name)

@@ -186,7 +186,10 @@ def test_what_does_not_fit_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["light-n", "flake-n", pytest.param("unet/resnet18", marks=pytest.mark.thorough)],
+    [
+        "flake-n",
+        *(pytest.param(n, marks=pytest.mark.thorough) for n in ("light-n", "unet/resnet18")),
+    ],
 )
 def test_parity_of_the_shipped_networks(tmp_path, name):
     network = trained(build(name, channels=3, outputs=3))
