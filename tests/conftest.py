@@ -10,10 +10,13 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from layerscope.core.results import CropMasks, Detections, LayerPosterior, RegionSignal
 
 cv2.setNumThreads(1)
+settings.register_profile("suite", max_examples=40)  # of laws that name no number: time
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
