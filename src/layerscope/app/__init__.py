@@ -1,0 +1,1 @@
+"""The web pages in which a person paints and corrects."""

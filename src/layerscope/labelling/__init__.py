@@ -1,0 +1,1 @@
+"""A person teaches pixels: scribbles in, classes with their doubt out; exchange with ilastik."""

@@ -1,0 +1,1 @@
+"""The path from electron micrographs to a table of particles: the page to read first for them."""
