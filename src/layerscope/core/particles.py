@@ -1,0 +1,181 @@
+"""Particles on a support: what is one, which pixels are its own, and which tables they end in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from layerscope.core.columns import Column
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
+from layerscope.core.run import Failure
+from layerscope.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class PixelClasses:
+    """What is told of each pixel before particles are told apart.
+
+    Attributes
+    ----------
+    objects : ndarray of bool, (H, W)
+        A particle is there.
+    holes : ndarray of bool, (H, W)
+        The support has a hole there; under a particle both may be True.
+    valid : ndarray of bool, (H, W)
+        False where the picture is no specimen: burnt-in bars, values that nobody gave.
+    """
+
+    objects: BoolArray
+    holes: BoolArray
+    valid: BoolArray
+
+    def __post_init__(self) -> None:
+        shapes = {self.objects.shape, self.holes.shape, self.valid.shape}
+        if len(shapes) > 1 or self.objects.ndim != 2:
+            raise InputError(f"masks of {sorted(shapes)}: expected one plane for all three")
+
+    @property
+    def support(self) -> BoolArray:
+        """Pixels (H, W) of bare support: no particle, no hole."""
+        return self.valid & ~self.objects & ~self.holes
+
+
+@dataclass(frozen=True, eq=False)
+class Particles:
+    """Which particles are in one image; one row per particle.
+
+    Attributes
+    ----------
+    masks : CropMasks
+        The whole particle, also where it lies over a hole of the support; they may overlap.
+    score : ndarray, (n,)
+        0 to 1, how sure that it is one; 1 where a person or the truth says so.
+    aggregate : ndarray of int, (n,)
+        From 1; particles that touch share it.
+    flags : ndarray of int, (n,)
+        `core.results.Flag` bits.
+    pixels : PixelClasses
+    provenance : mapping
+        Where they come from: a model, label pictures or the classical way, with its settings.
+    """
+
+    masks: CropMasks
+    score: FloatArray
+    aggregate: IntArray
+    flags: IntArray
+    pixels: PixelClasses
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.masks)
+        if not n == len(self.score) == len(self.aggregate) == len(self.flags):
+            raise InputError(
+                f"{n} masks but {len(self.score)} scores, {len(self.aggregate)} aggregates and "
+                f"{len(self.flags)} flags"
+            )
+        if self.masks.shape != self.pixels.objects.shape:
+            raise InputError(f"masks of {self.masks.shape} on {self.pixels.objects.shape} pixels")
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def take(self, index: IntArray) -> Particles:
+        """Rows at the integer positions `index`; aggregates are numbered anew."""
+        kept = self.aggregate[index]
+        renumbered = np.unique(kept, return_inverse=True)[1].astype(np.int64) + 1
+        return Particles(
+            self.masks.take(index), self.score[index], renumbered, self.flags[index], self.pixels,
+            self.provenance,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleResult:
+    """One image with its particles.
+
+    Attributes
+    ----------
+    name, path, sha256 : str
+    micrograph : Micrograph
+    particles : Particles
+    table : pandas.DataFrame
+        One row per particle.
+    population : pandas.DataFrame
+        Figures of the image with intervals, a row each.
+    doubts : tuple of str
+        Why a person should look at this image, one line each; empty: none.
+    notes : tuple of str
+        Warnings for the user, one line each.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    micrograph: Micrograph
+    particles: Particles
+    table: pd.DataFrame
+    population: pd.DataFrame
+    doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleRun:
+    """Everything that a particles run found, without the pictures.
+
+    Attributes
+    ----------
+    images : pandas.DataFrame
+        One row per image, `PARTICLE_IMAGE_COLUMNS`, sorted by name.
+    particles : pandas.DataFrame
+        One row per particle, sorted by image; `measure.particles.particle_columns`.
+    population : pandas.DataFrame
+        One row per figure, `POPULATION_COLUMNS`: every image, and ``all`` of them.
+    failures : tuple of Failure
+    parameters, provenance : mapping
+        No clock.
+    """
+
+    images: pd.DataFrame
+    particles: pd.DataFrame
+    population: pd.DataFrame
+    failures: tuple[Failure, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+PARTICLE_IMAGE_COLUMNS: tuple[Column, ...] = (
+    Column("image", "", "str", "Name of the image, unique in the run."),
+    Column("particles", "", "int64", "Particles in the particles table."),
+    Column("at_border", "", "int64", "Of them, cut by the border."),
+    Column("aggregates", "", "int64", "Groups of two or more that touch."),
+    Column("coverage", "", "float64", "Share of the valid area under particles."),
+    Column("hole_share", "", "float64", "Share of the valid area that is a hole of the support."),
+    Column("reference", "", "str", "What transmission is measured against, or empty."),
+    Column("doubts", "", "str", "Why a person should look at it, or empty."),
+    Column("height_px", "px", "int64", "Rows."),
+    Column("width_px", "px", "int64", "Columns."),
+    Column("valid_share", "", "float64", "Share of the pixels that was counted."),
+    Column("pixel_size_nm", "nm", "float64", "Side of a pixel; empty if unknown."),
+    Column("pixel_size_source", "", "str", "Where that figure comes from."),
+    Column("notes", "", "str", "Warnings, joined by '; '."),
+    Column("path", "", "str", "File."),
+    Column("sha256", "", "str", "Of its bytes."),
+)
+
+POPULATION_COLUMNS: tuple[Column, ...] = (
+    Column("image", "", "str", "Name of the image; all: every image of the run."),
+    Column("quantity", "", "str", "What the figure is."),
+    Column("unit", "", "str", "Its unit; empty for a pure number."),
+    Column("value", "", "float64", "The figure."),
+    Column("low", "", "float64", "Lower end of its 95 % interval."),
+    Column("high", "", "float64", "Upper end of its 95 % interval."),
+    Column("interval", "", "str", "How the interval was made, or why there is none."),
+)
