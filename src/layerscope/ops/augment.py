@@ -58,7 +58,7 @@ def augment(
     ----------
     image : ndarray, (H, W, C)
         float32 from 0 to 1, or uint8.
-    labels : ndarray, (H, W) uint8 or (H, W, K) float32
+    labels : ndarray, (H, W) uint8, or (H, W, K) float32, or uint8 of masks that overlap
     size_px : int
         Side of the patch.
     rng : Generator
@@ -189,9 +189,12 @@ def foreground(labels: Labels) -> npt.NDArray[np.bool_]:
 
 
 def _class_of(labels: Labels) -> npt.NDArray[np.uint8]:
-    """Map of labels: as they are, or whether the first channel of a float one is above 0."""
+    """Map of labels: as they are; 1 where any of several masks is; of floats the first, above 0."""
     if labels.ndim == 2:
         return labels
+    if labels.dtype == np.uint8:
+        unknown = (labels == IGNORE).all(axis=2)
+        return np.where(unknown, IGNORE, (labels == 1).any(axis=2)).astype(np.uint8)
     first = labels[..., 0]
     return np.where(np.isnan(first), IGNORE, first > 0).astype(np.uint8)
 

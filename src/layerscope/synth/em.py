@@ -32,6 +32,13 @@ PIXEL_SIZE_NM = (0.02, 200.0)
 
 _MOST_FLAKES = 150
 
+_ROSE, _LOOKED_AT_PX = 5.0, 10
+"""A difference is seen if it is five times its noise (A. Rose, J. Opt. Soc. Am. 38, 196 (1948)) in a
+patch of so many pixels a side, less than which has no outline."""
+
+_LEAST_SEEN = 0.015
+"""However many electrons: carbon films and light are uneven by about a per cent."""
+
 _MARGIN_PX = 24
 """Drawn around the frame and cut off: waves come in from outside of it."""
 
@@ -96,6 +103,24 @@ class SynthEm:
             if contrast >= least_contrast:
                 seen[where] |= crop
         return np.where(self.flake_mask & ~seen, np.uint8(IGNORE), self.label_map)
+
+    @property
+    def visible_contrast(self) -> float:
+        """Least share of the beam a flake must take away to be seen on the carbon."""
+        through = np.exp(-self.support.thickness_nm / self.microscope.mean_free_path_nm)
+        electrons = self.microscope.dose_e_px * through * _LOOKED_AT_PX**2
+        return max(_LEAST_SEEN, float(_ROSE / np.sqrt(electrons)))
+
+    def maps_seen(self, least_contrast: float | None = None) -> npt.NDArray[np.uint8]:
+        """Flake and hole as a careful person would draw them, (H, W, 2) of 0, 1 and `IGNORE`.
+
+        They overlap: a hole under a flake is both. Where only flakes fainter than `least_contrast`
+        (default `visible_contrast`) lie, nobody knows whether there is one; holes are always seen.
+        """
+        least = self.visible_contrast if least_contrast is None else least_contrast
+        labels = self.label_map_seen(least)
+        flake = np.where(labels == IGNORE, np.uint8(IGNORE), self.flake_mask.astype(np.uint8))
+        return np.stack([flake, self.holes.astype(np.uint8)], axis=-1)
 
     @property
     def multi_label(self) -> BoolArray:

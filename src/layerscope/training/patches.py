@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,6 +41,7 @@ class PatchSource:
     images : sequence of ndarray, (H, W, C)
         uint8, or float32 from 0 to 1. They may differ in size, not in channels.
     labels : sequence of ndarray, (H, W) uint8 or (H, W, K) float32
+        uint8 (H, W, K): masks of 0, 1 and `IGNORE` that overlap.
     size_px : int
         Side of a patch.
     augmentation : Augmentation
@@ -128,10 +129,8 @@ class PatchSource:
         """Per class that occurs: the images that hold it, with places (n, 2) of its pixels."""
         of_class: dict[int, list[tuple[int, IntArray]]] = {}
         for which, labels in enumerate(self.labels):
-            classes = labels if labels.ndim == 2 else foreground(labels).astype(np.uint8)
-            present = np.flatnonzero(np.bincount(classes.ravel(), minlength=IGNORE + 1))
-            for value in present[(present > 0) & (present != IGNORE)].tolist():
-                spots = np.argwhere(classes == value)
+            for value, mask in _masks(labels):
+                spots = np.argwhere(mask)
                 every = -(-len(spots) // _SEEDS_PER_CLASS)
                 of_class.setdefault(value, []).append((which, spots[::every]))
         return [of_class[value] for value in sorted(of_class)]
@@ -179,6 +178,18 @@ def _starts(side: int, size: int, overlap: int) -> list[int]:
         return [0]
     gaps = -(-(side - size) // (size - overlap))
     return [round(i * (side - size) / gaps) for i in range(gaps + 1)]
+
+
+def _masks(labels: Labels) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """Classes from 1 that occur, each with its pixels (H, W)."""
+    if labels.ndim == 3 and labels.dtype == np.uint8:
+        found = ((k + 1, labels[..., k] == 1) for k in range(labels.shape[2]))
+        yield from ((value, mask) for value, mask in found if mask.any())
+        return
+    classes = labels if labels.ndim == 2 else foreground(labels).astype(np.uint8)
+    present = np.flatnonzero(np.bincount(classes.ravel(), minlength=IGNORE + 1))
+    for value in present[(present > 0) & (present != IGNORE)].tolist():
+        yield value, classes == value
 
 
 def _channels_first(pixels: Labels) -> Labels:

@@ -27,6 +27,8 @@ NETWORKS = Registry(
         "light-n": f"{_HERE}.light:LIGHT_N",
         "light-s": f"{_HERE}.light:LIGHT_S",
         "light-m": f"{_HERE}.light:LIGHT_M",
+        "plain-n": f"{_HERE}.plain:PLAIN_N",
+        "plain-s": f"{_HERE}.plain:PLAIN_S",
         "flake-n": f"{_HERE}.flake:FLAKE_N",
         "flake-s": f"{_HERE}.flake:FLAKE_S",
         "flake-m": f"{_HERE}.flake:FLAKE_M",

@@ -1,0 +1,193 @@
+"""`layerscope pretrain phases`: flakes and holes in TEM images from synthetic scenes alone.
+
+What a network needs to know before the first labelled image: that a hole is bright and smooth, that
+a flake is a faint step with straight edges, that light and grain of the carbon are neither. It is
+drawn from physics (`synth.em`) with any film, microscope, dose and magnification, and learned with
+no label of a person. Flakes too faint to be seen are unknown, as in a person's labels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from layerscope.core.examples import IGNORE
+from layerscope.errors import InputError
+from layerscope.models.card import ModelCard, TrainingSet
+from layerscope.synth.em import synth_em
+from layerscope.training.export import export_model
+from layerscope.training.labelled import LabelledImages
+from layerscope.training.loop import FitSettings, Progress, fit
+from layerscope.training.losses import SIGMOID, BceDice
+from layerscope.training.network_trial import PATCHES, NetworkSettings, make_patches
+from layerscope.training.networks import build
+
+CLASSES = ("flake", "hole")
+
+PIXELS_NM = (2.0, 20.0)
+"""Sizes of a pixel that scenes are drawn at, evenly in the logarithm."""
+
+_FIRST_SEED, _HELD_OUT_SEED = 5_000_000_000, 6_000_000_000
+"""Far from those of `synth.em_files.em_set`, so that a test never meets a scene that was learned."""
+
+
+@dataclass(frozen=True)
+class TemPretrainSettings:
+    """How to pretrain.
+
+    Attributes
+    ----------
+    network : str
+    steps : int
+    minutes : float
+        Wall time of the training, at most; 0: no limit. Rendering comes before.
+    scenes, held_out : int
+        To learn from and to validate on.
+    scene_px, side_px : int
+        Sides of a scene and of a patch.
+    batch : int
+        Patches per step.
+    learning_rate : float
+    seed : int
+    """
+
+    network: str = "plain-n"
+    steps: int = 8000
+    minutes: float = 0.0
+    scenes: int = 800
+    held_out: int = 40
+    scene_px: int = 416
+    side_px: int = 256
+    batch: int = 6
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.side_px % 64 or min(self.side_px, self.batch, self.scenes, self.held_out) < 1:
+            raise InputError(
+                f"side {self.side_px}, batch {self.batch}, {self.scenes} + {self.held_out} scenes:"
+                " expected a multiple of 64 and at least one of the others"
+            )
+
+
+def pretrain_tem(
+    out: str | os.PathLike[str],
+    settings: TemPretrainSettings | None = None,
+    *,
+    folder: Path | None = None,
+    rendered: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[Progress], None] = lambda told: None,
+) -> ModelCard:
+    """Train a network on synthetic scenes and write it, weights beside it.
+
+    Parameters
+    ----------
+    out : path
+        Ends in ``.onnx``.
+    settings : TemPretrainSettings, optional
+    folder : path, optional
+        Keeps the state; a training found in it is continued.
+    rendered : callable
+        Told scenes done and scenes in all.
+    progress : callable
+        Told after each step.
+    """
+    wanted = settings or TemPretrainSettings()
+    total = wanted.scenes + wanted.held_out
+    held_out = render_scenes(_HELD_OUT_SEED, wanted.held_out, wanted.scene_px, rendered, total)
+    scenes = render_scenes(_FIRST_SEED + wanted.seed, wanted.scenes, wanted.scene_px, rendered, total)
+    network = build(wanted.network, channels=1, outputs=len(CLASSES), seed=wanted.seed)
+    taken = NetworkSettings(
+        size_px=wanted.side_px, batch=wanted.batch, seed=wanted.seed, augmentation=PATCHES
+    )
+    source = make_patches(scenes, "standard", taken)
+    fitted = fit(
+        network,
+        lambda step: source.batch(step, wanted.batch),
+        BceDice(SIGMOID, 0.6, 0.4),
+        FitSettings(
+            steps=wanted.steps, minutes=wanted.minutes, learning_rate=wanted.learning_rate,
+            weight_decay=0.02, warmup_steps=200, ema=0.998, validations=10, seed=wanted.seed,
+        ),
+        validate=_check(held_out, wanted),
+        folder=folder,
+        progress=progress,
+    )  # fmt: skip
+    figures = dict(fitted.history.iloc[-1]) if len(fitted.history) else {}
+    return export_model(network, _card(wanted, fitted.steps, figures), out, half=True)
+
+
+def render_scenes(
+    first: int,
+    number: int,
+    side_px: int,
+    rendered: Callable[[int, int], None] = lambda done, total: None,
+    total: int = 0,
+) -> LabelledImages:
+    """Draw scenes with flakes and holes, each a specimen of its own.
+
+    Parameters
+    ----------
+    first : int
+        Seed of the first; the others count on.
+    number, side_px : int
+    rendered, total
+        See `pretrain_tem`.
+    """
+    images, maps = [], []
+    for i in range(number):
+        drawn = synth_em(first + i, shape=(side_px, side_px), pixel_size_nm=PIXELS_NM)
+        images.append(drawn.micrograph.data[..., None])
+        maps.append(drawn.maps_seen())
+        rendered(i + 1, total or number)
+    names = tuple(f"scene-{first + i}" for i in range(number))
+    return LabelledImages(names, names, tuple(images), tuple(maps), CLASSES, PIXELS_NM)
+
+
+def _check(
+    scenes: LabelledImages, settings: TemPretrainSettings
+) -> Callable[[nn.Module], Mapping[str, float]]:
+    """Return a function that scores a network on patches that never change."""
+    taken = NetworkSettings(size_px=settings.side_px, seed=99)
+    images, truth = make_patches(scenes, "standard", taken).batch(0, 2 * len(scenes))
+
+    def check(network: nn.Module) -> Mapping[str, float]:
+        device = next(network.parameters()).device
+        found = np.concatenate([
+            network(torch.from_numpy(images[i : i + 8]).to(device)).cpu().numpy() > 0
+            for i in range(0, len(images), 8)
+        ])
+        return map_figures(found, truth)
+
+    return check
+
+
+def map_figures(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """IoU of each class over all patches, and their mean; both (N, K, S, S)."""
+    known, real = truth != IGNORE, truth == 1
+    both = (found & real & known).sum((0, 2, 3))
+    either = ((found | real) & known).sum((0, 2, 3))
+    iou = both / np.maximum(either, 1)
+    return {"mean_iou": float(iou.mean())} | {
+        f"iou_{name}": float(v) for name, v in zip(CLASSES, iou, strict=True)
+    }
+
+
+def _card(settings: TemPretrainSettings, steps: int, figures: Mapping[str, float]) -> ModelCard:
+    kept = {f"synthetic_{k}": round(float(v), 4) for k, v in figures.items() if "iou" in k}
+    made = TrainingSet(
+        "synthetic TEM images of layerscope.synth", "BSD-3-Clause", "layerscope",
+        images=settings.scenes,
+    )  # fmt: skip
+    return ModelCard(
+        name="phases-tem", task="phases", output="labels", classes=CLASSES, channels=1,
+        normalisation="standard", pixel_size_nm=PIXELS_NM, trained_on=(made,), metrics=kept,
+        thresholds=dict.fromkeys(CLASSES, 0.5),
+        settings={**asdict(settings), "steps_taken": steps},
+    )  # fmt: skip
