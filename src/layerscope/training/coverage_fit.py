@@ -16,7 +16,7 @@ from layerscope.core.results import FloatArray
 from layerscope.models.card import ModelCard
 from layerscope.ops.augmentation import Augmentation
 from layerscope.ops.channels import FloatImage
-from layerscope.ops.normalisation import normalise
+from layerscope.ops.normalisation import as_unit, normalise
 from layerscope.training.coverage_models import CoverageModel
 from layerscope.training.coverage_patches import (
     Pictures,
@@ -173,8 +173,9 @@ def run_task(task: _Task, model: CoverageModel, settings: CoverageSettings) -> F
     )
     if not model.epochs:  # ours: the rate falls to the end of the time
         chosen = replace(
-            chosen, schedule="cosine", warmup_steps=20, clip=1.0, validations=10, optimiser="adamw"
-        )
+            chosen, schedule="cosine", warmup_steps=50, clip=1.0, validations=20, ema=0.995,
+            optimiser="adamw", metric="valid_rmse", lower_is_better=True,
+        )  # fmt: skip
     loss = build_loss(model.loss, **model.loss_parameters)
     return fit(task.module, task.batch, loss, chosen, validate=task.validate)
 
@@ -206,18 +207,18 @@ def make_task(
 def _endless(network: Network, model: CoverageModel, parts: Parts, seed: int) -> _Task:
     """Ours: patches without end, scale and look drawn anew each time."""
     source = PatchSource(
-        parts.train.images, parts.train.masks, model.size_px, Augmentation(gamma=(0.5, 2.0)), seed,
-        lambda image: normalise(model.normalisation, image),
+        parts.train.images, parts.train.masks, model.size_px, _LOOK, seed,
+        lambda image: normalise(model.normalisation, image), foreground_share=0.0,
     )  # fmt: skip
 
     def batch(step: int) -> tuple[Array, Array]:
         x, y = source.batch(step, model.batch)
         return x, y[:, None].astype(np.float32)
 
-    rng = np.random.default_rng([seed, model.size_px])
-    places = draw_places(parts.valid, model.size_px, 4, rng)
-    valid = _Patches(parts.valid, model, places, seed)
-    return _Task(network, batch, _judge_maps(valid, valid), _STEPS_PER_EPOCH)
+    return _Task(network, batch, _judge_whole(parts.valid, model), _STEPS_PER_EPOCH)
+
+
+_LOOK = Augmentation(scale=(0.6, 1.6), gamma=(0.5, 2.0))
 
 
 def _frozen(
@@ -289,6 +290,33 @@ def _judge_maps(train: _Patches, valid: _Patches) -> Validate:
             both += int(np.count_nonzero(found & film & known))
             either += int(np.count_nonzero((found | film) & known))
         return {"valid_iou": both / max(either, 1)}
+
+    return validate
+
+
+def _judge_whole(valid: Pictures, model: CoverageModel) -> Validate:
+    """Judge on whole pictures, mirrored at the far sides up to the stride as in use."""
+
+    def validate(network: Any) -> dict[str, float]:
+        device = next(network.parameters()).device
+        both = either = 0
+        errors = []
+        for image, mask in zip(valid.images, valid.masks, strict=True):
+            rows, columns = mask.shape
+            grow = [(0, -n % network.stride) for n in (rows, columns)]
+            seen = np.pad(
+                normalise(model.normalisation, as_unit(image)), [*grow, (0, 0)], "symmetric"
+            )
+            x = torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))[None].to(device)
+            found = network(x)[0, 0, :rows, :columns].cpu().numpy() > 0
+            known, film = mask != IGNORE, (mask > 0) & (mask != IGNORE)
+            both += int(np.count_nonzero(found & film))
+            either += int(np.count_nonzero((found | film) & known))
+            errors.append(float(found[known].mean()) - coverage_of(mask))
+        return {
+            "valid_iou": both / max(either, 1),
+            "valid_rmse": float(np.sqrt(np.mean(np.square(errors)))),
+        }
 
     return validate
 

@@ -44,6 +44,9 @@ class CoverageModel:
         Patches are turned and mirrored anew each time they are seen.
     frozen : bool
         The head alone learns, on features of copies that are turned and mirrored beforehand.
+    sides_px : tuple of int, optional
+        Whole pictures whose short side lies between are taken as they are; the others are brought
+        to the nearer end. None: all are brought to `side_px`, as in the study.
     """
 
     network: str
@@ -63,15 +66,25 @@ class CoverageModel:
     patience: int = 0
     on_the_fly: bool = False
     frozen: bool = False
+    sides_px: tuple[int, int] | None = None
 
     @property
     def side_px(self) -> int:
-        """Short side that whole pictures are brought to, where no pixel size says it.
+        """Longest that the short side of a whole picture may be, where no pixel size says it.
 
         The study took 512 px for all. A patch of 512 px fits only when magnified then, so that
         those models saw no picture at the scale they were asked at; they get 768 here.
         """
-        return 3 * self.size_px // 2 if self.size_px == _SEGMENTATION_PX else _SEGMENTATION_PX
+        if self.sides_px is not None:
+            return self.sides_px[1]
+        if self.gives == "maps":
+            return 3 * self.size_px // 2
+        return round(self.size_px * _SEGMENTATION_PX / _REGRESSION_PX)
+
+    @property
+    def least_side_px(self) -> int:
+        """Shortest that it may be."""
+        return self.side_px if self.sides_px is None else self.sides_px[0]
 
 
 def _scratch(description: str, train: float, valid: float, on_the_fly: bool) -> CoverageModel:
@@ -116,9 +129,9 @@ COVERAGE_MODELS: Mapping[str, CoverageModel] = {
     "seg101": _segmenter("se-resnext101", "micronet", "SEG101: U-Net++ on SE-ResNeXt-101"),
     "robust": CoverageModel(
         "light-n", "ours: a light U-Net, scale and look drawn anew for every patch", "", "maps",
-        channels=1, normalisation="unit", size_px=128, patches=0, learning_rate=2e-3,
-        batch=8, epochs=0, loss="bce+dice", loss_parameters={"activation": "sigmoid"},
-        on_the_fly=True,
+        channels=1, normalisation="unit", size_px=256, patches=0, learning_rate=4e-3,
+        batch=4, epochs=0, loss="bce+dice", loss_parameters={"activation": "sigmoid"},
+        on_the_fly=True, sides_px=(192, 384),
     ),
 }  # fmt: skip
 """Name for ``layerscope train coverage --model`` to model."""

@@ -112,7 +112,8 @@ def _ask(
 ) -> Answer:
     card, shape = model.card, (picture.shape[0], picture.shape[1])
     patch = int(card.settings["patch_px"])
-    scaled = _trained_shape(shape, card.settings, patch, pixel_size_nm)
+    least = patch if card.output == "fraction" else 1
+    scaled = _trained_shape(shape, card.settings, least, pixel_size_nm)
     copy = resized(_with_channels(picture, card.channels), scaled)
     if card.output == "fraction":
         known = cv2.resize(valid.astype(np.uint8), scaled[::-1], interpolation=cv2.INTER_NEAREST)
@@ -168,16 +169,16 @@ def _with_channels(picture: FloatImage, channels: int) -> FloatImage:
 
 
 def _trained_shape(
-    shape: tuple[int, int], settings: Any, patch: int, pixel_size_nm: float | None
+    shape: tuple[int, int], settings: Any, least_px: int, pixel_size_nm: float | None
 ) -> tuple[int, int]:
-    """Size of the picture at the scale that the model was trained at; at least one patch."""
+    """Size of the picture at a scale that the model was trained at; at least `least_px`."""
     trained_nm = settings.get("pixel_size_nm")
-    short = min(shape)
-    factor = float(settings["side_px"]) / short
+    short, longest = min(shape), float(settings["side_px"])
+    factor = float(np.clip(1.0, settings.get("least_side_px", longest) / short, longest / short))
     if trained_nm and pixel_size_nm:
         factor = pixel_size_nm / float(trained_nm)
-    factor = max(factor, patch / short)
-    rows, columns = (max(patch, round(n * factor)) for n in shape)
+    factor = max(factor, least_px / short)
+    rows, columns = (max(least_px, round(n * factor)) for n in shape)
     return rows, columns
 
 
