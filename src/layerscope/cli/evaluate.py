@@ -34,6 +34,9 @@ def evaluate(
     ] = False,
     min_score: Annotated[float, typer.Option(help="Objects below it are no answers.")] = 0.0,
     max_detections: Annotated[int, typer.Option(help="Objects of a class per image.")] = 100,
+    keep_trained: Annotated[
+        bool, typer.Option("--keep-trained", help="Score images that taught the model, too.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q")] = False,
 ) -> None:
     """Compare answers with labels: figures with intervals, error maps, a page."""
@@ -42,7 +45,9 @@ def evaluate(
     from layerscope.training import evaluate as training
     from layerscope.training.answers import keep_classes, open_candidate
 
-    examination = training.Examination(max_detections, min_score, ignore_classes)
+    examination = training.Examination(
+        max_detections, min_score, ignore_classes, keep_trained=keep_trained
+    )
     asked = open_candidate(candidate)
     if only is not None:
         asked = keep_classes(asked, [name.strip() for name in only.split(",")])
@@ -64,9 +69,11 @@ def evaluate(
 
 
 def _tell(evaluation: Evaluation, out: Path) -> None:
-    from layerscope.report.evaluation_sections import summary_sentence
+    from layerscope.report.evaluation_sections import summary_sentence, trained_sentence
 
     typer.echo(summary_sentence(evaluation))
+    if evaluation.trained_on:
+        typer.echo(f"look: {trained_sentence(evaluation)}")
     for sign in evaluation.signs:
         typer.echo(f"look: {sign}")
     for failure in evaluation.failures:

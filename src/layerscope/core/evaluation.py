@@ -263,6 +263,9 @@ class Evaluation:
     notes : tuple of str
     failures : tuple of Failure
         Images that have labels but no answer.
+    trained_on : tuple of str
+        Names of images that the model learned from. They count in no figure, unless `parameters`
+        says ``keep_trained``.
     parameters, provenance : mapping
     """
 
@@ -277,6 +280,7 @@ class Evaluation:
     signs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    trained_on: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

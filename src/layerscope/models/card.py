@@ -33,6 +33,9 @@ class TrainingSet:
         Who made the images and on what terms; empty where the user did not say.
     images, groups : int
         Images, and the specimens they are of.
+    seen : tuple of str
+        Fingerprints of the images that taught it, `training.seen.fingerprints`; so that an
+        evaluation can leave them out.
     """
 
     name: str
@@ -40,6 +43,7 @@ class TrainingSet:
     attribution: str = ""
     images: int = 0
     groups: int = 0
+    seen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,13 +174,17 @@ class ModelCard:
         try:
             values = {k: v for k, v in content.items() if k in known}
             values["classes"] = tuple(str(c) for c in values["classes"])
-            values["trained_on"] = tuple(TrainingSet(**t) for t in values.get("trained_on", ()))
+            values["trained_on"] = tuple(map(_source, values.get("trained_on", ())))
             if values.get("pixel_size_nm") is not None:
                 low, high = values["pixel_size_nm"]
                 values["pixel_size_nm"] = (float(low), float(high))
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError) as reason:
             raise UnreadableFile(f"the card of this model cannot be used: {reason}") from None
+
+
+def _source(told: Mapping[str, Any]) -> TrainingSet:
+    return TrainingSet(**{**told, "seen": tuple(map(str, told.get("seen", ())))})
 
 
 def _content(text: str) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def evaluation_json(evaluation: Evaluation) -> bytes:
         "images": evaluation.images.to_dict("records"),
         "image_classes": evaluation.image_classes.to_dict("records"),
         "failures": [asdict(f) for f in evaluation.failures],
+        "trained_on": evaluation.trained_on,
         "notes": evaluation.notes,
         "parameters": evaluation.parameters,
         "provenance": evaluation.provenance,

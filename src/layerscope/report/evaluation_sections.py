@@ -58,6 +58,7 @@ _MAIN = ("mask_ap50", "mask_ap50_90", "mask_ap50_95", "box_ap50", "box_ap50_95",
          "foreground_iou")  # fmt: skip
 _TILES = ("mask_ap50", "mask_ap50_90", "object_f1", "mean_iou", "foreground_iou", "accuracy")
 _MOST_SCATTERS = 4
+_MOST_NAMED = 12
 _HEADS = {"f1": "F1", "pq": "PQ", "mean_iou": "mean IoU", "true_fraction": "labelled area",
           "found_fraction": "answered area"}  # fmt: skip
 
@@ -138,11 +139,28 @@ def summary(evaluation: Evaluation) -> Section:
         if figure is not None and np.isfinite(figure.value):
             tiles.append((f"{figure.value:.2f}", short_name(name)))
     banners = []
+    if evaluation.trained_on:
+        named = ", ".join(evaluation.trained_on[:_MOST_NAMED])
+        more = len(evaluation.trained_on) - _MOST_NAMED
+        named += f" and {more} more" if more > 0 else ""
+        banners.append(Banner("warning", trained_sentence(evaluation), named))
     if evaluation.failures:
         n = len(evaluation.failures)
         title = f"{counted(n, 'labelled image')} without an answer"
         banners.append(Banner("warning", title, "They count in no figure below. See Failures."))
     return Section("Summary", (summary_sentence(evaluation),), tuple(banners), tuple(tiles[:7]))
+
+
+def trained_sentence(evaluation: Evaluation) -> str:
+    """Say how many images taught the model, and what became of them; empty for none."""
+    n, kept = len(evaluation.trained_on), evaluation.parameters.get("keep_trained")
+    if not n:
+        return ""
+    total = len(evaluation.images) + len(evaluation.failures) + (0 if kept else n)
+    text = f"{n} of {counted(total, 'image')} {'was' if n == 1 else 'were'} trained on"
+    if kept:
+        return f"{text} and {'counts' if n == 1 else 'count'}: these figures flatter the model"
+    return f"{text} and {'counts' if n == 1 else 'count'} in no figure"
 
 
 def summary_sentence(evaluation: Evaluation) -> str:

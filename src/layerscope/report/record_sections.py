@@ -15,6 +15,7 @@ from layerscope.report.values import Photo, Section, Skipped, Table
 
 N_THUMBNAILS = 6
 THUMBNAIL_PX = 1100
+_MOST_LISTED = 40
 
 
 def images(run: RunResult, pictures: Pictures) -> Section | Skipped:
@@ -90,8 +91,12 @@ def flat_rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from flat_rows(value, f"{prefix}{name} · ")
+        elif isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value):
+            yield from flat_rows({f"{name} {i}": v for i, v in enumerate(value, 1)}, prefix)
         elif isinstance(value, (list, tuple)):
-            yield f"{prefix}{name}", ", ".join(str(v) for v in value) or "none"
+            shown = [str(v) for v in value[:_MOST_LISTED]]
+            shown += [f"and {len(value) - _MOST_LISTED} more"] * (len(value) > _MOST_LISTED)
+            yield f"{prefix}{name}", ", ".join(shown) or "none"
         else:
             yield f"{prefix}{name}", "not given" if value is None else str(value)
 

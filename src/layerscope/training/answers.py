@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +20,7 @@ from layerscope.core.examples import ClassPixels, Example
 from layerscope.core.results import IntArray
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.annotations import AnnotatedImage, read_coco
+from layerscope.training.seen import Seen
 
 if TYPE_CHECKING:
     from layerscope.models.file import Model
@@ -45,6 +46,8 @@ class Candidate:
         that says why there is none.
     notes : tuple of str
     provenance : mapping
+    seen : Seen
+        Images that it learned from, as far as its card says.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Candidate:
     ask: Callable[[Example], Answer]
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
 
 
 def open_candidate(path: str | os.PathLike[str]) -> Candidate:
@@ -86,19 +90,19 @@ def candidate_of_model(model: Model) -> Candidate:
             f"model {card.name!r} answers questions about whole images; its card has its held-out "
             "scores: layerscope models show"
         )
+    seen = Seen.of_card(asdict(card))
     if card.output == "instances":
-        return Candidate(
-            card.name, (BACKGROUND, "flake"), partial(_find_flakes, model), provenance=provenance
-        )
+        ask = partial(_find_flakes, model)
+        return Candidate(card.name, (BACKGROUND, "flake"), ask, (), provenance, seen)
     classes = card.classes if card.output == "classes" else (BACKGROUND, *card.classes)
     answers = {"classes": _classified, "labels": _labelled, "fraction": _covered}
     read = answers[card.output]
 
-    def ask(example: Example) -> Answer:
+    def classify(example: Example) -> Answer:
         maps = model.predict(example.read_image(), example.pixel_size_nm)
         return read(maps, card.thresholds, card.classes)
 
-    return Candidate(card.name, classes, ask, provenance=provenance)
+    return Candidate(card.name, classes, classify, (), provenance, seen)
 
 
 def _find_flakes(model: Model, example: Example) -> Answer:
@@ -193,7 +197,7 @@ def _from_coco(folder: Path) -> Candidate:
         found = _look_up(by_stem, example)
         return Answer(_objects(found, {name: i for i, name in enumerate(names, 1)}))
 
-    return Candidate(folder.name, (BACKGROUND, *names), ask, notes, _provenance(folder))
+    return Candidate(folder.name, (BACKGROUND, *names), ask, notes, *_origin(folder))
 
 
 def _objects(found: AnnotatedImage, index: Mapping[str, int]) -> Objects:
@@ -207,7 +211,7 @@ def _from_pictures(folder: Path, pictures: Path, classes: tuple[str, ...]) -> Ca
     def ask(example: Example) -> Answer:
         return Answer(labels=_read_picture(_look_up(by_stem, example)))
 
-    return Candidate(folder.name, classes, ask, provenance=_provenance(folder))
+    return Candidate(folder.name, classes, ask, (), *_origin(folder))
 
 
 def _by_stem(named: Sequence[tuple[str, _Found]]) -> dict[str, list[_Found]]:
@@ -259,12 +263,15 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise UnreadableFile(f"{path}: {reason}") from None
 
 
-def _provenance(folder: Path) -> dict[str, Any]:
+def _origin(folder: Path) -> tuple[dict[str, Any], Seen]:
+    """Provenance of a run, and what the card in it says of the images that taught its model."""
     try:
         document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-    return {"run": document.get("provenance", {})} if isinstance(document, dict) else {}
+        return {}, Seen()
+    told = document.get("provenance", {}) if isinstance(document, dict) else {}
+    card = told.get("model") if isinstance(told, dict) else None
+    return {"run": told}, Seen.of_card(card) if isinstance(card, dict) else Seen()
 
 
 @dataclass(frozen=True)

@@ -303,7 +303,9 @@ class _Training:
             normalisation="unit" if linear else _normalisation(asked),
             input="picture_features" if linear else "image",
             network="logistic regression" if linear else candidate.network,
-            trained_on=(TrainingSet(self.name, images=len(data), groups=data.specimens),),
+            trained_on=(
+                TrainingSet(self.name, images=len(data), groups=data.specimens, seen=data.seen),
+            ),
             metrics=metrics,
             settings={
                 "questionnaire": data.questionnaire.as_mapping(),

@@ -24,6 +24,7 @@ from layerscope.ops.magnification import view_of
 from layerscope.ops.normalisation import as_unit
 from layerscope.ops.scale import mask_annotations, resolve_pixel_size
 from layerscope.ops.whole_picture import square_picture
+from layerscope.training.seen import MOST_KEPT, fingerprint
 
 _FEWEST = 4  # images with answers; fewer cannot be split and learned from
 _COLOURED = 3 / 255  # grey pictures stored as JPEG differ by less between channels
@@ -49,6 +50,8 @@ class CategoryData:
         Position of the answer, `NOT_ASKED` where there is none or the scale hides it.
     notes : tuple of str
         What was left out and why.
+    seen : tuple of str
+        `training.seen.fingerprints` of the files' pixels.
     """
 
     questionnaire: Questionnaire
@@ -59,6 +62,7 @@ class CategoryData:
     scales: FloatArray
     targets: IntArray
     notes: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -112,6 +116,7 @@ class _Seen(NamedTuple):
     pixels: FloatImage
     view: View
     answers: tuple[int, ...]
+    fingerprint: str
 
 
 def find_sheet(folder: Path) -> Path:
@@ -182,6 +187,7 @@ def load_categories(
         np.array([s.view.scale(kind) for s in seen]),
         targets,
         (*notes, *why, *left_out),
+        tuple(sorted({s.fingerprint for s in seen})[:MOST_KEPT]),
     )
 
 
@@ -198,8 +204,9 @@ def _require_unique(paths: Sequence[Path], sheet: LabelSheet) -> None:
 def _see(path: Path, sheet: LabelSheet, answers: tuple[int, ...], size: int, told: Told) -> _Seen:
     image = read_view(path, told.pixel_size)
     known = sheet.magnifications.get(key_of(path.name), told.magnification)
-    pixels = square_picture(as_unit(unit_pixels(image)), size, image.excluded)
-    return _Seen(path.name, pixels, view_of(image, path.name, known), answers)
+    whole = unit_pixels(image)
+    pixels = square_picture(as_unit(whole), size, image.excluded)
+    return _Seen(path.name, pixels, view_of(image, path.name, known), answers, fingerprint(whole))
 
 
 def read_view(path: Path, pixel_size: str | None) -> Micrograph:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 import layerscope
 from layerscope.core.evaluation import (
@@ -53,12 +54,15 @@ class Examination:
         Count all classes but the background as one.
     n_resamples : int
         Of the specimens, for intervals.
+    keep_trained : bool
+        Score images that taught the model, too; they flatter it.
     """
 
     max_detections: int = 100
     min_score: float = 0.0
     ignore_classes: bool = False
     n_resamples: int = 500
+    keep_trained: bool = False
 
     def __post_init__(self) -> None:
         if self.max_detections < 1 or self.n_resamples < 20 or not 0 <= self.min_score <= 1:
@@ -82,7 +86,8 @@ def evaluate(
     candidate : Candidate
         From `open_candidate`.
     data : DataSet
-        From `read_dataset`. Images that the candidate learned from flatter it; leave them out.
+        From `read_dataset`. Images that taught the candidate are left out where its card names
+        them.
     examination : Examination, optional
     on_image : callable, optional
         Given every image with both sides, which the evaluation itself does not keep.
@@ -97,24 +102,37 @@ def evaluate(
     Raises
     ------
     InputError
-        If the candidate answers for none of the images.
+        If the candidate answers for none of the images, or learned from all of them.
     """
     asked = examination or Examination()
     match = match_classes(data.classes, candidate.classes, ignore_classes=asked.ignore_classes)
     common = _common_class(data, match)
-    tallies, failures = [], []
+    tallies, failures, trained = [], [], []
     examples = sorted(data.examples, key=lambda e: e.name)
     for done, example in enumerate(examples, 1):
         try:
-            tallies.append(_examine(candidate, example, match, asked, common, on_image))
+            image = example.read_image()
+            taught = image in candidate.seen
+            trained += [example.name] * taught
+            if asked.keep_trained or not taught:
+                tallies.append(_examine(candidate, example, image, match, asked, common, on_image))
         except LayerscopeError as error:
             failures.append(Failure(str(example.path), str(error)))
         if progress is not None:
             progress(done, len(examples), example.name)
     if not tallies:
-        why = failures[0].reason if failures else "there is no image"
-        raise InputError(f"{candidate.name} answers for none of {len(examples)} images: {why}")
-    return _summarise(candidate, data, match, asked, tallies, tuple(failures))
+        raise InputError(_why_none(candidate.name, len(examples), len(trained), failures))
+    return _summarise(candidate, data, match, asked, tallies, tuple(failures), tuple(trained))
+
+
+def _why_none(name: str, images: int, trained: int, failures: Sequence[Failure]) -> str:
+    if trained:
+        return (
+            f"{name} learned from {trained} of these {images} images, and nothing is left to judge "
+            "it by: give images of other specimens (or --keep-trained, which flatters it)"
+        )
+    why = failures[0].reason if failures else "there is no image"
+    return f"{name} answers for none of {images} images: {why}"
 
 
 def _common_class(data: DataSet, match: ClassMatch) -> int:
@@ -129,12 +147,12 @@ def _common_class(data: DataSet, match: ClassMatch) -> int:
 def _examine(
     candidate: Candidate,
     example: Example,
+    image: npt.NDArray[Any],
     match: ClassMatch,
     asked: Examination,
     common: int,
     on_image: Callable[[Comparison], None] | None,
 ) -> Tally:
-    image = example.read_image()
     answer = candidate.ask(example)
     sides = both_sides(example, answer, match, asked.min_score)
     tally = tally_image(
@@ -172,6 +190,7 @@ def _summarise(
     asked: Examination,
     tallies: Sequence[Tally],
     failures: tuple[Failure, ...],
+    trained: tuple[str, ...],
 ) -> Evaluation:
     figures = merit_figures(
         tallies,
@@ -197,11 +216,21 @@ def _summarise(
         confusions,
         (*_precision_curves(tallies, match.classes), *_reliability_curves(diagrams)),
         failure_signs(evidence),
-        tuple(dict.fromkeys((*candidate.notes, *match.notes, *data.notes, data.grouped_by))),
+        tuple(dict.fromkeys((*_notes(candidate), *match.notes, *data.notes, data.grouped_by))),
         failures,
+        trained,
         asdict(asked),
         {"version": layerscope.__version__, **candidate.provenance},
     )
+
+
+def _notes(candidate: Candidate) -> tuple[str, ...]:
+    if candidate.seen.whole:
+        return candidate.notes
+    note = (
+        "the model's card does not name all images that taught it: some of these may be among them"
+    )
+    return (*candidate.notes, note)
 
 
 def _evidence(

@@ -33,6 +33,7 @@ from layerscope.training.networks.flake import MAPS, FlakeNetwork
 from layerscope.training.networks.network import Network
 from layerscope.training.pretrain import fit_flakes
 from layerscope.training.scenes import Scene
+from layerscope.training.seen import fingerprints
 from layerscope.training.weights import load_weights
 
 Labels = npt.NDArray[np.uint16]
@@ -116,6 +117,7 @@ def train_flakes(
     network = load_base(wanted.base)
     fitted = fine_tune(network, scenes, wanted, progress=progress)
     card = _card(data, wanted, network, fitted)
+    card = replace(card, trained_on=(*_base_sources(wanted.base), *card.trained_on))
     share = choose_parting(network, card, data)
     settings_of = {**card.settings, "plateau_share": share}
     return export_model(network, replace(card, settings=settings_of), out, half=True)
@@ -266,6 +268,12 @@ def _areas(classes: npt.NDArray[np.uint8]) -> tuple[Labels, npt.NDArray[np.uint8
     return terraces, (classes == IGNORE).astype(np.uint8)
 
 
+def _base_sources(base: str) -> tuple[TrainingSet, ...]:
+    from layerscope.models.file import read_model
+
+    return read_model(model_path(base)).card.trained_on
+
+
 def _card(data: DataSet, settings: FlakeSettings, network: Network, fitted: Fitted) -> ModelCard:
     return ModelCard(
         name=f"{network.name} fine-tuned",
@@ -275,9 +283,11 @@ def _card(data: DataSet, settings: FlakeSettings, network: Network, fitted: Fitt
         normalisation="contrast",
         stride=network.stride,
         trained_on=(
-            TrainingSet("synthetic micrographs of layerscope.synth", "BSD-3-Clause", "layerscope"),
             TrainingSet(
-                "the user's images", images=len(data.examples), groups=len(set(data.groups))
+                "the user's images",
+                images=len(data.examples),
+                groups=len(set(data.groups)),
+                seen=fingerprints(e.read_image() for e in data.examples),
             ),
         ),
         settings={**asdict(settings), "steps_taken": fitted.steps},

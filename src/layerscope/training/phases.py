@@ -35,6 +35,7 @@ from layerscope.training.choice import (
 from layerscope.training.forest import ForestSettings, write_forest
 from layerscope.training.forest_trial import ForestData, grow_final, sample_images, try_forest
 from layerscope.training.labelled import LabelledImages, load_labelled, take_few
+from layerscope.training.seen import fingerprints
 from layerscope.training.splits import Split, grouped_folds
 
 Tell = Callable[[str], None]
@@ -344,7 +345,10 @@ class _Training:
             groups = data.names if alone else data.groups
             metrics = dict(held_out_metrics(chosen, majority, data.classes, groups))
             metrics["held_out_by"] = "image" if alone else "specimen"
-        source = TrainingSet(self.name, images=len(data), groups=data.specimens)
+        source = TrainingSet(
+            self.name, images=len(data), groups=data.specimens, seen=fingerprints(data.images)
+        )
+        before = () if self.base is None else self.base.trained_on
         asked = {
             "minutes": self.settings.minutes,
             "seed": self.settings.seed,
@@ -361,7 +365,7 @@ class _Training:
             features=candidate.features or "scales",
             pixel_size_nm=data.pixel_size_nm,
             network=candidate.network,
-            trained_on=(source,),
+            trained_on=tuple(dict.fromkeys((*before, source))),
             metrics=metrics,
             settings=asked,
         )
