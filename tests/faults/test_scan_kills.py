@@ -60,10 +60,12 @@ def test_driver_killed_before_renames_and_every_commit(place, few, tmp_path):
     fault = {"place": place, "action": "die"}
     counted = replace(few, run=tmp_path / "counted").do(fault=fault | {"at": 1e9})
     calls = int(re.search(r"calls: (\d+)", counted.output)[1])
-    assert calls >= {"rename": 18, "commit": 5}[place]
+    least = {"rename": 18, "commit": 5}[place]  # a slow machine renames more: its progress file
+    assert calls >= least
     for at in range(1, calls + 1, {"rename": 3, "commit": 1}[place]):
         scan = replace(few, run=tmp_path / f"run-{at}")
-        assert scan.do(fault=fault | {"at": at}).code == -9
+        ended = scan.do(fault=fault | {"at": at}).code
+        assert ended == -9 or (ended == 0 and at > least)
         rejoined(scan, few)
 
 
