@@ -31,7 +31,7 @@ def written(form, tmp_path):
 
 def label_files(folder):
     """Files that hold the labels themselves."""
-    endings = (".json", ".xml", ".txt")
+    endings = (".json", ".xml", ".txt", ".h5")
     pictures = [*folder.glob("masks/*"), *folder.glob("instances/*")]
     texts = [p for p in folder.rglob("*") if p.suffix in endings and p.name != "labels.txt"]
     return sorted(pictures or [p for p in texts if p.name != "label_config.xml"])

@@ -62,6 +62,7 @@ ANNOTATION_FORMATS = Registry(
         "label_studio": _HERE + "label_studio:LABEL_STUDIO",
         "labelme": _HERE + "labelme:LABELME",
         "cvat": _HERE + "cvat:CVAT",
+        "ilastik": _HERE + "ilastik:ILASTIK",
         "label_pictures": _HERE + "label_pictures:LABEL_PICTURES",
         "yolo_seg": _HERE + "yolo:YOLO_SEG",
         "yolo_boxes": _HERE + "yolo:YOLO_BOXES",

@@ -26,6 +26,7 @@ from layerscope.io.annotated.images import ImageIndex, image_facts
 from layerscope.io.annotated.output import copy_images, png
 from layerscope.io.annotated.values import CLASSES_FILE, ValueMap, find_values
 from layerscope.io.atomic import write_bytes
+from layerscope.io.ilastik.exports import HDF5_SUFFIXES, read_numbers
 
 _CLASS_FOLDERS = ("masks", "labels", "annotations")
 _OBJECT_FOLDERS = ("instances",)
@@ -36,7 +37,7 @@ _MOST_PIXELS = 500_000_000
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """An image with its pictures of classes and of objects."""
 
     image: Path
@@ -64,10 +65,10 @@ def read_label_pictures(request: Request) -> Drafts:
     if bare:
         request.notes.append(f"{bare} images have no label picture: left out")
     if request.instances:
-        rows = [_Row(r.image, None, r.objects or r.classes) for r in rows]
+        rows = [Row(r.image, None, r.objects or r.classes) for r in rows]
     elif request.instances is False:
-        rows = [_Row(r.image, r.classes or r.objects, None) for r in rows]
-    values_of = [(row, _used(row, request)) for row in rows]
+        rows = [Row(r.image, r.classes or r.objects, None) for r in rows]
+    values_of = [(row, values_in(row, request)) for row in rows]
     readable = [row for row, values in values_of if values is not None]
     used = {v for _, values in values_of for v in values or ()}
     meaning = find_values(request.root, request.values, used)
@@ -77,7 +78,7 @@ def read_label_pictures(request: Request) -> Drafts:
     drafts = []
     for row in readable:
         with request.entry(row.image.name):
-            drafts.append(_draft(row, meaning, request))
+            drafts.append(draft_of(row, meaning, request))
     return Drafts(drafts, meaning.classes[1:], meaning.classes[0])
 
 
@@ -90,7 +91,7 @@ def write_label_pictures(dataset: DataSet, folder: Path) -> tuple[str, ...]:
         stem = Path(files[example.name]).stem
         write_bytes(folder / "masks" / f"{stem}.png", png(example.label_map()))
         if example.instances is not None:
-            numbered = _numbered(example.instances, example.shape, example.name, notes)
+            numbered = number_pixels(example.instances, example.shape, example.name, notes)
             (folder / "instances").mkdir(exist_ok=True)
             write_bytes(folder / "instances" / f"{stem}.png", png(numbered))
     lines = [f"{json.dumps(n, ensure_ascii=False)} = {i}" for i, n in enumerate(dataset.classes)]
@@ -109,10 +110,10 @@ LABEL_PICTURES = AnnotationFormat(
 )
 
 
-def _rows(images: ImageIndex) -> list[_Row]:
+def _rows(images: ImageIndex) -> list[Row]:
     found: dict[Path, dict[str, Path]] = {}
     return [
-        _Row(p, _beside(p, _CLASS_FOLDERS, found), _beside(p, _OBJECT_FOLDERS, found))
+        Row(p, _beside(p, _CLASS_FOLDERS, found), _beside(p, _OBJECT_FOLDERS, found))
         for p in images.paths
     ]
 
@@ -136,7 +137,7 @@ def _beside(image: Path, folders: Sequence[str], found: dict[Path, dict[str, Pat
     return None
 
 
-def _used(row: _Row, request: Request) -> list[int] | None:
+def values_in(row: Row, request: Request) -> list[int] | None:
     """Values of the pictures of a row; None, and a note, where one cannot be read."""
     try:
         if row.objects is not None:
@@ -147,7 +148,14 @@ def _used(row: _Row, request: Request) -> list[int] | None:
         return None
 
 
-def _draft(row: _Row, meaning: ValueMap, request: Request) -> Draft:
+def draft_of(row: Row, meaning: ValueMap, request: Request) -> Draft:
+    """Return what the pictures of a row say of its image.
+
+    Raises
+    ------
+    InputError
+        If a picture has not the size of the image.
+    """
     shape, size_nm = image_facts(row.image)
     for path in (row.classes, row.objects):
         if path is not None and _values(path).shape != shape:
@@ -186,6 +194,8 @@ def _values(path: Path) -> npt.NDArray[Any]:
     """
     from PIL import Image
 
+    if path.suffix.casefold() in HDF5_SUFFIXES:
+        return read_numbers(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -206,7 +216,7 @@ def _values(path: Path) -> npt.NDArray[Any]:
     return values.astype(np.uint8) if values.dtype.kind == "b" else values
 
 
-def _numbered(
+def number_pixels(
     instances: Sequence[Instance], shape: tuple[int, int], name: str, notes: list[str]
 ) -> npt.NDArray[np.uint16]:
     """Return the number of the object at each pixel, smaller ones on top as in the label map."""

@@ -84,12 +84,21 @@ def find_values(folder: Path, told: Mapping[str, int] | None, used: Iterable[int
     if told is not None:
         return _named(dict(told), (), values, "the classes told")
     if table.is_file():
-        classes, unlabelled = _read(table)
+        classes, unlabelled = read_classes(table)
         return _named(classes, unlabelled, values, CLASSES_FILE)
     return _guessed(values)
 
 
-def _read(path: Path) -> tuple[dict[str, int], tuple[int, ...]]:
+def read_classes(path: Path) -> tuple[dict[str, int], tuple[int, ...]]:
+    """Class to value, and the values that mean unlabelled, of ``classes.toml``.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is no TOML.
+    InputError
+        If it names no classes.
+    """
     try:
         content = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -36,6 +36,7 @@ DATASET = "exported_data"
 KINDS = ("Probabilities", "Simple Segmentation", "Labels", "Object Identities", "Uncertainty")
 """What ilastik appends to the name of the image, after an underscore."""
 
+HDF5_SUFFIXES = (".h5", ".hdf5")
 STORED = ("float32", "uint8", "uint16")
 _SLACK = 1e-3
 _ENDING = re.compile(rf"_({'|'.join(KINDS).replace(' ', '[ _-]')})\.(h5|hdf5)$", re.IGNORECASE)
@@ -85,7 +86,7 @@ def read_probabilities(path: str | Path, axes: str | None = None) -> Probabiliti
         unit = (values - low) / (high - low)
     if not (np.isfinite(unit).all() and unit.min() >= -_SLACK and unit.max() <= 1 + _SLACK):
         raise UnreadableFile(
-            f"{path}: values from {np.nanmin(unit):g} to {np.nanmax(unit):g} are no probabilities"
+            f"{path}: values from {unit.min():g} to {unit.max():g} are no probabilities"
         )
     return np.clip(unit, 0, 1).astype(np.float32)
 

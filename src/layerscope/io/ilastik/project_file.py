@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from layerscope.core.classes import class_colour
 from layerscope.errors import InputError
 from layerscope.io.ilastik.axes import format_axistags, from_plane
 from layerscope.io.ilastik.hdf5 import put_picture, write_hdf5
@@ -19,6 +18,11 @@ from layerscope.io.ilastik.project import (
 from layerscope.io.ilastik.trees import VigraForest
 
 _VERSION = "1.4.0"  # whose layout this is
+_COLOURS = (
+    (0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233),
+    (240, 228, 66),
+)  # fmt: skip
+"""Of labels that were given none: Okabe and Ito (2008)."""
 _ROLES = (b"Raw Data", b"Prediction Mask")
 
 
@@ -62,7 +66,8 @@ def _fill(file: Any, project: IlastikProject) -> None:
     work = file.create_group("PixelClassification")
     work["StorageVersion"] = b"0.1"
     work["LabelNames"] = np.array([name.encode() for name in project.classes])
-    colours = project.colours or [class_colour(k) for k in range(1, len(project.classes) + 1)]
+    given = [_COLOURS[k % len(_COLOURS)] for k in range(len(project.classes))]
+    colours = [*project.colours, *given[len(project.colours) :]]
     for name in ("LabelColors", "PmapColors"):
         work[name] = np.array(colours, np.int64).reshape(-1, 3)
     for number, image in enumerate(project.images):
