@@ -31,7 +31,7 @@ from layerscope.tasks.phases import (
     find_phases,
     measure_areas,
     require_phases,
-    sureness,
+    sureness_of,
 )
 from layerscope.tasks.shares import ShareErrors
 
@@ -167,8 +167,7 @@ def prepare(source: Source, scale: Scale) -> Micrograph:
 
 def _row(result: PhaseResult) -> dict[str, Any]:
     image, phases = result.micrograph, result.phases
-    assert phases.probability is not None
-    confidence, unsure = sureness(phases.probability, phases.valid)
+    confidence, unsure = sureness_of(phases)
     return {
         "image": result.name,
         "confidence": confidence,

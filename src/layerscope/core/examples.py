@@ -92,6 +92,8 @@ class Example:
     pixel_size_nm : float or None
     split : str
         ``train``, ``valid``, ``test`` where the files say so, else empty.
+    load_masks : callable, or None
+        Without arguments; returns a mask per class but the background, see `class_masks`.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Example:
     label_path: Path | None = None
     pixel_size_nm: float | None = None
     split: str = ""
+    load_masks: Callable[[], ClassPixels] | None = field(default=None, repr=False)
 
     @classmethod
     def from_arrays(
@@ -123,11 +126,14 @@ class Example:
         image : ndarray, (H, W) or (H, W, C)
             uint8, or float32 from 0 to 1.
         labels : ndarray of uint8, (H, W), or sequence of Instance
+            (H, W, K): a mask of 0, 1 and `IGNORE` per class but the background; they may overlap.
         group : str
             Default `name`.
         pixel_size_nm : float, optional
         """
         pixels = image if image.ndim == 3 else image[:, :, None]
+        loaded = partial(_same, labels) if isinstance(labels, np.ndarray) else None
+        apart = isinstance(labels, np.ndarray) and labels.ndim == 3
         return cls(
             name,
             Path(name),
@@ -135,8 +141,9 @@ class Example:
             (image.shape[0], image.shape[1]),
             partial(_same, pixels),
             None if isinstance(labels, np.ndarray) else tuple(labels),
-            partial(_same, labels) if isinstance(labels, np.ndarray) else None,
+            None if apart else loaded,
             pixel_size_nm=pixel_size_nm,
+            load_masks=loaded if apart else None,
         )
 
     def read_image(self) -> Pixels:
@@ -166,9 +173,38 @@ class Example:
         """
         if self.load_labels is not None:
             return self._fitting(self.load_labels(), "label picture")
+        if self.load_masks is not None:
+            return _flat(self._fitting(self.load_masks(), "picture of masks"))
         if self.instances is None:
             raise InputError(f"{self.name}: nothing is labelled")
         return paint(self.instances, self.shape)
+
+    def class_masks(self, count: int) -> ClassPixels:
+        """Mask of each class but the background, uint8 (H, W, count); they may overlap.
+
+        1 is the class, 0 is not, `IGNORE` says that nobody knows. From objects: their masks of one
+        class together; in a box without mask nobody knows. From a label map: as it is.
+
+        Parameters
+        ----------
+        count : int
+            Classes of the data set, without the background.
+
+        Raises
+        ------
+        UnreadableFile, InputError
+            As in `label_map`; or if there are other masks than classes.
+        """
+        if self.load_masks is not None:
+            masks = self._fitting(self.load_masks(), "picture of masks")
+            if masks.ndim != 3 or masks.shape[2] != count:
+                raise InputError(f"{self.name}: masks {masks.shape} for {count} classes")
+            return masks
+        if self.load_labels is None and self.instances is not None:
+            return _painted_apart(self.instances, self.shape, count)
+        labels = self.label_map()
+        known = [np.where(labels == IGNORE, IGNORE, labels == k + 1) for k in range(count)]
+        return np.stack(known, axis=-1).astype(np.uint8)
 
     def _fitting(self, pixels: Pixels, what: str) -> Pixels:
         if pixels.shape[:2] != self.shape:
@@ -233,6 +269,27 @@ def paint(instances: Sequence[Instance], shape: tuple[int, int]) -> ClassPixels:
             where[...] = IGNORE
         else:
             where[instance.mask[: where.shape[0], : where.shape[1]]] = instance.class_index
+    return out
+
+
+def _flat(masks: ClassPixels) -> ClassPixels:
+    """Label map of masks that overlap: the first class of a pixel counts."""
+    first = np.where((masks == 1).any(axis=2), (masks == 1).argmax(axis=2) + 1, 0)
+    unknown = (first == 0) & (masks == IGNORE).any(axis=2)
+    return np.where(unknown, IGNORE, first).astype(np.uint8)
+
+
+def _painted_apart(
+    instances: Sequence[Instance], shape: tuple[int, int], count: int
+) -> ClassPixels:
+    out = np.zeros((*shape, count), np.uint8)
+    for instance in sorted(instances, key=lambda i: i.mask is not None):
+        top, left, bottom, right = instance.box
+        where = out[top:bottom, left:right, instance.class_index - 1]
+        if instance.mask is None:
+            where[...] = IGNORE
+        else:
+            where[instance.mask[: where.shape[0], : where.shape[1]]] = 1
     return out
 
 

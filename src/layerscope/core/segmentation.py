@@ -7,15 +7,81 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from layerscope.core.columns import Column
 from layerscope.core.coverage import LabelMap
 from layerscope.core.micrograph import Micrograph
+from layerscope.core.results import BoolArray, FloatArray, IntArray
 from layerscope.core.run import Failure
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMasks:
+    """A mask for every class, which may overlap: a hole under a flake is both.
+
+    Attributes
+    ----------
+    masks : ndarray of bool, (H, W, K)
+    classes : tuple of str
+        K names; none of them is a background.
+    valid : ndarray of bool, (H, W)
+        False where the picture is no specimen: counted in nothing.
+    thresholds : tuple of float
+        Least probability of each class.
+    probability : ndarray of float16 or float32, (H, W, K), or None
+        Of each class by itself; rows need not add to one.
+    """
+
+    masks: BoolArray
+    classes: tuple[str, ...]
+    valid: BoolArray
+    thresholds: tuple[float, ...]
+    probability: npt.NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks.ndim != 3 or self.masks.shape[:2] != self.valid.shape:
+            raise InputError(f"masks {self.masks.shape} but valid {self.valid.shape}")
+        if not self.masks.shape[2] == len(self.classes) == len(self.thresholds):
+            raise InputError(
+                f"masks {self.masks.shape}, {len(self.classes)} classes, "
+                f"{len(self.thresholds)} thresholds: expected one of each per class"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.valid.shape[0], self.valid.shape[1]
+
+    def counts(self) -> IntArray:
+        """Valid pixels of each class, (K,)."""
+        return np.array([np.count_nonzero(m & self.valid) for m in np.moveaxis(self.masks, 2, 0)])
+
+    def fractions(self) -> FloatArray:
+        """Share of the valid pixels that each class has, (K,); NaN where no pixel is valid."""
+        whole = np.count_nonzero(self.valid)
+        return np.asarray(self.counts() / whole if whole else np.full(len(self.classes), np.nan))
+
+    def combination(self) -> npt.NDArray[np.uint8]:
+        """Sum over the classes of a pixel of 1, 2, 4 ... in their order, (H, W).
+
+        Of flake and hole 1 is a flake, 2 a hole, 3 a hole under a flake.
+
+        Raises
+        ------
+        InputError
+            If there are more than seven classes: the sum would not fit a byte.
+        """
+        if len(self.classes) > 7:
+            raise InputError(f"{len(self.classes)} classes that overlap; at most 7 can be shown")
+        out = np.zeros(self.shape, np.uint8)
+        for k in range(len(self.classes)):
+            out |= self.masks[..., k].astype(np.uint8) << np.uint8(k)
+        return out
 
 
 @dataclass(frozen=True)
@@ -58,8 +124,8 @@ class PhaseResult:
     ----------
     name, path, sha256 : str
     micrograph : Micrograph
-    phases : LabelMap
-        A class for every pixel of the file, with probabilities.
+    phases : LabelMap or ClassMasks
+        A class for every pixel of the file, or a mask for every class, with probabilities.
     areas : tuple of ClassArea
         One per class, in the order of the classes.
     doubts : tuple of str
@@ -72,7 +138,7 @@ class PhaseResult:
     path: str
     sha256: str
     micrograph: Micrograph
-    phases: LabelMap
+    phases: LabelMap | ClassMasks
     areas: tuple[ClassArea, ...]
     doubts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -102,8 +168,8 @@ class PhaseRun:
 
 PHASE_COLUMNS: tuple[Column, ...] = (
     Column("image", "", "str", "Name of the image, unique in the run."),
-    Column("confidence", "", "float64", "Mean probability of the class that each pixel was given."),
-    Column("unsure_share", "", "float64", "Share of pixels whose two best classes are within 0.2."),
+    Column("confidence", "", "float64", "Mean probability of what was said of each pixel."),
+    Column("unsure_share", "", "float64", "Share of pixels that might as well be another class."),
     Column("doubts", "", "str", "Why a person should look at it, or empty."),
     Column("height_px", "px", "int64", "Rows."),
     Column("width_px", "px", "int64", "Columns."),

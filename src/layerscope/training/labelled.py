@@ -27,8 +27,9 @@ class LabelledImages:
     images : tuple of ndarray, (H, W, C)
         uint8, or float32 from 0 to 1; C is 1 or 3, the same for all.
     labels : tuple of ndarray of uint8, (H, W)
-        `IGNORE` where nobody labelled.
+        `IGNORE` where nobody labelled. Of classes that overlap a mask each, (H, W, K).
     classes : tuple of str
+        Of classes that overlap those with a mask; else the first is the background.
     pixel_size_nm : tuple of float, or None
         Smallest and largest; None if one is not known.
     notes : tuple of str
@@ -56,6 +57,11 @@ class LabelledImages:
         return sum(i.shape[0] * i.shape[1] for i in self.images)
 
     @property
+    def overlapping(self) -> bool:
+        """Whether a pixel may be of several classes."""
+        return self.labels[0].ndim == 3
+
+    @property
     def specimens(self) -> int:
         """Different groups."""
         return len(set(self.groups))
@@ -67,6 +73,8 @@ class LabelledImages:
 
     def counts(self) -> npt.NDArray[np.int64]:
         """Labelled pixels of each class, (K,)."""
+        if len(self) and self.overlapping:
+            return np.sum([(m == 1).sum(axis=(0, 1)) for m in self.labels], axis=0)
         width = len(self.classes)
         return np.sum([np.bincount(_known(m), minlength=width) for m in self.labels], axis=0)
 
@@ -75,13 +83,15 @@ class LabelledImages:
         return as_unit(self.images[index])
 
 
-def load_labelled(data: DataSet) -> LabelledImages:
+def load_labelled(data: DataSet, *, overlapping: bool = False) -> LabelledImages:
     """Read the images and label maps of a data set.
 
     Parameters
     ----------
     data : DataSet
         Images without a labelled pixel are left out.
+    overlapping : bool
+        Take a mask per class but the background instead of one map of classes.
 
     Raises
     ------
@@ -89,8 +99,9 @@ def load_labelled(data: DataSet) -> LabelledImages:
         If fewer than two classes are labelled, or a value has no class.
     """
     images, labels, kept, notes = [], [], [], list(data.notes)
+    names = data.classes[1:] if overlapping else data.classes
     for example in data.examples:
-        found = example.label_map()
+        found = example.class_masks(len(names)) if overlapping else example.label_map()
         if (found == IGNORE).all():
             notes.append(f"{example.name}: nothing is labelled")
             continue
@@ -106,11 +117,20 @@ def load_labelled(data: DataSet) -> LabelledImages:
         tuple(e.group for e in kept),
         _alike(images),
         tuple(labels),
-        data.classes,
+        names,
         (min(known), max(known)) if known and len(known) == len(sizes) else None,
         tuple(notes),
     )
-    return _checked(loaded)
+    return _checked_masks(loaded) if overlapping else _checked(loaded)
+
+
+def _checked_masks(loaded: LabelledImages) -> LabelledImages:
+    counts = loaded.counts()
+    if not counts.any():
+        raise InputError(f"no pixel is labelled as any of {', '.join(loaded.classes)}")
+    empty = [c for c, n in zip(loaded.classes, counts.tolist(), strict=True) if not n]
+    told = [f"class {c!r} has no labelled pixel: it will never be found" for c in empty]
+    return replace(loaded, notes=(*loaded.notes, *told))
 
 
 def _checked(loaded: LabelledImages) -> LabelledImages:
@@ -162,7 +182,7 @@ def take_few(data: LabelledImages, number: int, seed: int) -> tuple[IntArray, In
     """
     if not 1 <= number <= len(data):
         raise InputError(f"--few {number}: there are {len(data)} labelled images")
-    present = [{int(v) for v in np.unique(_known(m))} for m in data.labels]
+    present = [_present(m) for m in data.labels]
     best: IntArray = np.arange(number)
     seen = -1
     for attempt in range(32):
@@ -171,6 +191,12 @@ def take_few(data: LabelledImages, number: int, seed: int) -> tuple[IntArray, In
         if classes > seen:
             best, seen = chosen, classes
     return best, np.setdiff1d(np.arange(len(data)), best)
+
+
+def _present(labels: npt.NDArray[np.uint8]) -> set[int]:
+    if labels.ndim == 3:
+        return set(np.flatnonzero((labels == 1).any(axis=(0, 1))).tolist())
+    return {int(v) for v in np.unique(_known(labels))}
 
 
 def _spread(groups: Sequence[str], number: int, rng: np.random.Generator) -> IntArray:

@@ -23,7 +23,7 @@ from layerscope.tasks.shares import expected_variance
 from layerscope.training.choice import Candidate, HeldOut, Trial, confusion_of
 from layerscope.training.labelled import LabelledImages
 from layerscope.training.loop import FitSettings, fit
-from layerscope.training.losses import CrossEntropy
+from layerscope.training.losses import CrossEntropy, Loss
 from layerscope.training.networks import build
 from layerscope.training.networks.network import Network
 from layerscope.training.patches import PatchSource
@@ -93,6 +93,7 @@ def train_network(
     settings: NetworkSettings,
     *,
     start: State | None = None,
+    loss: Loss | None = None,
     tell: Tell = lambda share: None,
     clock: Clock = time.monotonic,
 ) -> Network:
@@ -107,6 +108,8 @@ def train_network(
     settings : NetworkSettings
     start : mapping of str to Tensor, optional
         Weights to start from; those that do not fit are left out.
+    loss : callable, optional
+        One of `losses`; default cross-entropy of one class per pixel.
     tell : callable
         Given the share of the training that is done.
     clock : callable
@@ -138,12 +141,11 @@ def train_network(
     )
     # Patches show rare classes as often as frequent ones. To weigh the loss besides is too much:
     # Dice of graphene_hrtem 0.78 instead of 0.86 (300 steps, one fold).
-    loss = CrossEntropy()
-    with _threads(settings.threads):
+    with threads_of(settings.threads):
         fit(
             network,
             lambda step: source.batch(step, settings.batch),
-            loss,
+            loss or CrossEntropy(),
             chosen,
             progress=lambda told: tell(told.share),
             clock=clock,
@@ -185,13 +187,22 @@ def load_fitting(network: Network, state: State) -> tuple[int, int]:
     return len(fitting), len(own)
 
 
-def ask_network(network: Network, image: FloatImage) -> FloatImage:
-    """Probabilities (H, W, K) of a normalised image (H, W, C); as `models.file.Model` gives."""
+def ask_network(network: Network, image: FloatImage, *, apart: bool = False) -> FloatImage:
+    """Probabilities (H, W, K) of a normalised image (H, W, C); as `models.file.Model` gives.
+
+    Parameters
+    ----------
+    network : Network
+    image : ndarray of float32
+    apart : bool
+        A probability per class by itself, not one class per pixel.
+    """
 
     def ask(window: FloatImage) -> FloatImage:
         x = torch.from_numpy(np.ascontiguousarray(window.transpose(2, 0, 1)[None]))
         with torch.inference_mode():
-            maps = torch.softmax(network(x)[0], 0)
+            logits = network(x)[0]
+            maps = torch.sigmoid(logits) if apart else torch.softmax(logits, 0)
         return np.ascontiguousarray(maps.numpy().transpose(1, 2, 0))
 
     return map_image(image, ask, stride=network.stride, margin_px=None, tile_px=LARGEST_WINDOW_PX)
@@ -240,7 +251,7 @@ def try_network(
             tell=lambda share, done=done: tell((done + share) / len(numbers)),  # type: ignore[misc]
             clock=clock,
         )
-        with _threads(settings.threads):
+        with threads_of(settings.threads):
             answers += [_ask(network, data, candidate, int(i), k) for i in test]
         state = network.state_dict()
     return Trial(candidate, tuple(answers)), state
@@ -262,7 +273,7 @@ def _ask(
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def threads_of(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

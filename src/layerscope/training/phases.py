@@ -73,6 +73,10 @@ class PhaseSettings:
         Steps of each network instead of a time, so that the result depends on no clock; 0: by time.
     trees : int
         Of a forest.
+    overlapping : bool
+        A mask per class, which may overlap, instead of one class per pixel.
+    losses : tuple of str
+        With `overlapping`: ``"flake=tversky:0.8:0.2"``, see `overlapping.losses_of`.
     """
 
     network: str = "auto"
@@ -84,6 +88,8 @@ class PhaseSettings:
     jobs: int = 0
     steps: int = 0
     trees: int = 100
+    overlapping: bool = False
+    losses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.minutes <= 0 or self.folds < 2:
@@ -148,7 +154,12 @@ def train_phases(
     MissingExtra
         If onnx is not installed, or torch where a network was asked for.
     """
-    return _Training(data, Path(out), settings or PhaseSettings(), name, tell, clock).run()
+    asked = settings or PhaseSettings()
+    if asked.overlapping:
+        from layerscope.training.overlapping import train_overlapping
+
+        return train_overlapping(data, checked_path(Path(out)), asked, name, tell, clock)
+    return _Training(data, Path(out), asked, name, tell, clock).run()
 
 
 class _Training:
@@ -164,7 +175,7 @@ class _Training:
         clock: Callable[[], float],
     ):
         self.began, self.clock, self.tell = clock(), clock, tell
-        self.out, self.name = _checked_path(out), name or out.stem
+        self.out, self.name = checked_path(out), name or out.stem
         self.settings = replace(settings, jobs=settings.jobs or os.cpu_count() or 1)
         whole = load_labelled(data)
         self.data, self.rest = whole, whole.take(())
@@ -389,9 +400,9 @@ def score_model(path: Path, data: LabelledImages) -> float | None:
 def describe(data: LabelledImages, settings: PhaseSettings) -> str:
     """Say what there is to learn from, and on what."""
     counts = data.counts()
+    whole = data.pixels if data.overlapping else counts.sum()
     shares = ", ".join(
-        f"{name} {share:.1%}"
-        for name, share in zip(data.classes, counts / counts.sum(), strict=True)
+        f"{name} {share:.1%}" for name, share in zip(data.classes, counts / whole, strict=True)
     )
     images = "1 image" if len(data) == 1 else f"{len(data)} images"
     specimens = "1 specimen" if data.specimens == 1 else f"{data.specimens} specimens"
@@ -420,7 +431,7 @@ def _light_network() -> str:
     return "light-m" if torch.cuda.is_available() else "light-n"
 
 
-def _checked_path(out: Path) -> Path:
+def checked_path(out: Path) -> Path:
     if out.suffix != ".onnx":
         raise InputError(f"{out.name}: expected a name that ends in .onnx")
     if find_spec("onnx") is None:

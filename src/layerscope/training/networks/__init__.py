@@ -50,6 +50,7 @@ ENCODERS = Registry(
     "encoder",
     {
         "resnet18": f"{_HERE}.resnet:RESNET18",
+        "resnet18-n": f"{_HERE}.resnet:RESNET18_N",
         "resnet34": f"{_HERE}.resnet:RESNET34",
         "resnet50": f"{_HERE}.resnet:RESNET50",
         "se-resnext50": f"{_HERE}.se_resnext:SE_RESNEXT50",

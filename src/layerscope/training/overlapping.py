@@ -1,0 +1,358 @@
+"""`layerscope train phases --overlapping`: a mask per class, which may overlap.
+
+    load -> fold by specimen -> train on each fold -> thresholds from what was held out
+         -> train on all -> one file
+
+A hole under a flake is both, so that each class has a probability and a threshold of its own. The
+thresholds are those of the best masks of held-out images, and their figures go into the card.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.examples import IGNORE, DataSet
+from layerscope.errors import InputError
+from layerscope.measure.scores_masks import MaskCounts, mean_figure
+from layerscope.models.card import ModelCard, TrainingSet
+from layerscope.models.file import read_model
+from layerscope.ops.normalisation import normalise
+from layerscope.tasks.phases import cut_masks, unsure_share
+from layerscope.tasks.shares import ShareErrors
+from layerscope.training.choice import Candidate
+from layerscope.training.labelled import LabelledImages, load_labelled, take_few
+from layerscope.training.phases import FOREST, PhaseSettings, PhaseTraining, describe, fold_images
+from layerscope.training.splits import Split
+from layerscope.training.thresholds import class_thresholds
+
+if TYPE_CHECKING:
+    from layerscope.training.losses import Loss
+    from layerscope.training.network_trial import NetworkSettings
+
+Tell = Callable[[str], None]
+Clock = Callable[[], float]
+
+PRETRAINED, SCRATCH = "phases-tem", "plain-n"
+_RATE, _TUNING_RATE = 3e-3, 1e-3
+_RESERVED_MIN = 0.25  # to write and check the file
+_FOLDS_SHARE = 0.5  # of the time; the training on all images takes the rest
+_MOST_TESTED = 24
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutMasks:
+    """What a network said of an image that it had not seen.
+
+    Attributes
+    ----------
+    image, fold : int
+        Position of the image, number of the fold.
+    probability : ndarray of float16, (H, W, K)
+        16 bits: thresholds are sought to a hundredth.
+    """
+
+    image: int
+    fold: int
+    probability: npt.NDArray[np.float16]
+
+
+def train_overlapping(
+    data: DataSet,
+    out: Path,
+    settings: PhaseSettings,
+    name: str,
+    tell: Tell,
+    clock: Clock,
+) -> PhaseTraining:
+    """Train a network that gives each class a mask; see `phases.train_phases`."""
+    return _Training(data, out, settings, name, tell, clock).run()
+
+
+class _Training:
+    """One call of `train_overlapping`."""
+
+    def __init__(
+        self,
+        data: DataSet,
+        out: Path,
+        settings: PhaseSettings,
+        name: str,
+        tell: Tell,
+        clock: Clock,
+    ):
+        self.began, self.clock, self.tell, self.out = clock(), clock, tell, out
+        self.name = name or out.stem
+        self.settings = replace(settings, jobs=settings.jobs or os.cpu_count() or 1)
+        whole = load_labelled(data, overlapping=True)
+        self.data, self.rest = whole, whole.take(())
+        if settings.few is not None:
+            few, rest = take_few(whole, settings.few, settings.seed)
+            self.data, self.rest = whole.take(few), whole.take(rest)
+        self.candidate, self.start = self._start()
+        self.loss = losses_of(settings.losses, self.data.classes)
+
+    def run(self) -> PhaseTraining:
+        """Hold out, find thresholds, train on all, write."""
+        for line in (*self.data.notes, describe(self.data, self.settings)):
+            self.tell(line)
+        folds, why = fold_images(self.data, self.settings)
+        if why:
+            self.tell(why)
+        answers = self._try(folds) if folds else []
+        thresholds = find_thresholds(answers, self.data)
+        metrics = held_out_masks(answers, self.data, thresholds) if answers else {}
+        for line in mask_lines(metrics, thresholds):
+            self.tell(line)
+        minutes = 0.0 if self.settings.steps else max(self._left_min(), 0.1)
+        written = self._finish(self._card(metrics, thresholds), minutes)
+        tested = score_masks(self.out, self.rest.take(range(len(self.rest))[:_MOST_TESTED]))
+        return PhaseTraining(written, (), None, self.rest.names, tested)
+
+    def _start(self) -> tuple[Candidate, Any]:
+        from layerscope.training.weights import read_state
+
+        chosen, base = self.settings.network, self.settings.start
+        if chosen == FOREST:
+            raise InputError("forests give one class per pixel; overlapping classes need a network")
+        if base is None and chosen == "auto" and self.data.channels == 1:
+            base = shipped_weights(PRETRAINED)
+        if base is None:
+            return Candidate(SCRATCH if chosen == "auto" else chosen, "standard"), None
+        card = read_model(base.with_suffix(".onnx")).card
+        if card.input != "image":
+            raise InputError(f"{base.name} is a forest, which cannot learn further")
+        self.tell(f"starts from {card.name}")
+        return Candidate(card.network, card.normalisation), read_state(base.with_suffix(".safetensors"))
+
+    def _try(self, folds: Sequence[Split]) -> list[HeldOutMasks]:
+        minutes = 0.0
+        if not self.settings.steps:
+            minutes = max(_FOLDS_SHARE * self._left_min(), 0.1) / len(folds)
+        how = f"{minutes:.1f} min" if minutes else f"{self.settings.steps} steps"
+        self.tell(f"trying {self.candidate.network} on {len(folds)} folds, {how} each")
+        answers: list[HeldOutMasks] = []
+        for k, (train, test) in enumerate(folds):
+            network = self._train(self.data.take(train), minutes, self.settings.seed + k)
+            answers += [self._ask(network, int(i), k) for i in test]
+        return answers
+
+    def _ask(self, network: Any, image: int, fold: int) -> HeldOutMasks:
+        from layerscope.training.network_trial import ask_network, threads_of
+
+        pixels = normalise(self.candidate.normalisation, self.data.unit(image))
+        with threads_of(self.settings.jobs):
+            maps = ask_network(network, pixels, apart=True)
+        return HeldOutMasks(image, fold, maps.astype(np.float16))
+
+    def _train(self, data: LabelledImages, minutes: float, seed: int) -> Any:
+        from layerscope.training.network_trial import train_network
+
+        settings = replace(self._network_settings(), seed=seed)
+        return train_network(
+            data, self.candidate, minutes, settings,
+            start=self.start, loss=self.loss, clock=self.clock,
+        )  # fmt: skip
+
+    def _network_settings(self) -> NetworkSettings:
+        from layerscope.training.network_trial import NetworkSettings
+
+        rate = _RATE if self.start is None else _TUNING_RATE
+        found = NetworkSettings(
+            learning_rate=rate, threads=self.settings.jobs, seed=self.settings.seed
+        )
+        smallest = min(min(m.shape[:2]) for m in self.data.labels)
+        found = replace(found, size_px=int(np.clip(smallest // 64 * 64, 64, found.size_px)))
+        return replace(found, steps=self.settings.steps) if self.settings.steps else found
+
+    def _left_min(self) -> float:
+        return self.settings.minutes - (self.clock() - self.began) / 60 - _RESERVED_MIN
+
+    def _finish(self, card: ModelCard, minutes: float) -> ModelCard:
+        from layerscope.training.export import export_model
+
+        return export_model(self._train(self.data, minutes, self.settings.seed), card, self.out)
+
+    def _card(self, metrics: Mapping[str, Any], thresholds: Mapping[str, float]) -> ModelCard:
+        data = self.data
+        asked = {
+            "minutes": self.settings.minutes,
+            "seed": self.settings.seed,
+            "folds": self.settings.folds,
+            "losses": list(self.settings.losses),
+        }
+        return ModelCard(
+            name=self.out.stem,
+            task="phases",
+            output="labels",
+            classes=data.classes,
+            channels=data.channels,
+            normalisation=self.candidate.normalisation,
+            pixel_size_nm=data.pixel_size_nm,
+            thresholds=thresholds,
+            network=self.candidate.network,
+            trained_on=(TrainingSet(self.name, images=len(data), groups=data.specimens),),
+            metrics=metrics,
+            settings=asked,
+        )
+
+
+def shipped_weights(name: str) -> Path | None:
+    """Path of shipped weights, or None where the package has none of that name."""
+    path = Path(str(resources.files("layerscope") / "data" / "models" / f"{name}.safetensors"))
+    return path if path.is_file() else None
+
+
+def losses_of(wanted: Sequence[str], classes: Sequence[str]) -> Loss:
+    """Loss of each class: cross-entropy and Dice, or what was asked for.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        ``CLASS=LOSS`` with a name of `losses.LOSSES` and its numbers in their order after colons:
+        ``flake=tversky:0.8:0.2`` weighs false positives 0.8 and false negatives 0.2.
+    classes : sequence of str
+
+    Raises
+    ------
+    InputError
+        If a class or loss is not known, or a number is none.
+    """
+    from layerscope.training.losses import SIGMOID, BceDice, ByClass
+
+    found = {}
+    for text in wanted:
+        name, equals, loss = text.partition("=")
+        if not equals or name not in classes:
+            raise InputError(f"loss {text!r}: expected CLASS=LOSS of {', '.join(classes)}")
+        found[list(classes).index(name)] = _loss_of(loss)
+    return ByClass(SIGMOID, found, BceDice(SIGMOID))
+
+
+def _loss_of(text: str) -> Any:
+    from layerscope.training.losses import LOSSES, SIGMOID, build_loss
+
+    name, *numbers = text.split(":")
+    order = [f for f in LOSSES[name].__dataclass_fields__ if f != "activation"]
+    try:
+        values = dict(zip(order, map(float, numbers), strict=False))
+    except ValueError:
+        raise InputError(f"loss {text!r}: expected numbers after the colons") from None
+    if len(numbers) > len(order) or not hasattr(LOSSES[name], "per_class"):
+        raise InputError(f"loss {text!r}: expected e.g. tversky:0.8:0.2, bce+dice or focal:2")
+    return build_loss(name, activation=SIGMOID, **values)
+
+
+def find_thresholds(answers: Sequence[HeldOutMasks], data: LabelledImages) -> dict[str, float]:
+    """Thresholds of the best masks of the held-out images; 0.5 where none was held out."""
+    if not answers:
+        return dict.fromkeys(data.classes, 0.5)
+    pairs = ((a.probability.astype(np.float32), data.labels[a.image]) for a in answers)
+    return dict(class_thresholds(pairs, data.classes))
+
+
+def held_out_masks(
+    answers: Sequence[HeldOutMasks], data: LabelledImages, thresholds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return what the card keeps of held-out images: figures of all pixels together."""
+    cuts = np.array([thresholds[c] for c in data.classes], np.float32)
+    parts, scale, unsure = [], [], []
+    for answer in answers:
+        truth = data.labels[answer.image]
+        parts.append(MaskCounts.compare(cut_masks(answer.probability, cuts), truth))
+        maps = np.where(truth == IGNORE, 0, answer.probability).astype(np.float64)
+        scale.append((maps * (1 - maps)).sum(axis=(0, 1)) / np.maximum(parts[-1].known, 1))
+        unsure.append(unsure_share(answer.probability, cuts))
+    alone = data.specimens < 2
+    groups = data.names if alone else data.groups
+    shares = [_shares(p) for p in parts]
+    errors = ShareErrors.measure(
+        np.array([found for found, _ in shares]), np.array([true for _, true in shares]),
+        np.array(scale), [groups[a.image] for a in answers],
+    )  # fmt: skip
+    figures = mask_figures(parts, data.classes)
+    by_fold = [
+        mean_figure(MaskCounts.together(p).figure("iou"))
+        for p in _by_fold(parts, [a.fold for a in answers])
+    ]
+    return {
+        **figures,
+        "mean_iou_by_fold": [_short(v) for v in by_fold if np.isfinite(v)],
+        "held_out_images": len(answers),
+        "held_out_by": "image" if alone else "specimen",
+        "unsure_share_most": _short(max(unsure)),
+        "share_errors": errors.as_metrics(),
+    }
+
+
+def mask_figures(parts: Sequence[MaskCounts], classes: Sequence[str]) -> dict[str, Any]:
+    """Figures of all pixels of all images together, and of always saying that a class is there."""
+    total = MaskCounts.together(parts)
+    always = MaskCounts(
+        total.hit + total.missed, total.wrong + total.spared, 0 * total.hit, 0 * total.hit
+    )
+    out: dict[str, Any] = {
+        "mean_iou": _short(mean_figure(total.figure("iou"))),
+        "mean_iou_majority": _short(mean_figure(always.figure("iou"))),
+        "mean_iou_of_images": _short(
+            mean_figure(np.array([mean_figure(p.figure("iou")) for p in parts]))
+        ),
+    }
+    for figure in ("iou", "dice", "precision", "recall", "specificity"):
+        values = zip(classes, total.figure(figure), strict=True)
+        out[figure] = {c: _short(v) for c, v in values if np.isfinite(v)}
+    return out
+
+
+def _shares(part: MaskCounts) -> tuple[Any, Any]:
+    known = np.maximum(part.known, 1)
+    return (part.hit + part.wrong) / known, (part.hit + part.missed) / known
+
+
+def _by_fold(parts: Sequence[MaskCounts], folds: Sequence[int]) -> list[list[MaskCounts]]:
+    return [
+        [p for p, f in zip(parts, folds, strict=True) if f == fold] for fold in sorted(set(folds))
+    ]
+
+
+def mask_lines(metrics: Mapping[str, Any], thresholds: Mapping[str, float]) -> list[str]:
+    """Say how good the masks of held-out images were."""
+    if not metrics:
+        return ["nothing was held out: thresholds are 0.5, and there are no scores"]
+    folds = ", ".join(f"{v:.3f}" for v in metrics["mean_iou_by_fold"])
+    lines = [
+        f"held-out mean IoU {metrics['mean_iou']:.3f} (folds {folds}; the class everywhere: "
+        f"{metrics['mean_iou_majority']:.3f})"
+    ]
+    for name, cut in thresholds.items():
+        if name in metrics["iou"]:
+            told = " ".join(
+                f"{figure} {metrics[figure].get(name, float('nan')):.3f}"
+                for figure in ("precision", "recall")
+            )
+            lines.append(f"  {name}: threshold {cut:g}, {told}")
+    return lines
+
+
+def score_masks(path: Path, data: LabelledImages) -> float | None:
+    """Mean IoU of a written model on labelled images, all pixels together; None without images."""
+    if not len(data):
+        return None
+    model = read_model(path)
+    cuts = np.array([model.card.thresholds[c] for c in data.classes], np.float32)
+    parts = [
+        MaskCounts.compare(cut_masks(model.predict(image), cuts), truth)
+        for image, truth in zip(data.images, data.labels, strict=True)
+    ]
+    return mean_figure(MaskCounts.together(parts).figure("iou"))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
