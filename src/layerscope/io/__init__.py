@@ -82,7 +82,7 @@ def _imported(target: str) -> Callable[..., Any]:
 
 _JPEG, _PNG, _NPY = (b"\xff\xd8\xff",), (b"\x89PNG\r\n\x1a\n",), (b"\x93NUMPY",)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_IO, _SPM = "layerscope.io.", "layerscope.io.spm."
+_IO, _SPM, _EM = "layerscope.io.", "layerscope.io.spm.", "layerscope.io.em."
 _NUMBERED = tuple(f".{n:03d}" for n in range(1000))
 FORMATS: tuple[Format, ...] = (
     Format("jpeg", "JPEG photograph", _JPEG, (".jpg", ".jpeg"), _IO + "raster:decode_jpeg"),
@@ -105,8 +105,16 @@ FORMATS: tuple[Format, ...] = (
     Format("mdt", "NT-MDT file", (b"\x01\xb0\x93\xff",), (".mdt",), _SPM + "mdt:decode_mdt"),
     Format("wsxm", "WSxM image", (b"WSxM file copyright",), (".stp", ".top"),
            _SPM + "wsxm:decode_wsxm"),
+    Format("dm", "DigitalMicrograph image", (b"\0\0\0\3", b"\0\0\0\4"), (".dm3", ".dm4"),
+           _EM + "dm:decode_dm"),
+    Format("ser", "TIA series of an FEI microscope", (b"II\x97\1",), (".ser",),
+           _EM + "ser:decode_ser"),
+    Format("emd", "EMD file of Velox or NCEM", (b"\x89HDF\r\n\x1a\n",), (".emd",),
+           _EM + "emd:decode_emd", (".h5", ".hdf5"), _EM + "emd:is_emd"),
     Format("hdf5", "HDF5 file", (b"\x89HDF\r\n\x1a\n",), (".h5", ".hdf5", ".topostats"),
            _SPM + "hdf5:decode_hdf5"),
+    Format("mrc", "MRC image or stack", (), (".mrc", ".mrcs"), _EM + "mrc:decode_mrc",
+           (".ali", ".map", ".rec", ".st")),
     Format("ibw", "Igor wave of Asylum Research", (), (".ibw",), _SPM + "ibw:decode_ibw"),
     Format("matrix", "matrix or points in a text", (), (".xyz", ".asc"),
            _SPM + "matrix:decode_matrix", (".txt", ".csv", ".tsv", ".dat")),
@@ -131,7 +139,8 @@ def known_formats() -> tuple[Format, ...]:
 def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Micrograph:
     """Read one micrograph.
 
-    The file is read from disk once; hash and pixels come from the same bytes.
+    The file is read from disk once; hash and pixels come from the same bytes. What an electron
+    microscope wrote beside it (JEOL and Hitachi .txt, TIA .emi) is added.
 
     Parameters
     ----------
@@ -152,8 +161,12 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Micro
     UnreadableFile
         If there is no complete image of a known format within the limits; one line says why.
     """
-    data = read_bytes(Path(path), max_pixels=max_pixels)
-    return decode(data, name=Path(path).stem, extension=Path(path).suffix, max_pixels=max_pixels)
+    from layerscope.io.em.companion import with_companion
+
+    file = Path(path)
+    data = read_bytes(file, max_pixels=max_pixels)
+    found = decode(data, name=file.stem, extension=file.suffix, max_pixels=max_pixels)
+    return with_companion(found, file)
 
 
 def decode(

@@ -98,19 +98,35 @@ def parse_imagej(description: str) -> dict[str, str]:
 
 
 def _ome_pixels(text: str, notes: list[str]) -> ElementTree.Element | None:
-    if len(text) > MAX_XML_CHARACTERS:
-        notes.append(f"OME-XML of {len(text)} characters ignored: over {MAX_XML_CHARACTERS}")
-        return None
-    # Entities are the road to reading local files and to exhausting memory; OME has none.
-    if re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
-        notes.append("OME-XML ignored: it declares a document type or entities")
-        return None
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError) as error:
-        notes.append(f"OME-XML ignored: {error}")
+    root = safe_xml(text, "OME-XML", notes)
+    if root is None:
         return None
     return next((e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
+
+
+def safe_xml(text: str, what: str, notes: list[str]) -> ElementTree.Element | None:
+    """Root of an XML text from a file, or None and a note where it cannot be trusted.
+
+    Parameters
+    ----------
+    text : str
+    what : str
+        Named in the note.
+    notes : list of str
+        Reasons for ignoring it are appended.
+    """
+    if len(text) > MAX_XML_CHARACTERS:
+        notes.append(f"{what} of {len(text)} characters ignored: over {MAX_XML_CHARACTERS}")
+        return None
+    # Entities are the road to reading local files and to exhausting memory; these texts have none.
+    if re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
+        notes.append(f"{what} ignored: it declares a document type or entities")
+        return None
+    try:
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError) as error:
+        notes.append(f"{what} ignored: {error}")
+        return None
 
 
 def _length_nm(text: str, where: str, notes: list[str]) -> float | None:

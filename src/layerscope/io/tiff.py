@@ -7,14 +7,15 @@ import io
 import logging
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.micrograph import Micrograph, PixelSize
+from layerscope.core.micrograph import Micrograph, Modality, PixelSize
 from layerscope.errors import UnreadableFile
+from layerscope.io.em.vendor_tags import Vendor, read_vendor
 from layerscope.io.pixels import build_micrograph, check_size
 from layerscope.io.raster import cmyk_to_rgb
 from layerscope.io.scale_metadata import (
@@ -62,7 +63,7 @@ def decode_tiff(data: bytes, *, max_pixels: int) -> Micrograph:
         parts = [as_picture(p, p.asarray(maxworkers=1), notes) for p in header.pages]
     pixels = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
     top = int(pixels.max()) if pixels.dtype == np.uint16 else 0
-    return build_micrograph(
+    micrograph = build_micrograph(
         pixels,
         metadata=header.metadata,
         notes=notes,
@@ -70,6 +71,7 @@ def decode_tiff(data: bytes, *, max_pixels: int) -> Micrograph:
         orientation=header.orientation,
         pixel_size=header.pixel_size,
     )
+    return replace(micrograph, modality=header.modality)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,8 @@ class Header:
         As stored, not turned.
     significant_bits : int or None
         Of OME-XML.
+    modality : Modality
+        Optical, unless the tags of an electron microscope say otherwise.
     """
 
     pages: tuple[Any, ...]
@@ -93,6 +97,7 @@ class Header:
     notes: tuple[str, ...]
     pixel_size: PixelSize | None
     significant_bits: int | None
+    modality: Modality = Modality.OPTICAL
 
     @property
     def orientation(self) -> int:
@@ -133,8 +138,13 @@ def read_header(tif: Any, data: bytes | mmap.mmap, *, max_pixels: int) -> Header
         notes.append("three one-channel pages read as red, green, blue")
     elif n_pages > 1:
         notes.append(f"stack of {n_pages} pages: only the first was read")
-    size = ome or _scale(metadata, notes)
-    return Header(pages, metadata, tuple(notes), size, counts.get("SignificantBits"))
+    vendor = read_vendor(metadata["tiff"], (page.imagelength, page.imagewidth), notes)
+    size = ome or _scale(metadata, vendor, notes)
+    bits = counts.get("SignificantBits")
+    if vendor is None:
+        return Header(pages, metadata, tuple(notes), size, bits)
+    metadata |= vendor.optics.said()
+    return Header(pages, metadata, tuple(notes), size, bits, vendor.optics.modality)
 
 
 def _check_page(page: Any, data: bytes | mmap.mmap, max_pixels: int) -> None:
@@ -329,8 +339,10 @@ def _is_colour_stack(metadata: dict[str, Any], counts: dict[str, int], n_pages: 
     return by_ome or (imagej.get("channels") == "3" and imagej.get("images") == "3")
 
 
-def _scale(metadata: dict[str, Any], notes: list[str]) -> PixelSize | None:
+def _scale(metadata: dict[str, Any], vendor: Vendor | None, notes: list[str]) -> PixelSize | None:
     tags = metadata["tiff"]
+    if vendor is not None:
+        return vendor.pixel_size  # the resolution of such files is that of a screen or the camera
     micro_manager = tags.get("MicroManagerMetadata")
     if isinstance(micro_manager, dict):
         side_um = micro_manager.get("PixelSizeUm")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,6 +22,7 @@ from layerscope.io.spm.binary import grid
 from layerscope.io.spm.scan import Array, Channel, Scan, height
 
 _TIMEOUT_S = 30.0
+_CHILD = "layerscope.io.spm.hdf5_child"
 
 
 def decode_hdf5(data: bytes, *, max_pixels: int) -> Micrograph:
@@ -46,9 +48,7 @@ def scan_hdf5(data: bytes, *, max_pixels: int) -> Scan:
     MissingExtra
         If h5py is not installed.
     """
-    if find_spec("h5py") is None:
-        raise MissingExtra.of("reading HDF5", "formats")
-    found, _ = _ask(data, None, max_pixels)
+    found, _ = ask_child(_CHILD, data, {"name": None, "max_pixels": max_pixels})
     channels = tuple(_channel(a, data, max_pixels) for a in found["arrays"])
     refused = found["refused"]
     notes = tuple(f"not followed: {name}" for name in refused[:20])
@@ -56,13 +56,37 @@ def scan_hdf5(data: bytes, *, max_pixels: int) -> Scan:
     return Scan(channels, found["header"], notes, other)
 
 
-def _ask(data: bytes, name: str | None, max_pixels: int) -> tuple[dict[str, Any], bytes]:
-    request = json.dumps({"name": name, "max_pixels": max_pixels}).encode() + b"\n"
-    command = [sys.executable, "-m", "layerscope.io.spm.hdf5_child"]
+def ask_child(module: str, data: bytes, request: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Answer of a module that reads an HDF5 file in a process of its own; see `hdf5_child`.
+
+    Parameters
+    ----------
+    module : str
+        Run with ``python -m``.
+    data : bytes
+        The file.
+    request : mapping
+        Sent as JSON before it.
+
+    Returns
+    -------
+    dict
+    bytes
+        Values that follow the answer.
+
+    Raises
+    ------
+    UnreadableFile
+        If the library refuses the file, dies of it, or needs too long.
+    MissingExtra
+        If h5py is not installed.
+    """
+    if find_spec("h5py") is None:
+        raise MissingExtra.of("reading HDF5", "formats")
+    asked = json.dumps(request).encode() + b"\n"
+    command = [sys.executable, "-m", module]
     try:
-        done = subprocess.run(
-            command, input=request + data, capture_output=True, timeout=_TIMEOUT_S
-        )
+        done = subprocess.run(command, input=asked + data, capture_output=True, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise UnreadableFile(f"HDF5 still reads it after {_TIMEOUT_S:g} s: damaged") from error
     head, newline, body = done.stdout.partition(b"\n")
@@ -89,7 +113,7 @@ def _channel(found: dict[str, Any], data: bytes, max_pixels: int) -> Channel:
 
 
 def _values(name: str, data: bytes, max_pixels: int) -> Array:
-    answer, body = _ask(data, name, max_pixels)
+    answer, body = ask_child(_CHILD, data, {"name": name, "max_pixels": max_pixels})
     rows, columns = answer["shape"]
     return grid(body, 0, answer["dtype"], (rows, columns), what=name, max_pixels=max_pixels)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +57,7 @@ def survey(data: bytes, max_pixels: int) -> Said:
         for name, dataset, said in _arrays(file, "", {}, walk, 0):
             _check(dataset, len(data), max_pixels)
             arrays.append({"name": name, "shape": dataset.shape, "said": said})
-        return {"arrays": arrays, "header": _attributes(file), "refused": walk.refused}
+        return {"arrays": arrays, "header": attributes(file), "refused": walk.refused}
 
 
 def values(data: bytes, name: str, max_pixels: int) -> np.ndarray[Any, Any]:
@@ -83,10 +83,10 @@ def _arrays(
 
     if depth > MAX_DEPTH:
         raise UnreadableFile("groups nested too deeply: damaged")
-    said = {**above, **_attributes(group), **_topostats(group)}
+    said = {**above, **attributes(group), **_topostats(group)}
     for name in sorted(group):
         where = f"{path}/{name}"
-        item = _own(group, name, walk)
+        item = own(group, name, walk)
         if item is None:
             walk.refused.append(where)
         elif isinstance(item, h5py.Group):
@@ -95,10 +95,10 @@ def _arrays(
             if item.is_virtual or item.external:
                 walk.refused.append(where)
             else:
-                yield where, item, {**said, **_attributes(item)}
+                yield where, item, {**said, **attributes(item)}
 
 
-def _own(group: Any, name: str, walk: Walk) -> Any:
+def own(group: Any, name: str, walk: Walk) -> Any:
     """Object of that name, if it lies in this file and was not met before; else None."""
     import h5py
 
@@ -126,7 +126,7 @@ def _topostats(group: Any) -> Said:
     return {"pixel_size_nm": float(scaling[()]), "unit": "nm"}
 
 
-def _attributes(item: Any) -> Said:
+def attributes(item: Any) -> Said:
     """Attributes that are short texts or few numbers, as plain values."""
     said: Said = {}
     for name in sorted(item.attrs):
@@ -149,23 +149,29 @@ def _check(dataset: Any, n_bytes: int, max_pixels: int) -> None:
         check_size(rows, columns, channel_bytes=size, stored_bytes=n_bytes, max_pixels=max_pixels)
 
 
-def main() -> None:
-    """Answer one request."""
+def _answer(asked: Said, data: bytes) -> tuple[Said, bytes]:
+    if asked["name"] is None:
+        return survey(data, asked["max_pixels"]), b""
+    found = values(data, asked["name"], asked["max_pixels"])
+    return {"shape": found.shape, "dtype": found.dtype.str}, found.tobytes()
+
+
+def serve(answer_to: Callable[[Said, bytes], tuple[Said, bytes]]) -> None:
+    """Answer the one request on standard input, or tell why not.
+
+    Parameters
+    ----------
+    answer_to : callable
+        From request and file to the answer and the bytes that follow it.
+    """
     head, _, data = sys.stdin.buffer.read().partition(b"\n")
-    asked = json.loads(head)
     body = b""
     try:
-        if asked["name"] is None:
-            answer = survey(data, asked["max_pixels"])
-        else:
-            found = values(data, asked["name"], asked["max_pixels"])
-            answer, body = {"shape": found.shape, "dtype": found.dtype.str}, found.tobytes()
-    except ImportError:
-        answer = {"missing": "h5py"}
+        answer, body = answer_to(json.loads(head), data)
     except Exception as error:  # whatever the library raises on damage is the answer
         answer = {"error": " ".join(str(error).split())[:200] or type(error).__name__}
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + body)
 
 
 if __name__ == "__main__":
-    main()
+    serve(_answer)
