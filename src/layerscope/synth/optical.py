@@ -6,14 +6,13 @@ cameras that it does not know (`layerscope.synth.camera`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.micrograph import Micrograph, Modality, PixelSize, Step
+from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import FloatArray
 from layerscope.errors import InputError
 from layerscope.physics.materials import Material, load
@@ -29,6 +28,7 @@ from layerscope.synth.camera import (
 from layerscope.synth.clutter import Clutter, strew
 from layerscope.synth.geometry import LayerMap
 from layerscope.synth.illumination import Illumination, draw_illumination, form_image
+from layerscope.synth.photography import as_micrograph, coat, shade_walls, through_jpeg
 from layerscope.synth.scene import find_terraces, place_flakes
 from layerscope.synth.signals import draw_layers, synth_signals, true_stack
 from layerscope.synth.truth import SynthImage, match_truth, write_set
@@ -43,13 +43,6 @@ __all__ = [
     "synth_signals",
     "write_set",
 ]
-
-_EDGE_LOSS = (0.85, 0.85, 0.4)
-_POLYMER = Material(
-    "polymer", None, np.array([380.0, 760.0]), np.array([1.5, 1.5]), np.zeros(2), "",
-    "typical index of adhesive and of PMMA", "",
-)  # fmt: skip
-_POLYMER_NM: FloatArray = np.linspace(0, 400, 101)
 
 
 def synth_flakes(
@@ -171,9 +164,9 @@ def photograph_scene(
     if sensor_dust is not None:
         seen = seen * sensor_dust[..., None]
     data = photograph(device, seen, rng, noise=noise)
-    data, encoded = _through_jpeg(data, None if device.bit_depth > 8 else jpeg_quality)
+    data, encoded = through_jpeg(data, None if device.bit_depth > 8 else jpeg_quality)
     return _with_truth(
-        _micrograph(data, encoded, name, pixel_size_nm, device, stack, material, bare),
+        as_micrograph(data, encoded, name, pixel_size_nm, device, stack, material, bare),
         layers, flakes, crystal.require_layer_nm(), (crystal.name, substrate, device.name), encoded,
     )  # fmt: skip
 
@@ -207,84 +200,11 @@ def _paint(
     table = np.zeros((int(steps[-1]) + 1, 3), np.float32)
     table[steps] = palette
     scene = table[number]
-    scene *= _edge_loss(number, crystal.require_layer_nm())
+    scene *= shade_walls(number.astype(np.float32) * np.float32(crystal.require_layer_nm()))
     scene *= dirt.factor[..., None]
     if dirt.polymer_nm.any():
-        _coat(scene, camera, stack, dirt.polymer_nm, na)
+        coat(scene, camera, stack, dirt.polymer_nm, na)
     return palette[0].astype(float), scene
-
-
-def _edge_loss(number: LayerMap, layer_nm: float) -> FloatImage:
-    """Light that the wall of a thick step scatters out of the objective: a dark bluish line.
-
-    It lies on the lower side only, so that a terrace's own pixels keep their colour; 1 px wide
-    below and 2 px above about 60 nm, as on real bulk flakes.
-    """
-    height_nm = number.astype(np.float32) * np.float32(layer_nm)
-    if height_nm.max() < 8:
-        return np.ones((1, 1, 3), np.float32)
-    near_nm = cv2.dilate(height_nm, np.ones((3, 3), np.uint8)) - height_nm
-    far_nm = cv2.dilate(height_nm, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
-    step_nm = np.maximum(near_nm, far_nm - height_nm - 60)
-    strength = 1 - np.exp(-np.maximum(step_nm - 8, 0) / 40)
-    return np.asarray(1 - strength[..., None] * np.array(_EDGE_LOSS, np.float32), np.float32)
-
-
-def _coat(
-    scene: FloatImage,
-    camera: SynthCamera,
-    stack: Stack,
-    polymer_nm: npt.NDArray[np.float32],
-    na: float,
-) -> None:
-    """Multiply the light under residue by what the polymer film changes."""
-    reflectance = flake_reflectance(_POLYMER, _POLYMER_NM, stack, WAVELENGTH_NM, na=na)
-    light = expose(camera, reflectance, reflectance[0])
-    under = polymer_nm > 0.02
-    for channel in range(3):
-        ratio = light[:, channel] / light[0, channel]
-        scene[..., channel][under] *= np.interp(polymer_nm[under], _POLYMER_NM, ratio)
-
-
-def _through_jpeg(
-    data: npt.NDArray[np.generic], quality: int | None
-) -> tuple[npt.NDArray[np.generic], bytes]:
-    if quality is None:
-        return data, b""
-    import simplejpeg
-
-    encoded = bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(data), quality, "RGB", "420"))
-    return np.asarray(simplejpeg.decode_jpeg(encoded, "RGB")), encoded
-
-
-def _micrograph(
-    data: npt.NDArray[np.generic],
-    encoded: bytes,
-    name: str,
-    pixel_size_nm: float,
-    camera: SynthCamera,
-    stack: Stack,
-    material: str,
-    bare: FloatArray,
-) -> Micrograph:
-    facts = {
-        "material": material,
-        "true_stack": str(stack),
-        "camera": camera.name,
-        "lamp": camera.lamp,
-        "tone": camera.tone,
-        "bare_light": tuple(round(float(v), 6) for v in bare),
-    }
-    return Micrograph(
-        data,
-        Modality.OPTICAL,
-        PixelSize(pixel_size_nm, pixel_size_nm, "synthetic"),
-        name=name,
-        white_level=camera.white_level,
-        sha256=hashlib.sha256(encoded).hexdigest() if encoded else "",
-        metadata=facts,
-        history=(Step("synthesise", facts),),
-    )
 
 
 def _with_truth(
