@@ -141,8 +141,8 @@ def values_in(row: Row, request: Request) -> list[int] | None:
     """Values of the pictures of a row; None, and a note, where one cannot be read."""
     try:
         if row.objects is not None:
-            _values(row.objects)
-        return [] if row.classes is None else np.unique(_values(row.classes)).tolist()
+            read_values(row.objects)
+        return [] if row.classes is None else np.unique(read_values(row.classes)).tolist()
     except InputError as error:
         request.notes.append(f"{error}, skipped")
         return None
@@ -158,8 +158,8 @@ def draft_of(row: Row, meaning: ValueMap, request: Request) -> Draft:
     """
     shape, size_nm = image_facts(row.image)
     for path in (row.classes, row.objects):
-        if path is not None and _values(path).shape != shape:
-            came = _values(path).shape
+        if path is not None and read_values(path).shape != shape:
+            came = read_values(path).shape
             raise InputError(f"the label picture is {came} px (rows, columns), the image {shape}")
     marks = None if row.objects is None else _marks(row.objects, row.classes, meaning)
     load = None if row.classes is None else partial(_read_labels, row.classes, meaning)
@@ -170,8 +170,8 @@ def draft_of(row: Row, meaning: ValueMap, request: Request) -> Draft:
 
 def _marks(objects: Path, classes: Path | None, meaning: ValueMap) -> tuple[Mark, ...]:
     """Return a mark per value; its class is the most frequent one of the mask beneath it."""
-    masks = CropMasks.from_labels(_values(objects).astype(np.int32))
-    labels = None if classes is None else meaning.translate(_values(classes))
+    masks = CropMasks.from_labels(read_values(objects).astype(np.int32))
+    labels = None if classes is None else meaning.translate(read_values(classes))
     marks = []
     for (where, crop), box in zip(masks, masks.boxes.tolist(), strict=True):
         name = _OBJECT
@@ -184,10 +184,10 @@ def _marks(objects: Path, classes: Path | None, meaning: ValueMap) -> tuple[Mark
 
 
 def _read_labels(path: Path, meaning: ValueMap) -> ClassPixels:
-    return meaning.translate(_values(path))
+    return meaning.translate(read_values(path))
 
 
-def _values(path: Path) -> npt.NDArray[Any]:
+def read_values(path: Path) -> npt.NDArray[Any]:
     """Values (H, W) of a label picture; the indices of a palette, the one channel of a grey RGB.
 
     Pillow keeps the indices of a palette, which OpenCV turns to colours.
