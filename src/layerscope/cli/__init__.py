@@ -38,6 +38,7 @@ from layerscope.cli.options import (
     tone_of,
     wanted_of,
 )
+from layerscope.cli.prepare import COMMANDS as PREPARE_COMMANDS
 from layerscope.cli.pretrain import app as pretrain_app
 from layerscope.cli.scan import COMMANDS
 from layerscope.cli.train import app as train_app
@@ -424,6 +425,6 @@ def _exit_code(result: RunResult) -> int:
 
 
 app.command()(evaluate)
-_MORE: tuple[Callable[..., None], ...] = (*COMMANDS, *DATA_COMMANDS, experiment)
+_MORE: tuple[Callable[..., None], ...] = (*COMMANDS, *DATA_COMMANDS, *PREPARE_COMMANDS, experiment)
 for command in _MORE:
     app.command()(command)

@@ -1,0 +1,168 @@
+"""`layerscope prepare`: images and masks made ready to learn from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from layerscope.cli.data import value_map
+from layerscope.cli.options import (
+    NOTHING_USABLE,
+    OK,
+    SOME_FAILED,
+    PixelSizeText,
+    ProgressBar,
+    names_of,
+)
+from layerscope.errors import InputError
+
+if TYPE_CHECKING:
+    from layerscope.core.prepared import Preparation
+    from layerscope.labelling.dataset_settings import PrepareSettings
+    from layerscope.labelling.dataset_sources import MaskSource, Thresholds
+
+_PAIR = re.compile(r"[^=]+=[^=]+")
+
+
+def prepare(
+    images: Annotated[list[str], typer.Argument(help="Images, folders, a .txt list, or - .")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="New folder.")],
+    masks: Annotated[
+        list[str],
+        typer.Option(help="Folder of masks of all classes; or flake=FOLDER, one per class."),
+    ],
+    classes: Annotated[
+        str | None, typer.Option(help="Of a folder of all: 1=film,2=flake; the first: background.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="Least probability: 0.6 for all, flake=0.8 for one.")
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option(help="CSV image,class,threshold, of single images.")
+    ] = None,
+    both: Annotated[
+        list[str] | None, typer.Option(help="A pixel may be both: flake+hole. May be repeated.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Longest side, or width x height, px; as it is by default.")
+    ] = None,
+    fill: Annotated[
+        str, typer.Option(help="Pixels of no class: nearest, unlabelled or background.")
+    ] = "nearest",
+    fill_within: Annotated[
+        float | None, typer.Option(help="Farther from any class they stay unlabelled, px.")
+    ] = None,
+    opening: Annotated[
+        list[str] | None, typer.Option(help="Remove specks and threads: flake=3, a radius in px.")
+    ] = None,
+    export: Annotated[
+        str, typer.Option(help="Of ilastik: Probabilities, Labels or Simple Segmentation.")
+    ] = "",
+    channel: Annotated[
+        int, typer.Option(help="With flake=FOLDER: the class there, counted from 1.")
+    ] = 1,
+    pixel_size: PixelSizeText = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Make a data set of images and masks: paired, thresholded, cleaned, checked and counted."""
+    from layerscope.labelling.dataset import prepare as make
+    from layerscope.labelling.dataset_settings import PrepareSettings
+    from layerscope.report.dataset_folder import PreparedFolder
+
+    settings = PrepareSettings(
+        tuple(_source(text, channel, export) for text in masks),
+        value_map(classes) if classes else {},
+        _thresholds(threshold or [], thresholds),
+        tuple(_both(text) for text in both or []),
+        _size(size),
+        fill,
+        float("inf") if fill_within is None else fill_within,
+        {name: int(value) for name, value in (_named(o, "--opening") for o in opening or [])},
+        pixel_size,
+    )
+    folder = PreparedFolder(out)
+    with ProgressBar("preparing", quiet) as progress:
+        made = make(names_of(images), settings, on_image=folder, progress=progress)
+    folder.finish(made)
+    _tell(made, settings, out)
+    usable = len(made.counts)
+    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if made.failures else OK)
+
+
+def _source(text: str, channel: int, export: str) -> MaskSource:
+    from layerscope.labelling.dataset_sources import EXPORTS, MaskSource
+
+    if export and export not in EXPORTS:
+        raise InputError(f"--export {export!r}: expected {', '.join(EXPORTS)}")
+    name, sign, folder = text.partition("=")
+    if not sign:
+        return MaskSource(Path(text), kind=export)
+    return MaskSource(Path(folder), name.strip(), channel, export)
+
+
+def _thresholds(texts: list[str], table: Path | None) -> Thresholds:
+    from layerscope.labelling.dataset_sources import (
+        DEFAULT_THRESHOLD,
+        Thresholds,
+        read_thresholds,
+    )
+
+    default, of_class = DEFAULT_THRESHOLD, {}
+    for text in texts:
+        if _PAIR.fullmatch(text):
+            name, value = _named(text, "--threshold")
+            of_class[name] = value
+        else:
+            default = _number(text, "--threshold")
+    return Thresholds(default, of_class, read_thresholds(table) if table else {})
+
+
+def _named(text: str, option: str) -> tuple[str, float]:
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        raise InputError(f"{option} {text!r}: expected a class and a number, e.g. flake=3")
+    return name.strip(), _number(value, option)
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{option} {text!r}: expected a number") from None
+
+
+def _both(text: str) -> frozenset[str]:
+    pair = frozenset(part.strip() for part in text.split("+"))
+    if len(pair) != 2 or "" in pair:
+        raise InputError(f"--both {text!r}: expected two classes, e.g. flake+hole")
+    return pair
+
+
+def _size(text: str | None) -> int | tuple[int, int] | None:
+    from layerscope.cli.options import size_of
+
+    if text is None:
+        return None
+    return int(text) if text.isdigit() and int(text) > 0 else size_of(text)
+
+
+def _tell(made: Preparation, settings: PrepareSettings, out: Path) -> None:
+    status = made.pairing["status"].value_counts()
+    kinds = ("paired", "no mask", "no image", "refused")
+    typer.echo(", ".join(f"{int(status.get(kind, 0))} {kind}" for kind in kinds))
+    for row in made.pairing.to_dict("records"):
+        if row["status"] != "paired":
+            typer.echo(f"  {row['status']}: {row['why'] or row['name']}", err=True)
+    for name in settings.classes:
+        rows = made.counts[made.counts["class"] == name]
+        shared = f", {int(rows['shared'].sum())} also of another" if settings.overlapping else ""
+        typer.echo(f"  {name}: {int(rows['pixels'].sum())} px{shared}")
+    flag = " --overlapping" if settings.overlapping else ""
+    typer.echo(f"look at {out}/qc, then: layerscope train phases {out}/dataset{flag}")
+
+
+COMMANDS = (prepare,)
+"""Commands of this module."""
