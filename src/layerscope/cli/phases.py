@@ -1,8 +1,9 @@
-"""`layerscope train phases` and `layerscope run --task phases`: a class for every pixel."""
+"""`layerscope train phases` and `layerscope run --task phases`: classes of pixels."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, ProgressBar,
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
+    from layerscope.core.examples import DataSet
     from layerscope.core.segmentation import PhaseRun
     from layerscope.segmentation import Scale
     from layerscope.training.phases import PhaseTraining
@@ -37,16 +39,58 @@ def train_phases(
     ] = None,
     pixel_size: Annotated[str | None, typer.Option(help="Of all images, e.g. 0.52nm.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
+    members: Annotated[
+        int, typer.Option(help="Networks that are trained apart and answer together.")
+    ] = 1,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Of the encoder: imagenet, micronet, imagenet-micronet, or a file."),
+    ] = None,
+    overlapping: Annotated[
+        bool, typer.Option("--overlapping", help="A mask per class: a hole under a flake is both.")
+    ] = False,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Of the masks that overlap; again for each.")
+    ] = None,
+    losses: Annotated[
+        list[str] | None,
+        typer.Option("--loss", help="Of a class that overlaps, e.g. flake=tversky:0.8:0.2."),
+    ] = None,
 ) -> None:
     """Learn the class of every pixel from a few labelled images, with or without a GPU."""
-    from layerscope.io.annotated import read_dataset
     from layerscope.training.phases import PhaseSettings
     from layerscope.training.phases import train_phases as train
 
-    settings = PhaseSettings(network, start, few, minutes, folds, seed)
-    dataset = read_dataset(data, group_pattern=group, pixel_size=pixel_size)
+    if (classes or losses) and not overlapping:
+        raise InputError("--class and --loss are of masks that overlap; add --overlapping")
+    settings = PhaseSettings(
+        network, start, few, minutes, folds, seed,
+        overlapping=overlapping, losses=tuple(losses or ()), members=members, weights=weights,
+    )  # fmt: skip
+    dataset = read_phases(
+        data, overlapping, classes or (), group_pattern=group, pixel_size=pixel_size
+    )
     done = train(dataset, out, settings, name=data.resolve().name, tell=typer.echo)
     _tell_training(done, out)
+
+
+def read_phases(
+    data: Path,
+    overlapping: bool,
+    classes: Sequence[str],
+    *,
+    group_pattern: str | None = None,
+    pixel_size: str | None = None,
+) -> DataSet:
+    """Read labelled images; of classes that overlap a folder of masks each, where there is one."""
+    from layerscope.io.annotated import read_dataset
+    from layerscope.io.annotated.class_masks import has_class_masks, read_class_masks
+
+    if overlapping and has_class_masks(data):
+        return read_class_masks(data, classes, group_pattern=group_pattern, pixel_size=pixel_size)
+    if classes:
+        raise InputError(f"{data} has no folder of masks per class, which --class would choose of")
+    return read_dataset(data, group_pattern=group_pattern, pixel_size=pixel_size)
 
 
 def _tell_training(done: PhaseTraining, out: Path) -> None:
@@ -62,13 +106,13 @@ def segment_images(
     images: list[str], model: str | None, scale: Scale, out: Path, *, as_json: bool, quiet: bool
 ) -> None:
     """Segment every image, write the run folder, say what came out, and end with its exit code."""
-    from layerscope.models.file import read_model
+    from layerscope.models.shipped import open_model
     from layerscope.report.phases_folder import PhasesFolder
     from layerscope.segmentation import run_phases
 
     if model is None:
         raise InputError("phases need --model, from 'layerscope train phases'")
-    opened = read_model(model)
+    opened = open_model(model)
     folder = PhasesFolder(out)
     with ProgressBar("segmenting", quiet) as progress:
         run = run_phases(names_of(images), opened, scale, on_result=folder, progress=progress)

@@ -58,7 +58,7 @@ class ClassMasks:
         return self.valid.shape[0], self.valid.shape[1]
 
     def counts(self) -> IntArray:
-        """Valid pixels of each class, (K,)."""
+        """Count the valid pixels of each class, (K,)."""
         return np.array([np.count_nonzero(m & self.valid) for m in np.moveaxis(self.masks, 2, 0)])
 
     def fractions(self) -> FloatArray:
@@ -169,6 +169,7 @@ class PhaseRun:
 PHASE_COLUMNS: tuple[Column, ...] = (
     Column("image", "", "str", "Name of the image, unique in the run."),
     Column("confidence", "", "float64", "Mean probability of what was said of each pixel."),
+    Column("disagreement", "", "float64", "Mean spread between networks of an ensemble, or empty."),
     Column("unsure_share", "", "float64", "Share of pixels that might as well be another class."),
     Column("doubts", "", "str", "Why a person should look at it, or empty."),
     Column("height_px", "px", "int64", "Rows."),

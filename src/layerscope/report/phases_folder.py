@@ -6,8 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from layerscope.core.segmentation import AREA_COLUMNS, PHASE_COLUMNS, PhaseResult, PhaseRun
+from layerscope.core.segmentation import (
+    AREA_COLUMNS,
+    PHASE_COLUMNS,
+    ClassMasks,
+    PhaseResult,
+    PhaseRun,
+)
 from layerscope.errors import CannotWrite
+from layerscope.io.annotated.class_masks import write_mask
 from layerscope.io.atomic import write_bytes
 from layerscope.io.tables import write_table
 from layerscope.report.coverage_pictures import encode_png
@@ -60,9 +67,18 @@ class PhasesFolder:
         self._files[result.name] = stem
         classes = encode_png(class_image(result.phases))
         write_bytes(self._target / "classes" / f"{stem}.png", classes)
+        if isinstance(result.phases, ClassMasks):
+            self._write_masks(result.phases, stem)
         overlay = draw_phases(result, longest_px=_OVERLAY_PX, title=(result.name,))
         write_bytes(self._target / "overlays" / f"{stem}.png", encode_png(overlay))
         self._show(result)
+
+    def _write_masks(self, phases: ClassMasks, stem: str) -> None:
+        """Write a mask per class, as `layerscope train phases` reads them once corrected."""
+        for k, name in enumerate(phases.classes):
+            folder = self._target / "masks" / name.replace("/", "_")
+            folder.mkdir(parents=True, exist_ok=True)
+            write_mask(folder / f"{stem}.png", phases.masks[..., k], ~phases.valid)
 
     def _show(self, result: PhaseResult) -> None:
         """Keep `result` for the gallery if it is among the most urgent so far."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from layerscope.core.coverage import LabelMap
 from layerscope.core.micrograph import Micrograph, PixelSize
-from layerscope.core.segmentation import PhaseResult
+from layerscope.core.segmentation import ClassMasks, PhaseResult
 from layerscope.draw import to_rgb8
 from layerscope.report.coverage_pictures import Colour, Rgb, framed, with_scale_bar
 
@@ -37,9 +37,24 @@ def phase_colour(value: int) -> Colour | None:
     return None if value == 0 else _COLOURS[(value - 1) % len(_COLOURS)]
 
 
-def class_image(phases: LabelMap) -> npt.NDArray[np.uint8]:
-    """Class of each pixel (H, W), `NOT_COUNTED` where it is counted in nothing."""
-    return np.where(phases.valid, phases.labels, np.uint8(NOT_COUNTED))
+def class_image(phases: LabelMap | ClassMasks) -> npt.NDArray[np.uint8]:
+    """Class of each pixel (H, W), `NOT_COUNTED` where it is counted in nothing.
+
+    Of masks that overlap, the sum of 1, 2, 4 ... of the classes of a pixel.
+    """
+    shown = phases.combination() if isinstance(phases, ClassMasks) else phases.labels
+    return np.where(phases.valid, shown, np.uint8(NOT_COUNTED))
+
+
+def value_names(phases: LabelMap | ClassMasks) -> dict[int, str]:
+    """Name of every value of `class_image` but 0: ``flake``, ``hole``, ``flake + hole``."""
+    if isinstance(phases, LabelMap):
+        return dict(enumerate(phases.classes[1:], 1))
+    count = len(phases.classes)
+    return {
+        value: " + ".join(name for k, name in enumerate(phases.classes) if value >> k & 1)
+        for value in range(1, 1 << count)
+    }
 
 
 def draw_phases(
@@ -93,12 +108,13 @@ def _zoomed(size: PixelSize | None, zoom: float) -> PixelSize | None:
     return None if size is None else PixelSize(size.y_nm / zoom, size.x_nm / zoom, size.source)
 
 
-def _tinted(panel: Rgb, phases: LabelMap) -> Rgb:
+def _tinted(panel: Rgb, phases: LabelMap | ClassMasks) -> Rgb:
     """Tint each class and draw its rim, over a dark line that shows on any colour."""
     shown = class_image(phases)
     shown = cv2.resize(shown, panel.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     canvas = panel.copy()
-    inks = [(k, c) for k in range(len(phases.classes)) if (c := phase_colour(k)) is not None]
+    present = set(np.unique(shown).tolist())
+    inks = [(k, c) for k in value_names(phases) if k in present and (c := phase_colour(k))]
     for value, colour in inks:
         where = shown == value
         mixed = canvas[where] * (1 - _TINT) + np.array(colour) * _TINT
@@ -119,9 +135,14 @@ def _tinted(panel: Rgb, phases: LabelMap) -> Rgb:
 
 def _key(result: PhaseResult) -> list[tuple[str, Colour | None]]:
     """Names and colours of the classes that are there, with their shares."""
+    phases, share = result.phases, {a.value: a.fraction for a in result.areas if a.pixels}
+    if isinstance(phases, ClassMasks):
+        counts = np.bincount(class_image(phases).ravel(), minlength=256)[:NOT_COUNTED]
+        both = {v: n / counts.sum() for v, n in enumerate(counts.tolist()) if n and v}
+        share = {v: share.get(v, both.get(v, 0.0)) for v in {*share, *both}}
     key = [
-        (f"{a.name} {100 * a.fraction:.1f} %", phase_colour(a.value))
-        for a in result.areas
-        if a.pixels and a.value
+        (f"{name} {100 * share[value]:.1f} %", phase_colour(value))
+        for value, name in value_names(phases).items()
+        if value in share
     ]
-    return [*key, ("not counted", None)] if not result.phases.valid.all() else key
+    return [*key, ("not counted", None)] if not phases.valid.all() else key

@@ -85,9 +85,10 @@ def summary(run: PhaseRun) -> Section:
         if np.isfinite(share).any():
             tiles.append((f"{100 * np.nanmean(share):.1f} %", f"{name}, mean"))
     tiles.append((str(doubtful), "doubtful"))
+    apart = " Classes overlap: a pixel may count in several." if _overlap(run) else ""
     text = (
         f"{counted(n, 'image')} segmented, {failed or 'none'} failed. Shares are of the counted "
-        "pixels of an image; images count alike in a mean."
+        f"pixels of an image; images count alike in a mean.{apart}"
         if n
         else f"No image was segmented; {counted(failed, 'input')} failed."
     )
@@ -120,7 +121,14 @@ def per_class(run: PhaseRun) -> tuple[Section | Skipped, ...]:
     if not len(run.images):
         return (Skipped("Shares of the classes", "No image was segmented."),)
     doubts = np.array([bool(d) for d in words(run.images, "doubts")])
-    return tuple(_class_section(run, name, doubts) for name in _classes(run)[1:])
+    shown = _classes(run) if _overlap(run) else _classes(run)[1:]
+    return tuple(_class_section(run, name, doubts) for name in shown)
+
+
+def _overlap(run: PhaseRun) -> bool:
+    """Whether the classes may overlap; then none of them is a background."""
+    card = run.provenance.get("model")
+    return isinstance(card, Mapping) and card.get("output") == "labels"
 
 
 def _class_section(run: PhaseRun, name: str, doubts: Any) -> Section:
@@ -218,8 +226,9 @@ def model(run: PhaseRun) -> Section | Skipped:
     if rows:
         text.append(
             f"Mean IoU {metrics['mean_iou']:.3f} on {metrics['held_out_images']} images, each held "
-            f"out by {metrics.get('held_out_by', 'specimen')}; always saying the most frequent "
-            f"class: {metrics['mean_iou_majority']:.3f}."
+            f"out by {metrics.get('held_out_by', 'specimen')}; "
+            f"{'the class everywhere' if _overlap(run) else 'always the most frequent class'}: "
+            f"{metrics['mean_iou_majority']:.3f}."
         )
         tables.append(Table(("class", "IoU", "Dice"), tuple(rows), "Held out.", numeric=(1, 2)))
     else:

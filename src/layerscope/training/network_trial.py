@@ -19,8 +19,9 @@ from layerscope.ops.augment import Augmentation
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import normalise
 from layerscope.tasks.phases import sureness
-from layerscope.tasks.shares import expected_variance
+from layerscope.tasks.shares import expected_variance, scale_of
 from layerscope.training.choice import Candidate, HeldOut, Trial, confusion_of
+from layerscope.training.ensemble import Ensemble
 from layerscope.training.labelled import LabelledImages
 from layerscope.training.loop import FitSettings, fit
 from layerscope.training.losses import CrossEntropy, Loss
@@ -38,6 +39,7 @@ SPANS: Mapping[str, tuple[float, float]] = {
     "standard": (-5.0, 5.0),
     "percentile": (-1.0, 2.0),
     "clahe": (0.0, 1.0),
+    "imagenet": (-2.2, 2.7),
 }
 """Values that a normalised image has, as far as patches keep them."""
 
@@ -54,6 +56,7 @@ PATCHES = Augmentation(
 standard deviation of the image."""
 
 _MOST_STEPS = 1_000_000  # the time ends a training
+_NEXT_MEMBER = 7919  # between seeds of networks; those of folds are neighbours
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class NetworkSettings:
     seed : int
     augmentation : Augmentation
         In the normalised image, whose span is 0 to 1 here.
+    weights : str or None
+        Of the encoder; see `networks.build`.
     """
 
     size_px: int = 256
@@ -84,6 +89,7 @@ class NetworkSettings:
     threads: int = 1
     seed: int = 0
     augmentation: Augmentation = PATCHES
+    weights: str | None = None
 
 
 def train_network(
@@ -124,6 +130,7 @@ def train_network(
         candidate.network,
         channels=data.channels,
         outputs=len(data.classes),
+        weights=settings.weights,
         seed=settings.seed,
     )
     if start is not None:
@@ -151,6 +158,56 @@ def train_network(
             clock=clock,
         )
     return network
+
+
+def train_members(
+    data: LabelledImages,
+    candidate: Candidate,
+    minutes: float,
+    settings: NetworkSettings,
+    *,
+    start: State | None = None,
+    tell: Tell = lambda share: None,
+    clock: Clock = time.monotonic,
+) -> Network:
+    """Train the networks of a candidate one after the other, each in its part of the time.
+
+    They start from other weights and see other patches. Those that go on from an ensemble each go
+    on from one of its networks.
+
+    Parameters
+    ----------
+    data, candidate, minutes, settings, start, tell, clock
+        As in `train_network`.
+
+    Returns
+    -------
+    Network
+        An `Ensemble` of several.
+    """
+    count = candidate.members
+    members = [
+        train_network(
+            data,
+            candidate,
+            minutes / count,
+            replace(settings, seed=settings.seed + _NEXT_MEMBER * m),
+            start=None if start is None else member_state(start, m),
+            tell=lambda share, m=m: tell((m + share) / count),  # type: ignore[misc]
+            clock=clock,
+        )
+        for m in range(count)
+    ]
+    return members[0] if count == 1 else Ensemble(members).eval()
+
+
+def member_state(state: State, member: int) -> State:
+    """Weights of one network of an ensemble; of a single network, all."""
+    inside = sorted({k.split(".")[1] for k in state if k.startswith("members.")}, key=int)
+    if not inside:
+        return state
+    prefix = f"members.{inside[member % len(inside)]}."
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def make_patches(
@@ -197,12 +254,25 @@ def ask_network(network: Network, image: FloatImage, *, apart: bool = False) -> 
     apart : bool
         A probability per class by itself, not one class per pixel.
     """
+    return _ask_maps(network, image, apart)[..., : network.outputs]
+
+
+def ask_ensemble(network: Ensemble, image: FloatImage) -> tuple[FloatImage, FloatImage]:
+    """Mean probabilities (H, W, K) of a normalised image (H, W, C), and their spread."""
+    maps = _ask_maps(network, image, apart=False)
+    return maps[..., : network.outputs], maps[..., network.outputs :]
+
+
+def _ask_maps(network: Network, image: FloatImage, apart: bool) -> FloatImage:
+    """Probabilities, and behind them the spread of an ensemble."""
 
     def ask(window: FloatImage) -> FloatImage:
         x = torch.from_numpy(np.ascontiguousarray(window.transpose(2, 0, 1)[None]))
         with torch.inference_mode():
-            logits = network(x)[0]
-            maps = torch.sigmoid(logits) if apart else torch.softmax(logits, 0)
+            told = network(x)
+            logits, *spread = told if isinstance(told, tuple) else (told,)
+            known = torch.sigmoid(logits) if apart else torch.softmax(logits, 1)
+            maps = torch.cat([known, *spread], 1)[0]
         return np.ascontiguousarray(maps.numpy().transpose(1, 2, 0))
 
     return map_image(image, ask, stride=network.stride, margin_px=None, tile_px=LARGEST_WINDOW_PX)
@@ -242,7 +312,7 @@ def try_network(
     state: dict[str, Any] = {}
     for done, k in enumerate(numbers):
         train, test = folds[k]
-        network = train_network(
+        network = train_members(
             data.take(train),
             candidate,
             minutes,
@@ -260,7 +330,11 @@ def try_network(
 def _ask(
     network: Network, data: LabelledImages, candidate: Candidate, image: int, fold: int
 ) -> HeldOut:
-    probability = ask_network(network, normalise(candidate.normalisation, data.unit(image)))
+    seen, spread = normalise(candidate.normalisation, data.unit(image)), None
+    if isinstance(network, Ensemble):
+        probability, spread = ask_ensemble(network, seen)
+    else:
+        probability = ask_network(network, seen)
     known = data.labels[image] != IGNORE
     found = probability.argmax(axis=2).astype(np.uint8)
     return HeldOut(
@@ -269,11 +343,13 @@ def _ask(
         confusion_of(data.labels[image][known], found[known], len(data.classes)),
         expected_variance(probability, known),
         sureness(probability, known)[1],
+        None if spread is None else scale_of("spread", probability, spread, known),
     )
 
 
 @contextmanager
 def threads_of(number: int) -> Iterator[None]:
+    """Let torch use so many threads, as long as it lasts."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

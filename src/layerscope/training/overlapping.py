@@ -45,6 +45,7 @@ _RATE, _TUNING_RATE = 3e-3, 1e-3
 _RESERVED_MIN = 0.25  # to write and check the file
 _FOLDS_SHARE = 0.5  # of the time; the training on all images takes the rest
 _MOST_TESTED = 24
+_MOST_CLASSES = 7  # their combinations fit a byte, and as many colours are told apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,8 @@ class _Training:
         self.name = name or out.stem
         self.settings = replace(settings, jobs=settings.jobs or os.cpu_count() or 1)
         whole = load_labelled(data, overlapping=True)
+        if len(whole.classes) > _MOST_CLASSES:
+            raise InputError(f"{len(whole.classes)} classes that overlap: at most {_MOST_CLASSES}")
         self.data, self.rest = whole, whole.take(())
         if settings.few is not None:
             few, rest = take_few(whole, settings.few, settings.seed)
@@ -130,7 +133,9 @@ class _Training:
         if card.input != "image":
             raise InputError(f"{base.name} is a forest, which cannot learn further")
         self.tell(f"starts from {card.name}")
-        return Candidate(card.network, card.normalisation), read_state(base.with_suffix(".safetensors"))
+        state = read_state(base.with_suffix(".safetensors"))
+        state = for_classes(state, card.classes, self.data.classes)
+        return Candidate(card.network, card.normalisation), state
 
     def _try(self, folds: Sequence[Split]) -> list[HeldOutMasks]:
         minutes = 0.0
@@ -202,6 +207,26 @@ class _Training:
             metrics=metrics,
             settings=asked,
         )
+
+
+def for_classes(
+    state: Mapping[str, Any], had: Sequence[str], wanted: Sequence[str]
+) -> dict[str, Any]:
+    """Weights whose last layer (``head.``) answers for the classes `wanted`, in that order.
+
+    A class that was not learned starts from zero; without a common class the last layer is left
+    out, to be drawn anew.
+    """
+    import torch
+
+    last = [k for k, v in state.items() if k.startswith("head.") and v.shape[:1] == (len(had),)]
+    known = [had.index(c) if c in had else None for c in wanted]
+    out = {k: v for k, v in state.items() if k not in last}
+    if any(i is not None for i in known):
+        for key in last:
+            rows = [state[key][i] if i is not None else 0 * state[key][0] for i in known]
+            out[key] = torch.stack(rows)
+    return out
 
 
 def shipped_weights(name: str) -> Path | None:

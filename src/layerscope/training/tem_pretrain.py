@@ -8,17 +8,21 @@ no label of a person. Flakes too faint to be seen are unknown, as in a person's 
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from layerscope.core.examples import IGNORE
+from layerscope.core.results import BoolArray
 from layerscope.errors import InputError
+from layerscope.io.atomic import write_bytes
 from layerscope.models.card import ModelCard, TrainingSet
 from layerscope.synth.em import synth_em
 from layerscope.training.export import export_model
@@ -34,7 +38,7 @@ PIXELS_NM = (2.0, 20.0)
 """Sizes of a pixel that scenes are drawn at, evenly in the logarithm."""
 
 _FIRST_SEED, _HELD_OUT_SEED = 5_000_000_000, 6_000_000_000
-"""Far from those of `synth.em_files.em_set`, so that a test never meets a scene that was learned."""
+"""Far from those of `synth.em_files.em_set`: no test meets a scene that was learned."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +96,14 @@ def pretrain_tem(
         Ends in ``.onnx``.
     settings : TemPretrainSettings, optional
     folder : path, optional
-        Keeps the state; a training found in it is continued.
+        Keeps the scenes and the state; a training found in it is continued.
     rendered : callable
         Told scenes done and scenes in all.
     progress : callable
         Told after each step.
     """
     wanted = settings or TemPretrainSettings()
-    total = wanted.scenes + wanted.held_out
-    held_out = render_scenes(_HELD_OUT_SEED, wanted.held_out, wanted.scene_px, rendered, total)
-    scenes = render_scenes(_FIRST_SEED + wanted.seed, wanted.scenes, wanted.scene_px, rendered, total)
+    scenes, held_out = open_series(wanted, folder, rendered)
     network = build(wanted.network, channels=1, outputs=len(CLASSES), seed=wanted.seed)
     taken = NetworkSettings(
         size_px=wanted.side_px, batch=wanted.batch, seed=wanted.seed, augmentation=PATCHES
@@ -116,38 +118,56 @@ def pretrain_tem(
             weight_decay=0.02, warmup_steps=200, ema=0.998, validations=10, seed=wanted.seed,
         ),
         validate=_check(held_out, wanted),
-        folder=folder,
+        folder=None if folder is None else folder / "state",
         progress=progress,
     )  # fmt: skip
     figures = dict(fitted.history.iloc[-1]) if len(fitted.history) else {}
     return export_model(network, _card(wanted, fitted.steps, figures), out, half=True)
 
 
-def render_scenes(
-    first: int,
-    number: int,
-    side_px: int,
+def open_series(
+    settings: TemPretrainSettings,
+    folder: Path | None,
     rendered: Callable[[int, int], None] = lambda done, total: None,
-    total: int = 0,
-) -> LabelledImages:
-    """Draw scenes with flakes and holes, each a specimen of its own.
+) -> tuple[LabelledImages, LabelledImages]:
+    """Scenes to learn from and to validate on, drawn where `folder` does not have them."""
+    first, total = _FIRST_SEED + 100_000 * settings.seed, settings.scenes + settings.held_out
+    scenes = _open_scenes(
+        folder, first, settings.scenes, settings.scene_px, lambda done: rendered(done, total)
+    )
+    held_out = _open_scenes(
+        folder, _HELD_OUT_SEED, settings.held_out, settings.scene_px,
+        lambda done: rendered(settings.scenes + done, total),
+    )  # fmt: skip
+    return scenes, held_out
 
-    Parameters
-    ----------
-    first : int
-        Seed of the first; the others count on.
-    number, side_px : int
-    rendered, total
-        See `pretrain_tem`.
-    """
-    images, maps = [], []
-    for i in range(number):
-        drawn = synth_em(first + i, shape=(side_px, side_px), pixel_size_nm=PIXELS_NM)
-        images.append(drawn.micrograph.data[..., None])
-        maps.append(drawn.maps_seen())
-        rendered(i + 1, total or number)
+
+def _open_scenes(
+    folder: Path | None, first: int, number: int, side_px: int, drawn: Callable[[int], None]
+) -> LabelledImages:
+    path = None if folder is None else folder / f"scenes_{first}_{number}_{side_px}px.npz"
+    if path is not None and path.exists():
+        with np.load(path, allow_pickle=False) as kept:
+            images, maps = list(kept["images"]), list(kept["maps"])
+    else:
+        pairs = []
+        for i in range(number):
+            pairs.append(_draw_scene(first + i, side_px))
+            drawn(i + 1)
+        images, maps = [p[0] for p in pairs], [p[1] for p in pairs]
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = io.BytesIO()
+            np.savez(stream, images=np.stack(images), maps=np.stack(maps))
+            write_bytes(path, stream.getvalue())
     names = tuple(f"scene-{first + i}" for i in range(number))
     return LabelledImages(names, names, tuple(images), tuple(maps), CLASSES, PIXELS_NM)
+
+
+def _draw_scene(seed: int, side_px: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """One picture (S, S, 1) of 8 bits with its masks (S, S, 2)."""
+    drawn = synth_em(seed, shape=(side_px, side_px), pixel_size_nm=PIXELS_NM)
+    return drawn.micrograph.data.astype(np.uint8)[..., None], drawn.maps_seen()
 
 
 def _check(
@@ -159,16 +179,18 @@ def _check(
 
     def check(network: nn.Module) -> Mapping[str, float]:
         device = next(network.parameters()).device
-        found = np.concatenate([
-            network(torch.from_numpy(images[i : i + 8]).to(device)).cpu().numpy() > 0
-            for i in range(0, len(images), 8)
-        ])
+        found = np.concatenate(
+            [
+                network(torch.from_numpy(images[i : i + 8]).to(device)).cpu().numpy() > 0
+                for i in range(0, len(images), 8)
+            ]
+        )
         return map_figures(found, truth)
 
     return check
 
 
-def map_figures(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def map_figures(found: BoolArray, truth: npt.NDArray[np.uint8]) -> dict[str, float]:
     """IoU of each class over all patches, and their mean; both (N, K, S, S)."""
     known, real = truth != IGNORE, truth == 1
     both = (found & real & known).sum((0, 2, 3))
