@@ -27,6 +27,7 @@ from layerscope.io.sources import Source, name_sources
 from layerscope.models.file import Model
 from layerscope.ops.scale import mask_annotations, resolve_pixel_size
 from layerscope.tasks.phases import (
+    disagreement,
     doubt_phases,
     find_phases,
     measure_areas,
@@ -171,6 +172,7 @@ def _row(result: PhaseResult) -> dict[str, Any]:
     return {
         "image": result.name,
         "confidence": confidence,
+        "disagreement": disagreement(phases),
         "unsure_share": unsure,
         "doubts": "; ".join(result.doubts),
         "height_px": image.shape[0],

@@ -33,12 +33,15 @@ class LabelMap:
         False where the picture is no specimen or the value is unknown: counted in nothing.
     probability : ndarray of float32, (H, W, K), or None
         Per class; rows add to one.
+    spread : ndarray of float32, (H, W, K), or None
+        Standard deviation of the probability between the networks of an ensemble.
     """
 
     labels: npt.NDArray[np.uint8]
     classes: tuple[str, ...]
     valid: BoolArray
     probability: npt.NDArray[np.float32] | None = None
+    spread: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.valid.shape or self.labels.ndim != 2:

@@ -55,8 +55,8 @@ def write_package(
             "the BioImage Model Zoo has no word for answers to questions; use --to onnx"
         )
     before = _preprocessing(card)
-    if len(model.members) > 1:
-        raise InputError("an ensemble is several files; export them one by one")
+    if len(model.members) > 1 or model.members[0].tells_spread:
+        raise InputError("the BioImage Model Zoo has no word for an ensemble; use --to onnx")
     if path.suffix != ".zip":
         raise InputError(f"{path.name}: expected a name that ends in .zip")
     said = licence or _licence(card)

@@ -26,6 +26,9 @@ from layerscope.ops.normalisation import as_unit, normalise
 CARD_KEY = "layerscope.card"
 """Where in the ONNX metadata the card is."""
 
+SPREAD = "spread"
+"""Second output of a graph that is an ensemble: standard deviation of the probabilities."""
+
 _MOST_BYTES = 2_000_000_000  # what one protobuf message can hold
 _LARGEST_STRETCH = 8.0
 _WEIGHTS_ELSEWHERE = "session.model_external_initializers_file_folder_path"
@@ -45,8 +48,15 @@ class Member:
     card: ModelCard
     session: Any = field(repr=False)
 
-    def predict(self, pixels: FloatImage, pixel_size_nm: float | None) -> FloatImage:
-        """Answer with maps (H, W, K) to an image (H, W, C) from 0 to 1; see `Model.predict`."""
+    @property
+    def tells_spread(self) -> bool:
+        """Whether the graph is an ensemble by itself, and says how far its parts disagree."""
+        return [o.name for o in self.session.get_outputs()][1:] == [SPREAD]
+
+    def answer(
+        self, pixels: FloatImage, pixel_size_nm: float | None
+    ) -> tuple[FloatImage, FloatImage | None]:
+        """Answer an image (H, W, C) with maps (H, W, K), and with their spread where it is told."""
         card, shape = self.card, pixels.shape[:2]
         if card.output == "answers":
             raise InputError(
@@ -63,19 +73,27 @@ class Member:
             )  # fmt: skip
         else:
             maps = forest_maps(pixels, self.run, card.features)
-        return resized(maps, shape)
+        maps, count = resized(maps, shape), len(card.classes)
+        return maps[..., :count], maps[..., count:] if self.tells_spread else None
 
     def run(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Ask the graph itself."""
-        answer: npt.NDArray[np.float32] = self.session.run(
-            None, {self.session.get_inputs()[0].name: batch}
-        )[0]
+        answer: npt.NDArray[np.float32] = self.session.run(None, {self._input: batch})[0]
         return answer
 
     def _ask(self, window: FloatImage) -> FloatImage:
-        logits = self.run(np.ascontiguousarray(window.transpose(2, 0, 1)[None]))[0]
-        maps = activated(logits, self.card.output).transpose(1, 2, 0)
-        return resized(np.ascontiguousarray(maps), window.shape[:2])
+        """Probabilities of a window, and behind them their spread if the graph tells it."""
+        batch = np.ascontiguousarray(window.transpose(2, 0, 1)[None])
+        if self.tells_spread:
+            logits, spread = (a[0] for a in self.session.run(None, {self._input: batch}))
+            maps = np.concatenate([activated(logits, self.card.output), spread])
+        else:
+            maps = activated(self.run(batch)[0], self.card.output)
+        return resized(np.ascontiguousarray(maps.transpose(1, 2, 0)), window.shape[:2])
+
+    @property
+    def _input(self) -> str:
+        return str(self.session.get_inputs()[0].name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +141,16 @@ class Model:
         InputError
             If the image does not fit the model.
         """
-        answers = self._answers(image, pixel_size_nm)
+        answers = (maps for maps, _ in self._answers(image, pixel_size_nm))
         total, count = next(answers), 1
         for maps in answers:
             total, count = total + maps, count + 1
         return total if count == 1 else total / np.float32(count)
+
+    @property
+    def tells_spread(self) -> bool:
+        """Whether `predict_with_spread` can be asked."""
+        return self.turned or len(self.members) > 1 or self.members[0].tells_spread
 
     def predict_with_spread(
         self, image: npt.NDArray[Any], pixel_size_nm: float | None = None
@@ -142,22 +165,28 @@ class Model:
         Returns
         -------
         mean, spread : ndarray of float32, (H, W, K)
-            Spread is the standard deviation of the answers around their mean.
+            Spread is the standard deviation of the answers around their mean; what is inside of a
+            member is added to what is between members.
 
         Raises
         ------
         InputError
             As in `predict`; or if there is only one answer.
         """
-        if len(self.members) == 1 and not self.turned:
-            raise InputError("one model gives one answer: read several files, or turned=True")
+        if not self.tells_spread:
+            raise InputError(
+                "one network gives one answer: train with --members 3, read several files, or "
+                "turned=True"
+            )
         answers = self._answers(image, pixel_size_nm)
-        mean, count = next(answers), 1
-        square = np.zeros_like(mean)
-        for maps in answers:
+        (mean, inside), count = next(answers), 1
+        square = np.zeros_like(mean) if inside is None else inside**2
+        for maps, inside in answers:
             step, count = maps - mean, count + 1  # Welford, Technometrics 4, 419 (1962)
             mean = mean + step / np.float32(count)
             square += step * (maps - mean)
+            if inside is not None:
+                square += inside**2
         return mean, np.sqrt(square / np.float32(count))
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -167,12 +196,13 @@ class Model:
 
     def _answers(
         self, image: npt.NDArray[Any], pixel_size_nm: float | None
-    ) -> Iterator[FloatImage]:
+    ) -> Iterator[tuple[FloatImage, FloatImage | None]]:
         pixels = as_unit(image)
         for member in self.members:
             for way in range(8 if self.turned else 1):
-                maps = member.predict(_turn(pixels, way), pixel_size_nm)
-                yield _turn_back(maps, way)
+                maps, spread = member.answer(_turn(pixels, way), pixel_size_nm)
+                back = None if spread is None else _turn_back(spread, way)
+                yield _turn_back(maps, way), back
 
 
 def _turn(image: FloatImage, way: int) -> FloatImage:

@@ -19,7 +19,7 @@ from layerscope.errors import InputError
 from layerscope.io.annotated.images import unit_pixels
 from layerscope.models.card import ModelCard
 from layerscope.models.file import Model
-from layerscope.tasks.shares import ShareErrors, expected_variance
+from layerscope.tasks.shares import ShareErrors, scale_of
 
 UNSURE = 0.2
 """A pixel is unsure if the probabilities of its two best classes are nearer than this, or that of a
@@ -53,13 +53,17 @@ def find_phases(image: Micrograph, model: Model) -> LabelMap | ClassMasks:
     card = require_phases(model.card)
     pixels = unit_pixels(image)
     size_nm = None if image.pixel_size is None else 1e3 * image.pixel_size.um
-    probability = model.predict(pixels, size_nm)
+    spread = None
+    if model.tells_spread:
+        probability, spread = model.predict_with_spread(pixels, size_nm)
+    else:
+        probability = model.predict(pixels, size_nm)
     if card.output == "labels":
         cuts = tuple(card.thresholds.get(name, 0.5) for name in card.classes)
         masks = cut_masks(probability, np.array(cuts, np.float32))
         return ClassMasks(masks, card.classes, _counted(image), cuts, probability)
     labels = probability.argmax(axis=2).astype(np.uint8)
-    return LabelMap(labels, card.classes, _counted(image), probability)
+    return LabelMap(labels, card.classes, _counted(image), probability, spread)
 
 
 def cut_masks(probability: npt.NDArray[Any], thresholds: npt.NDArray[np.float32]) -> BoolArray:
@@ -111,7 +115,9 @@ def measure_areas(
     shares = phases.fractions()
     low = high = np.full(len(counts), np.nan)
     if errors is not None and phases.probability is not None and counts.any():
-        low, high = errors.interval(shares, expected_variance(phases.probability, phases.valid))
+        spread = phases.spread if isinstance(phases, LabelMap) else None
+        scale = scale_of(errors.by, phases.probability, spread, phases.valid)
+        low, high = errors.interval(shares, scale)
     rows = zip(phases.classes, values, counts.tolist(), shares, low, high, strict=True)
     return tuple(
         ClassArea(name, value, count, float(share), float(below), float(above))
@@ -178,6 +184,17 @@ def sureness(
     best = np.partition(rows, -2, axis=1)[:, -2:] if rows.shape[1] > 1 else np.repeat(rows, 2, 1)
     unsure = best[:, 1] - best[:, 0] < UNSURE if rows.shape[1] > 1 else np.zeros(len(rows), bool)
     return float(best[:, 1].mean(dtype=np.float64)), float(unsure.mean())
+
+
+def disagreement(phases: LabelMap | ClassMasks) -> float:
+    """Mean spread of the probability of each pixel's class, over the counted pixels.
+
+    NaN where nothing is counted, or the model is one network.
+    """
+    if isinstance(phases, ClassMasks) or phases.spread is None or not phases.valid.any():
+        return float("nan")
+    chosen = np.take_along_axis(phases.spread, phases.labels[..., None].astype(np.int64), axis=2)
+    return float(chosen[..., 0][phases.valid].mean(dtype=np.float64))
 
 
 def doubt_phases(

@@ -27,14 +27,18 @@ class Candidate:
         A name in `ops.normalisation.NORMALISATIONS`.
     features : str
         Of a forest: a name in `ops.pixel_features.FEATURE_SETS`.
+    members : int
+        Networks that are trained apart and answer together.
     """
 
     network: str
     normalisation: str
     features: str = ""
+    members: int = 1
 
     def __str__(self) -> str:
         what = f"{self.network} on {self.features} features" if self.features else self.network
+        what = f"{self.members} x {what}" if self.members > 1 else what
         return f"{what}, {self.normalisation}"
 
 
@@ -52,6 +56,8 @@ class HeldOut:
         `tasks.shares.expected_variance` of its probabilities.
     unsure : float
         Share of unsure pixels.
+    spread : ndarray, (K,), or None
+        Mean disagreement of the networks of an ensemble.
     """
 
     image: int
@@ -59,6 +65,7 @@ class HeldOut:
     confusion: FloatArray
     scale: FloatArray
     unsure: float
+    spread: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +177,19 @@ def held_out_metrics(
 
 
 def share_errors(trial: Trial, groups: Sequence[str]) -> ShareErrors:
-    """Errors of the shares of classes on held-out images; `groups` is of all images."""
+    """Errors of the shares of classes on held-out images; `groups` is of all images.
+
+    Of an ensemble the scale with the narrower intervals is taken.
+    """
     found = np.array([a.confusion.sum(axis=0) for a in trial.answers])
     true = np.array([a.confusion.sum(axis=1) for a in trial.answers])
-    scale = np.array([a.scale for a in trial.answers])
-    return ShareErrors.measure(found, true, scale, [groups[a.image] for a in trial.answers])
+    owners = [groups[a.image] for a in trial.answers]
+    scales = {"variance": np.array([a.scale for a in trial.answers])}
+    spreads = [a.spread for a in trial.answers if a.spread is not None]
+    if len(spreads) == len(trial.answers):
+        scales["spread"] = np.array(spreads)
+    tried = [ShareErrors.measure(found, true, s, owners, by) for by, s in scales.items()]
+    return min(tried, key=lambda errors: errors.log_width(scales[errors.by]))
 
 
 def _short(value: float) -> float:

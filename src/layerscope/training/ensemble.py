@@ -1,17 +1,56 @@
-"""How sure a network is, from its own dropout.
+"""How sure networks are: several trained apart in one file, or one network's own dropout.
 
-Monte-Carlo dropout lives in torch and not in the model file: the dropout of ONNX Runtime draws from
-a global state that no input sets, so that the same image would give another answer each time. In a
-model file the same question is asked with several files or the image turned:
-``read_model([a, b, c])``, ``read_model(a, turned=True)``.
+`Ensemble` is what ``layerscope train phases --members 3`` writes. Monte-Carlo dropout lives in
+torch and not in the model file: the dropout of ONNX Runtime draws from a global state that no input
+sets, so that the same image would give another answer each time; and masks that are drawn once and
+stored are members that never were trained apart.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from layerscope.errors import InputError
+from layerscope.training.networks.network import Network
+
+_SMALLEST = 1e-12  # of a variance: the root of zero has no slope
+
+
+class Ensemble(Network):
+    """Networks of one kind, trained apart, that answer together.
+
+    Lakshminarayanan, Pritzel and Blundell, NeurIPS 2017 (arXiv 1612.01474), without adversarial
+    training.
+
+    Parameters
+    ----------
+    members : sequence of Network
+        Two or more, with the same channels, outputs and stride.
+    """
+
+    def __init__(self, members: Sequence[Network]):
+        if len(members) < 2:
+            raise InputError(f"an ensemble of {len(members)}: expected 2 networks or more")
+        first = members[0]
+        super().__init__(first.channels, first.outputs, first.stride)
+        self.name = first.name
+        self.origin = first.origin
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the mean probability, and the spread, both (N, K, H, W).
+
+        The softmax of the first is the mean of the members' softmaxes. The second is the standard
+        deviation of the members' probabilities around it.
+        """
+        told = torch.stack([member(images).log_softmax(1) for member in self.members])
+        logits = told.logsumexp(0) - math.log(len(self.members))
+        return logits, (told.exp() - logits.exp()).square().mean(0).clamp_min(_SMALLEST).sqrt()
+
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 

@@ -22,12 +22,14 @@ from layerscope import __version__
 from layerscope.errors import InputError, LayerscopeError, MissingExtra
 from layerscope.io.atomic import write_bytes
 from layerscope.models.card import ModelCard
-from layerscope.models.file import CARD_KEY, open_session
+from layerscope.models.file import CARD_KEY, SPREAD, open_session
+from layerscope.training.ensemble import Ensemble
 from layerscope.training.reach import reach_of
 
 PARITY = 1e-3
 """Largest difference between ONNX and torch, in logits or 1/1000 of the largest of them."""
 
+_OUTPUTS = ["maps", SPREAD]
 _HALF_ROUNDING = 2e-2  # weights of 11 bits through some 40 layers
 _OPSET = 18
 
@@ -40,7 +42,8 @@ def export_model(
     Parameters
     ----------
     network : Module
-        Takes (N, card.channels, H, W); not changed.
+        Takes (N, card.channels, H, W); not changed. An `training.ensemble.Ensemble` is written
+        with its spread as a second output.
     card : ModelCard
         Network, stride, reach, parameters, precision and versions are filled in here.
     path : path
@@ -112,13 +115,18 @@ def write_weights(state: Mapping[str, torch.Tensor], card: ModelCard, path: Path
 
 def _check_outputs(network: nn.Module, card: ModelCard, stride: int) -> None:
     with torch.no_grad():
-        answer = network(torch.zeros(1, card.channels, 2 * stride, 2 * stride))
+        answer = _answers(network, torch.zeros(1, card.channels, 2 * stride, 2 * stride))[0]
     if answer.dim() != 4:
         raise InputError(f"the network answers with {tuple(answer.shape)}; a model file holds maps")
     if answer.shape[1] != len(card.classes):
         raise InputError(
             f"the network answers with {answer.shape[1]} maps; the card names {len(card.classes)}"
         )
+
+
+def _answers(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    answer = network(images)
+    return answer if isinstance(answer, tuple) else (answer,)
 
 
 def _graph(network: nn.Module, channels: int, stride: int) -> Any:
@@ -133,7 +141,7 @@ def _graph(network: nn.Module, channels: int, stride: int) -> Any:
     with quiet_exporter():
         program = torch.onnx.export(
             network, (example,), dynamo=True, opset_version=_OPSET, verbose=False,
-            input_names=["image"], output_names=["maps"],
+            input_names=["image"], output_names=_OUTPUTS[: 1 + isinstance(network, Ensemble)],
             dynamic_shapes=({0: batch, 2: stride * rows, 3: stride * columns},),
         )  # fmt: skip
     return bare_graph(program.model_proto)
@@ -180,9 +188,9 @@ def _distance(network: nn.Module, graph: Any, channels: int, stride: int, most: 
     for rows, columns in ((2, 3), (5, 4)):
         image = _noise(channels, rows * stride, columns * stride)
         with torch.no_grad():
-            wanted = network(torch.from_numpy(image)).numpy()
-        found = session.run(None, {"image": image})[0]
-        worst = max(worst, float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())))
+            wanted = [a.numpy() for a in _answers(network, torch.from_numpy(image))]
+        for found, right in zip(session.run(None, {"image": image}), wanted, strict=True):
+            worst = max(worst, float(np.abs(found - right).max() / max(1.0, np.abs(right).max())))
     if not worst <= most:
         raise LayerscopeError(f"ONNX and torch differ by {worst:.2g}; the model was not written")
     return float(f"{worst:.1e}")

@@ -41,6 +41,7 @@ from layerscope.training.splits import Split, grouped_folds
 Tell = Callable[[str], None]
 
 FOREST = "forest"
+MOST_MEMBERS = 10
 _FEW_IMAGES = 12  # up to here several normalisations are tried; more images say it by themselves
 _PIXELS_PER_MINUTE, _FEWEST_PIXELS, _MOST_PIXELS = 12_000, 12_000, 60_000
 _FOREST_SHARE = 0.4  # of the minutes; once it is spent no further forest is tried
@@ -48,6 +49,7 @@ _TRIAL_SHARE = 0.35  # of the time that is left for a network
 _LEAST_TRIAL_MIN = 0.25  # a network that trained for less says nothing
 _WANTED_TRIAL_MIN = 1.2
 _MOST_TESTED = 24
+_TUNING_RATE = 1e-3  # of published weights: a third of what random ones need
 _RESERVED_MIN = 0.25  # to write and check the file
 
 
@@ -77,6 +79,11 @@ class PhaseSettings:
         A mask per class, which may overlap, instead of one class per pixel.
     losses : tuple of str
         With `overlapping`: ``"flake=tversky:0.8:0.2"``, see `overlapping.losses_of`.
+    members : int
+        Networks that are trained apart and answer together; see `training.ensemble`.
+    weights : str or None
+        Of the encoder of `network`: ``"imagenet"``, ``"micronet"``, ``"imagenet-micronet"``, an
+        address or a path; see `training.networks.build`.
     """
 
     network: str = "auto"
@@ -90,12 +97,24 @@ class PhaseSettings:
     trees: int = 100
     overlapping: bool = False
     losses: tuple[str, ...] = ()
+    members: int = 1
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         if self.minutes <= 0 or self.folds < 2:
             raise InputError(
                 f"{self.minutes:g} minutes, {self.folds} folds: expected more than 0, and 2 or more"
             )
+        if not 1 <= self.members <= MOST_MEMBERS:
+            raise InputError(f"{self.members} members: expected 1 to {MOST_MEMBERS}")
+        if self.members > 1 and self.network == FOREST:
+            raise InputError("members are networks; a forest is an ensemble of its trees already")
+        if self.weights is not None and self.network in ("auto", FOREST):
+            raise InputError(
+                f"weights are of an encoder, e.g. of --network unet/resnet18, not {self.network}"
+            )
+        if self.overlapping and (self.members > 1 or self.weights is not None):
+            raise InputError("members and weights are for one class per pixel, not for overlapping")
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,11 +204,13 @@ class _Training:
         self.base = None if settings.start is None else _base_of(settings.start)
         self.drawn: dict[Candidate, ForestData] = {}
         self.state: dict[str, Any] = {}
+        self.origin = self._origin()
 
     def run(self) -> PhaseTraining:
         """Try, choose, train, write."""
-        for line in (*self.data.notes, describe(self.data, self.settings)):
-            self.tell(line)
+        for line in (*self.data.notes, describe(self.data, self.settings), self.origin):
+            if line:
+                self.tell(line)
         folds, why = fold_images(self.data, self.settings)
         if why:
             self.tell(why)
@@ -240,8 +261,10 @@ class _Training:
     def _network(self) -> Candidate | None:
         """Return the network to try, or None."""
         chosen = self.settings.network
+        members = self.settings.members
         if self.base is not None:
-            return Candidate(self.base.network, self.base.normalisation)
+            members = members if members > 1 else int(self.base.settings.get("members", 1))
+            return Candidate(self.base.network, self.base.normalisation, members=members)
         if chosen == FOREST:
             return None
         if find_spec("torch") is None:
@@ -249,7 +272,10 @@ class _Training:
                 raise MissingExtra.of(f"training {chosen}", "train")
             self.tell("no network is tried: torch is not installed (layerscope[train])")
             return None
-        return Candidate(_light_network() if chosen == "auto" else chosen, "standard")
+        name = _light_network() if chosen == "auto" else chosen
+        # Weights are used as they were made: on images as ImageNet's were normalised.
+        normalisation = "standard" if self.settings.weights is None else "imagenet"
+        return Candidate(name, normalisation, members=members)
 
     def _first_candidate(self) -> Candidate:
         """Return what is trained where nothing can be held out."""
@@ -296,7 +322,7 @@ class _Training:
         from layerscope.training.network_trial import try_network
 
         self.tell(
-            f"trying {candidate.network} on {len(numbers)} of {len(folds)} folds"
+            f"trying {candidate} on {len(numbers)} of {len(folds)} folds"
             + (f", {minutes:.1f} min each" if minutes else f", {self.settings.steps} steps each")
         )
         trial, self.state = try_network(
@@ -318,7 +344,22 @@ class _Training:
         smallest = min(min(m.shape) for m in self.data.labels)
         size = int(np.clip(smallest // 32 * 32, 64, found.size_px))
         found = replace(found, size_px=size)
+        if self.settings.weights is not None:
+            found = replace(found, weights=self.settings.weights, learning_rate=_TUNING_RATE)
         return replace(found, steps=self.settings.steps) if self.settings.steps else found
+
+    def _origin(self) -> str:
+        """Say how the weights that were asked for fit the network; empty without any."""
+        if self.settings.weights is None:
+            return ""
+        if find_spec("torch") is None:
+            raise MissingExtra.of(f"training {self.settings.network}", "train")
+        from layerscope.training.networks import build
+
+        return build(
+            self.settings.network, channels=self.data.channels, outputs=len(self.data.classes),
+            weights=self.settings.weights,
+        ).origin  # fmt: skip
 
     def _start(self) -> Any:
         if self.settings.start is None:
@@ -333,11 +374,11 @@ class _Training:
             forest = grow_final(drawn, self._forest_settings())
             return write_forest(forest, card, self.out, drawn.checked[0].features[:2000])
         from layerscope.training.export import export_model
-        from layerscope.training.network_trial import train_network
+        from layerscope.training.network_trial import train_members
 
         minutes = 0.0 if self.settings.steps else max(self._left_min(), 0.1)
         known = self.state or self._start()
-        network = train_network(
+        network = train_members(
             self.data,
             candidate,
             minutes,
@@ -360,11 +401,15 @@ class _Training:
             self.name, images=len(data), groups=data.specimens, seen=fingerprints(data.images)
         )
         before = () if self.base is None else self.base.trained_on
-        asked = {
+        asked: dict[str, Any] = {
             "minutes": self.settings.minutes,
             "seed": self.settings.seed,
             "folds": self.settings.folds,
         }
+        if candidate.members > 1:
+            asked["members"] = candidate.members
+        if self.origin and candidate.network != FOREST:
+            asked["weights"] = self.origin
         return ModelCard(
             name=self.out.stem,
             task="phases",
@@ -432,6 +477,7 @@ def _light_network() -> str:
 
 
 def checked_path(out: Path) -> Path:
+    """Return `out` if a model file can be written there."""
     if out.suffix != ".onnx":
         raise InputError(f"{out.name}: expected a name that ends in .onnx")
     if find_spec("onnx") is None:

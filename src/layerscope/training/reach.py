@@ -55,5 +55,6 @@ def _reach(network: nn.Module, channels: int, stride: int, width: int, tall: boo
 
 def _ask(network: nn.Module, strip: Tensor, tall: bool) -> Tensor:
     with torch.no_grad():
-        answer: Tensor = network(strip.transpose(2, 3) if tall else strip)
+        told = network(strip.transpose(2, 3) if tall else strip)
+    answer: Tensor = told[0] if isinstance(told, tuple) else told
     return answer.transpose(2, 3) if tall else answer
