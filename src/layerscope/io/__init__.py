@@ -50,8 +50,8 @@ class Format:
         Extensions that mean other things too: such files are read when they are named, and left
         alone in a folder.
     confirm : str
-        ``"package.module:function"`` from bytes to bool, where `magic` is shared with a format
-        further down in the table.
+        ``"package.module:function"`` from bytes to bool, where `magic` is short or shared with a
+        format further down in the table.
     """
 
     name: str
@@ -106,7 +106,7 @@ FORMATS: tuple[Format, ...] = (
     Format("wsxm", "WSxM image", (b"WSxM file copyright",), (".stp", ".top"),
            _SPM + "wsxm:decode_wsxm"),
     Format("dm", "DigitalMicrograph image", (b"\0\0\0\3", b"\0\0\0\4"), (".dm3", ".dm4"),
-           _EM + "dm:decode_dm"),
+           _EM + "dm:decode_dm", confirm=_EM + "dm:is_dm"),
     Format("ser", "TIA series of an FEI microscope", (b"II\x97\1",), (".ser",),
            _EM + "ser:decode_ser"),
     Format("emd", "EMD file of Velox or NCEM", (b"\x89HDF\r\n\x1a\n",), (".emd",),

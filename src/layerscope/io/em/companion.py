@@ -143,7 +143,7 @@ def _hitachi(said: dict[str, str], tem: bool, shape: tuple[int, int], notes: lis
 
 
 def _same_width(width: str, shape: tuple[int, int], maker: str, notes: list[str]) -> bool:
-    """Whether the image still has the columns of its text: one that was resized has other pixels."""
+    """Whether the image has the columns of its text: one that was resized has other pixels."""
     if not width.isdigit() or int(width) == shape[1]:
         return True
     notes.append(f"{maker} pixel size ignored: of {width} columns, the image has {shape[1]}")

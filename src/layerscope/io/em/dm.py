@@ -31,6 +31,12 @@ _DTYPES = {
 _COLOURS, _COMPLEX = (8, 23), (3, 4, 5, 13)
 
 
+def is_dm(data: bytes) -> bool:
+    """Whether four bytes that others have too start a tag tree: a tag where the first has to be."""
+    first_tag = 26 if data[3:4] == b"\4" else 18
+    return data[first_tag : first_tag + 1] in (b"\x14", b"\x15")
+
+
 def decode_dm(data: bytes, *, max_pixels: int) -> Micrograph:
     """Decode the first image of a DigitalMicrograph file.
 

@@ -149,7 +149,8 @@ def _check(dataset: Any, layout: str, n_bytes: int, max_pixels: int) -> None:
         check_size(rows, columns, channel_bytes=size, stored_bytes=n_bytes, max_pixels=max_pixels)
 
 
-def _answer(asked: Said, data: bytes) -> tuple[Said, bytes]:
+def answer(asked: Said, data: bytes) -> tuple[Said, bytes]:
+    """Answer and the bytes that follow it."""
     if asked["path"] is None:
         return survey(data), b""
     found = values(data, asked["path"], asked["layout"], asked["frame"], asked["max_pixels"])
@@ -157,4 +158,4 @@ def _answer(asked: Said, data: bytes) -> tuple[Said, bytes]:
 
 
 if __name__ == "__main__":
-    serve(_answer)
+    serve(answer)

@@ -21,7 +21,7 @@ from layerscope.io.spm.units import nm_per
 Tags = Mapping[str, Any]
 
 _FINEST_LIGHT_NM = 20.0
-"""No light microscope has smaller pixels: those of a fine camera, 3.45 um, behind 160x are 22 nm."""
+"""No light microscope has smaller pixels: 3.45 um of a fine camera behind 160x are 22 nm."""
 _MOST_LIGHT = 2000.0
 """Nor a higher magnification."""
 
