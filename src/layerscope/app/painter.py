@@ -1,0 +1,366 @@
+"""What the classifier says of an image, piece by piece: what is in view first, rough, then exact.
+
+Answers are kept as bytes (255: certain), chunk by chunk, with the revision of the scribbles that
+they are from. What the page shows, and what is accepted, are the same bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.app.project import Project
+from layerscope.errors import InputError
+from layerscope.io.annotated.images import unit_pixels
+from layerscope.labelling.drawing import Box
+from layerscope.labelling.painting import PaintSession, PaintSettings, PixelClassifier, fit_pixels
+from layerscope.labelling.scribbles import ERASER, Labels
+from layerscope.labelling.strokes import SCRIBBLES
+from layerscope.ops.tiles import Window
+
+if TYPE_CHECKING:
+    from layerscope.models.file import Model
+
+Shares = npt.NDArray[np.uint8]
+"""Probabilities (h, w, K) in bytes."""
+
+CHUNK_PX = 256
+"""Side of what is computed at once: a newer stroke waits no longer than for one."""
+
+STROKES, MODEL = "strokes", "model"
+"""Where a prediction comes from: what was painted, or a model file."""
+
+_KEPT = 3
+_HALO_PX = 64
+_CERTAIN = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of an answer.
+
+    Attributes
+    ----------
+    level : int
+        0 the full size, 1 half of it ...
+    top, left : int
+        In pixels of that level.
+    shares : ndarray of uint8, (h, w, K)
+    coarse : bool
+        A better one follows.
+    """
+
+    level: int
+    top: int
+    left: int
+    shares: Shares
+    coarse: bool
+
+
+class ShareMap:
+    """Answers about one image, and how old each chunk of them is.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width, px.
+    classes : int
+    """
+
+    def __init__(self, shape: tuple[int, int], classes: int):
+        self.shape = shape
+        self.shares = np.zeros((*shape, classes), np.uint8)
+        rows, columns = (-(-n // CHUNK_PX) for n in shape)
+        self._stamp = np.full((rows, columns), -1, np.int64)
+
+    def chunks(self, box: Box) -> list[Window]:
+        """Chunks that a box touches, those nearest to its middle first."""
+        top, left = max(box[0], 0) // CHUNK_PX, max(box[1], 0) // CHUNK_PX
+        bottom = -(-min(box[2], self.shape[0]) // CHUNK_PX)
+        right = -(-min(box[3], self.shape[1]) // CHUNK_PX)
+        middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        found = [
+            Window(
+                r * CHUNK_PX,
+                c * CHUNK_PX,
+                min((r + 1) * CHUNK_PX, self.shape[0]),
+                min((c + 1) * CHUNK_PX, self.shape[1]),
+            )
+            for r in range(top, bottom)
+            for c in range(left, right)
+        ]
+        return sorted(found, key=lambda w: (_distance(w, middle), w))
+
+    def is_fresh(self, chunk: Window, stamp: int) -> bool:
+        """Whether a chunk was answered at this stamp."""
+        return bool(self._stamp[chunk.top // CHUNK_PX, chunk.left // CHUNK_PX] == stamp)
+
+    def put(self, chunk: Window, probabilities: npt.NDArray[np.float32], stamp: int) -> None:
+        """Keep an answer; the stamp -1 says that it is a rough one."""
+        rows, columns = slice(chunk.top, chunk.bottom), slice(chunk.left, chunk.right)
+        self.shares[rows, columns] = np.rint(probabilities * _CERTAIN)
+        self._stamp[chunk.top // CHUNK_PX, chunk.left // CHUNK_PX] = stamp
+
+    def piece(self, chunk: Window, level: int, *, coarse: bool) -> Piece:
+        """Part of the answer at one level."""
+        part = self.shares[chunk.top : chunk.bottom, chunk.left : chunk.right]
+        scale = 1 << level
+        return Piece(level, chunk.top // scale, chunk.left // scale, _binned(part, scale), coarse)
+
+
+class Painter:
+    """Answers about the images of a project.
+
+    Parameters
+    ----------
+    project : Project
+    settings : PaintSettings, optional
+    model : Model, optional
+        Asked before there are strokes, or when the page wants it.
+    """
+
+    def __init__(
+        self, project: Project, settings: PaintSettings | None = None, model: Model | None = None
+    ):
+        self.project, self.settings, self.model = project, settings or PaintSettings(), model
+        self._sessions: OrderedDict[int, PaintSession] = OrderedDict()
+        self._maps: OrderedDict[tuple[int, str], ShareMap] = OrderedDict()
+        self._changed: list[tuple[int, Box]] = []
+        self._classifier: tuple[int, PixelClassifier] | None = None
+        self._lock = threading.RLock()
+
+    def changed(self, index: int, box: Box) -> None:
+        """Say that scribbles in a box changed; never waits for a computation."""
+        self._changed.append((index, box))
+
+    def sources(self) -> list[str]:
+        """Where predictions can come from now, the better first."""
+        found = [STROKES] if self.has_strokes() else []
+        return [*found, *([MODEL] if self.model is not None else [])]
+
+    def has_strokes(self) -> bool:
+        """Whether strokes are enough to learn from."""
+        return len(self._painted_classes()) > 1
+
+    def missing(self) -> str:
+        """Say what is missing for an answer, in words; empty: nothing."""
+        painted = self._painted_classes()
+        if self.sources():
+            return ""
+        if not painted:
+            return "Paint a few strokes in two classes, and the rest is answered."
+        return f"Only {painted[0]} has strokes so far. Paint a few in a second class."
+
+    def answer(
+        self, index: int, source: str, box: Box, level: int, wanted: Callable[[], bool]
+    ) -> Generator[Piece, None, bool]:
+        """Answer about a part of an image.
+
+        Parameters
+        ----------
+        index : int
+        source : str
+            `STROKES` or `MODEL`.
+        box : tuple of int
+            Top, left, bottom, right in pixels of the image.
+        level : int
+            Of the pieces.
+        wanted : callable
+            Asked before each piece: whether somebody still waits for it.
+
+        Yields
+        ------
+        Piece
+            What is known at once; then, where something is out of date, rough and exact ones.
+
+        Returns
+        -------
+        bool
+            Whether it was answered to the end.
+        """
+        if source not in self.sources():
+            return False
+        with self._lock:
+            stamp, kept = self._stamp(source), self._map(index, source)
+        chunks = kept.chunks(box)
+        stale = [c for c in chunks if not kept.is_fresh(c, stamp)]
+        for chunk in chunks:
+            if kept.is_fresh(chunk, stamp):
+                yield kept.piece(chunk, level, coarse=False)
+        for coarse in (True, False) if source == STROKES else (False,):
+            for chunk in stale:
+                if not wanted() or self._stamp(source) != stamp:
+                    return False
+                if not kept.is_fresh(chunk, stamp):
+                    self._compute(index, source, chunk, stamp, coarse=coarse)
+                yield kept.piece(chunk, level, coarse=coarse)
+        return True
+
+    def fill(self, index: int, source: str) -> Iterator[tuple[int, int]]:
+        """Answer about a whole image, computing what is not known yet; then `shares` has it.
+
+        Yields
+        ------
+        tuple of int
+            Chunks done, and chunks to do.
+
+        Raises
+        ------
+        InputError
+            If nothing can answer yet, or strokes change meanwhile.
+        """
+        if source not in self.sources():
+            raise InputError(self.missing() or f"nothing predicts from {source!r}")
+        with self._lock:
+            stamp, kept = self._stamp(source), self._map(index, source)
+        stale = [c for c in kept.chunks((0, 0, *kept.shape)) if not kept.is_fresh(c, stamp)]
+        for done, chunk in enumerate(stale):
+            if self._stamp(source) != stamp:
+                raise InputError("strokes were painted meanwhile; accept again")
+            yield done, len(stale)
+            if not kept.is_fresh(chunk, stamp):
+                self._compute(index, source, chunk, stamp, coarse=False)
+        yield len(stale), len(stale)
+
+    def shares(self, index: int, source: str) -> Shares:
+        """Whole answer about an image as far as it is known, (H, W, K)."""
+        with self._lock:
+            return self._map(index, source).shares
+
+    def classifier(self) -> PixelClassifier:
+        """Return what all strokes of the project teach.
+
+        Raises
+        ------
+        InputError
+            If fewer than two classes have strokes.
+        """
+        with self._lock:
+            stamp = self._stamp(STROKES)
+            if self._classifier is None or self._classifier[0] != stamp:
+                indices = self._painted_images()
+                images = [unit_pixels(self.project.micrograph(i)) for i in indices]
+                scribbles = [self.project.drawing(i).scribbles for i in indices]
+                names = [c.name for c in self.project.classes]
+                found = fit_pixels(images, scribbles, names, self.settings)
+                self._classifier = stamp, found
+            return self._classifier[1]
+
+    def _compute(self, index: int, source: str, chunk: Window, stamp: int, *, coarse: bool) -> None:
+        with self._lock:
+            kept = self._map(index, source)
+            if source == MODEL:
+                self._ask_model(index, kept, stamp)
+                return
+            found = self._ask(index, chunk, coarse=coarse)
+            kept.put(chunk, found, -1 if coarse else stamp)
+
+    def _ask(self, index: int, chunk: Window, *, coarse: bool) -> npt.NDArray[np.float32]:
+        """Probabilities of a chunk, by the session of the image."""
+        if len(self.project.drawing(index).counts(SCRIBBLES)) > 1:
+            return self._session(index).answer(chunk, coarse=coarse).probabilities
+        pixels = unit_pixels(self.project.micrograph(index))
+        seen = chunk.grown(_HALO_PX, _HALO_PX, (pixels.shape[0], pixels.shape[1]))
+        part = pixels[seen.top : seen.bottom, seen.left : seen.right]
+        found = self.classifier().probabilities(part)
+        top, left = chunk.top - seen.top, chunk.left - seen.left
+        return found[top : top + chunk.bottom - chunk.top, left : left + chunk.right - chunk.left]
+
+    def _ask_model(self, index: int, kept: ShareMap, stamp: int) -> None:
+        """Fill the whole map: networks look far, so that they see the image at once."""
+        assert self.model is not None
+        image = self.project.micrograph(index)
+        size_nm = None if image.pixel_size is None else 1e3 * image.pixel_size.um
+        found = self.model.predict(unit_pixels(image), size_nm)
+        ordered = np.zeros((*kept.shape, len(self.project.classes)), np.float32)
+        of_name = {name: k for k, name in enumerate(self.model.card.classes)}
+        for k, painted in enumerate(self.project.classes):
+            if painted.name in of_name:
+                ordered[..., k] = found[..., of_name[painted.name]]
+        for chunk in kept.chunks((0, 0, *kept.shape)):
+            part = ordered[chunk.top : chunk.bottom, chunk.left : chunk.right]
+            kept.put(chunk, part, stamp)
+
+    def _session(self, index: int) -> PaintSession:
+        """Session of an image that knows all its strokes."""
+        changed, self._changed = self._changed, []
+        for i, box in changed:
+            if i in self._sessions:
+                self._tell(i, box)
+        if index not in self._sessions:
+            names = [c.name for c in self.project.classes]
+            pixels = unit_pixels(self.project.micrograph(index))
+            self._sessions[index] = PaintSession(pixels, names, self.settings)
+            self._tell(index, (0, 0, *self.project.drawing(index).shape))
+            while len(self._sessions) > _KEPT:
+                self._sessions.popitem(last=False)
+        self._sessions.move_to_end(index)
+        return self._sessions[index]
+
+    def _tell(self, index: int, box: Box) -> None:
+        part = self.project.drawing(index).part(box, SCRIBBLES)
+        patch = np.where(part == 0, np.uint8(ERASER), part)
+        self._sessions[index].scribble(patch, box[0], box[1])
+
+    def _stamp(self, source: str) -> int:
+        return self.project.revision if source == STROKES else 0
+
+    def _map(self, index: int, source: str) -> ShareMap:
+        key, classes = (index, source), len(self.project.classes)
+        if key not in self._maps or self._maps[key].shares.shape[2] != classes:
+            self._maps[key] = ShareMap(self.project.micrograph(index).shape, classes)
+            while len(self._maps) > _KEPT:
+                self._maps.popitem(last=False)
+        self._maps.move_to_end(key)
+        return self._maps[key]
+
+    def _painted_images(self) -> list[int]:
+        states = [self.project.state(i) for i in range(len(self.project.images))]
+        return [i for i, s in enumerate(states) if s.scribbled]
+
+    def _painted_classes(self) -> list[str]:
+        states = [self.project.state(i) for i in range(len(self.project.images))]
+        found = {name for s in states for name in (s.scribbled or ())}
+        return [c.name for c in self.project.classes if c.name in found]
+
+
+def classified(shares: Shares, thresholds: Sequence[float]) -> Labels:
+    """Label picture of an answer.
+
+    Parameters
+    ----------
+    shares : ndarray of uint8, (H, W, K)
+    thresholds : sequence of float, (K,)
+        Least probability of each class.
+
+    Returns
+    -------
+    ndarray of uint8, (H, W)
+        1 to K; 0 where the most probable class is not probable enough.
+    """
+    best = shares.argmax(axis=2)
+    least = np.ceil(np.asarray(thresholds) * _CERTAIN)
+    reached = np.take_along_axis(shares, best[..., None], axis=2)[..., 0] >= least[best]
+    return np.where(reached, best + 1, 0).astype(np.uint8)
+
+
+def _binned(part: Shares, scale: int) -> Shares:
+    """Mean over squares of `scale` pixels; at the end of the image over what is there."""
+    if scale == 1:
+        return part.copy()
+    height, width, classes = part.shape
+    padded = np.pad(part, ((0, -height % scale), (0, -width % scale), (0, 0)), "edge")
+    rows, columns = padded.shape[0] // scale, padded.shape[1] // scale
+    blocks = padded.reshape(rows, scale, columns, scale, classes)
+    return np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+
+
+def _distance(window: Window, middle: tuple[float, float]) -> float:
+    y, x = (window.top + window.bottom) / 2, (window.left + window.right) / 2
+    return float(max(abs(y - middle[0]), abs(x - middle[1])))
