@@ -1,0 +1,148 @@
+"""Teach the ranker of outlines which of them are particles, from pictures with marked particles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from layerscope.core.results import BoolArray, CropMasks, FloatArray
+from layerscope.errors import InputError, MissingExtra
+from layerscope.measure.scores_overlap import mask_iou
+from layerscope.models.particle_ranker import Ranker
+from layerscope.ops.outline_features import outline_features
+from layerscope.ops.outlines import Grey, Outlines, find_outlines
+
+_GOOD, _GOOD_WEIGHT = 0.5, 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class RankedPicture:
+    """Outlines of one picture, what they look like, and how well each fits a marked particle.
+
+    Attributes
+    ----------
+    outlines : Outlines
+    features : ndarray, (n, F)
+    overlap : ndarray, (n,)
+        Largest intersection over union with a marked particle.
+    """
+
+    outlines: Outlines
+    features: FloatArray
+    overlap: FloatArray
+
+
+@dataclass(frozen=True)
+class RankerSettings:
+    """How the forest is grown.
+
+    Attributes
+    ----------
+    trees, least_leaf, most_leaves : int
+        Few leaves: some fifty papers are all the pictures that there are.
+    seed : int
+    """
+
+    trees: int = 40
+    least_leaf: int = 10
+    most_leaves: int = 160
+    seed: int = 0
+
+
+def rank_picture(
+    grey: Grey, counted: BoolArray, marked: CropMasks, *, smallest_px: float
+) -> RankedPicture:
+    """Find the outlines of one picture and compare each with the marked particles."""
+    outlines = find_outlines(grey, counted, smallest_px=smallest_px)
+    features = outline_features(grey, counted, outlines)
+    overlap = np.zeros(len(outlines))
+    if len(outlines) and len(marked):
+        overlap = mask_iou(outlines.masks(marked.shape), marked).max(axis=1)
+    return RankedPicture(outlines, features, overlap)
+
+
+def grow_ranker(
+    pictures: Sequence[RankedPicture],
+    settings: RankerSettings | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Ranker:
+    """Grow a forest that predicts the overlap; every picture counts alike.
+
+    Parameters
+    ----------
+    pictures : sequence of RankedPicture
+    settings : RankerSettings, optional
+    about : mapping, optional
+        Goes into the file: sources, licences, figures.
+
+    Raises
+    ------
+    InputError
+        If no picture has an outline on a particle.
+    MissingExtra
+        Without scikit-learn.
+    """
+    try:
+        from sklearn.ensemble import RandomForestRegressor
+    except ImportError:
+        raise MissingExtra("a ranker of particles", "train") from None
+
+    settings = settings or RankerSettings()
+    used = [p for p in pictures if len(p.outlines)]
+    overlap = np.concatenate([np.zeros(0), *(p.overlap for p in used)])
+    if not (overlap > _GOOD).any():
+        raise InputError("no outline fits a marked particle: nothing can be learned")
+    # Particles are one outline in fifty: weighted, the forest tells them apart first.
+    weight = np.concatenate([np.full(len(p.overlap), 1 / len(p.overlap)) for p in used])
+    weight *= np.where(overlap > _GOOD, _GOOD_WEIGHT, 1)
+    forest = RandomForestRegressor(
+        settings.trees, min_samples_leaf=settings.least_leaf, max_features=0.33,
+        max_leaf_nodes=settings.most_leaves, random_state=settings.seed, n_jobs=1,
+    )  # fmt: skip
+    features = np.concatenate([p.features for p in used])
+    forest.fit(features.astype(np.float32), overlap, sample_weight=weight)
+    return _plain(forest, dict(about or {}))
+
+
+def _plain(forest: Any, about: dict[str, Any]) -> Ranker:
+    """Return scikit-learn's trees as arrays, children after their parents."""
+    parts: dict[str, list[Any]] = {
+        n: [] for n in ("feature", "threshold", "left", "right", "value")
+    }
+    roots, first = [], 0
+    for tree in (estimator.tree_ for estimator in forest.estimators_):
+        order = _from_root(tree.children_left, tree.children_right)
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order)) + first
+        leaf = tree.children_left[order] < 0
+        left, right = tree.children_left[order], tree.children_right[order]
+        parts["feature"].append(np.where(leaf, -1, tree.feature[order]))
+        parts["threshold"].append(np.where(leaf, 0, tree.threshold[order]))
+        parts["left"].append(np.where(leaf, 0, place[left]))
+        parts["right"].append(np.where(leaf, 0, place[right]))
+        parts["value"].append(tree.value[order, 0, 0])
+        roots.append(first)
+        first += len(order)
+    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return Ranker(
+        roots=np.array(roots, np.int64),
+        feature=joined["feature"].astype(np.int64),
+        threshold=joined["threshold"].astype(np.float32),
+        left=joined["left"].astype(np.int64),
+        right=joined["right"].astype(np.int64),
+        value=joined["value"].astype(np.float32),
+        about=about,
+    )
+
+
+def _from_root(left: Any, right: Any) -> list[int]:
+    """Nodes of a tree, every parent before its children."""
+    order, i = [0], 0
+    while i < len(order):
+        if left[order[i]] >= 0:
+            order += [int(left[order[i]]), int(right[order[i]])]
+        i += 1
+    return order
