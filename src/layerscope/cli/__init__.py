@@ -340,8 +340,11 @@ def synth_em(
         int | None, typer.Option(help="Images of so many grids; default: each of its own.")
     ] = None,
     least_contrast: Annotated[
-        float, typer.Option(help="Fainter flakes are unlabelled in masks/, e.g. 0.03.")
+        float, typer.Option(help="Fainter flakes are unlabelled in the masks, e.g. 0.03.")
     ] = 0.0,
+    visible: Annotated[
+        bool, typer.Option("--visible", help="Flakes below five times the noise are unlabelled.")
+    ] = False,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Write synthetic TEM images of graphene on carbon films with masks and truth.csv."""
@@ -350,7 +353,7 @@ def synth_em(
     written = write_em(
         em_set(seed, number, shape=size_of(size), pixel_size_nm=range_nm(pixel_size),
                support=support, bits=bits, specimens=specimens),
-        out, least_contrast=least_contrast,
+        out, least_contrast=None if visible else least_contrast,
     )  # fmt: skip
     typer.echo(f"{len(written)} images, masks, classes.toml and truth.csv in {out}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -45,6 +45,8 @@ def evaluate(
     from layerscope.training import evaluate as training
     from layerscope.training.answers import keep_classes, open_candidate
 
+    if _overlaps(candidate):
+        _evaluate_masks(candidate, data, out, group_by, pixel_size, quiet)
     examination = training.Examination(
         max_detections, min_score, ignore_classes, keep_trained=keep_trained
     )
@@ -66,6 +68,43 @@ def evaluate(
     folder.finish(result)
     _tell(result, out)
     raise typer.Exit(SOME_FAILED if result.failures else OK)
+
+
+def _overlaps(candidate: str) -> bool:
+    """Whether it is a model whose classes may overlap."""
+    from layerscope.models.shipped import open_model
+
+    if Path(candidate).is_dir():
+        return False
+    card = open_model(candidate).card
+    return (card.task, card.output) == ("phases", "labels")
+
+
+def _evaluate_masks(
+    candidate: str, data: Path, out: Path, group_by: str | None, pixel_size: str | None, quiet: bool
+) -> NoReturn:
+    """Judge a mask per class, say what came out, and end with the exit code."""
+    from layerscope.cli.phases import read_phases
+    from layerscope.models.shipped import open_model
+    from layerscope.report.phases_errors import MaskErrorsFolder
+    from layerscope.training.overlap_scores import evaluate_masks
+
+    labelled = read_phases(data, True, (), group_pattern=group_by, pixel_size=pixel_size)
+    folder = MaskErrorsFolder(out)
+    with ProgressBar("evaluating", quiet) as progress:
+        found = evaluate_masks(open_model(candidate), labelled, on_mask=folder, progress=progress)
+    folder.finish(found)
+    iou = found.figures[found.figures["figure"] == "iou"]
+    for row in iou.to_dict("records"):
+        between = f" [{row['low']:.3f}-{row['high']:.3f}]" if row["low"] == row["low"] else ""
+        typer.echo(
+            f"{row['class'] or 'mean'}: IoU {row['value']:.3f}{between} "
+            f"(everywhere {row['baseline']:.3f})"
+        )
+    for failure in found.failures:
+        typer.echo(f"no answer: {failure.reason}", err=True)
+    typer.echo(f"page: {out / 'evaluation.html'}")
+    raise typer.Exit(SOME_FAILED if found.failures else OK)
 
 
 def _tell(evaluation: Evaluation, out: Path) -> None:

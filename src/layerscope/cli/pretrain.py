@@ -51,6 +51,32 @@ def pretrain_flakes(
     _tell(card, out)
 
 
+@app.command("phases")
+def pretrain_phases(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Model file to write.")],
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 8000,
+    network: Annotated[str, typer.Option(help="plain-n, plain-s, light-n ...")] = "plain-n",
+    scenes: Annotated[int, typer.Option(help="Synthetic scenes to learn from.")] = 800,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of scenes and state; default: beside the model.")
+    ] = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network for flakes and holes in TEM images on synthetic ones, without any label."""
+    from layerscope.training.tem_pretrain import TemPretrainSettings, open_series, pretrain_tem
+
+    if out.suffix != ".onnx":
+        raise InputError(f"{out.name}: expected a name that ends in .onnx")
+    settings = TemPretrainSettings(network, steps, scenes=scenes, seed=seed)
+    folder = cache or out.with_suffix(".pretraining")
+    with ProgressBar("rendering scenes", quiet) as rendering:
+        open_series(settings, folder, lambda done, total: _tick(rendering, done, total))
+    with ProgressBar("training", quiet) as bar:
+        card = pretrain_tem(out, settings, folder=folder, progress=_watch(bar))
+    _tell(card, out)
+
+
 def train_flakes(
     data: Annotated[Path, typer.Argument(help="Labelled images: COCO, YOLO, masks/ ...")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Model file to write.")] = Path(

@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.examples import IGNORE
 from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
+from layerscope.io.annotated.class_masks import write_mask
 from layerscope.io.atomic import write_bytes
 from layerscope.synth.em import CLASSES, PIXEL_RANGE_NM, SynthEm, draw_pixel, synth_em
 from layerscope.synth.em_optics import Microscope
@@ -96,13 +98,14 @@ def write_em(
     pictures: Iterable[SynthEm],
     directory: str | os.PathLike[str],
     *,
-    least_contrast: float = 0.0,
+    least_contrast: float | None = 0.0,
 ) -> list[Path]:
     """Write a folder of labelled images.
 
     - ``images/NAME.tif``: 8 or 16 bit, with the pixel size;
     - ``masks/NAME.png``: index into `CLASSES` per pixel, named in ``classes.toml``;
-    - ``annotations/MASK/NAME.png``: 0 or 255, one folder per mask of `MASKS`; they overlap;
+    - ``annotations/MASK/NAME.png``: 0 or 255, one folder per mask of `MASKS`; they overlap, and
+      `read_class_masks` reads them;
     - ``instances/NAME.png``: 16 bit, number of the topmost flake;
     - ``groups.csv``: the specimen of each image, where several show the same;
     - ``images.csv``, and last ``truth.csv``, one row per flake.
@@ -112,8 +115,9 @@ def write_em(
     pictures : iterable of SynthEm
     directory : path
         Made if absent.
-    least_contrast : float
-        In ``masks/`` fainter flakes are 255, not labelled; see `SynthEm.label_map_seen`.
+    least_contrast : float or None
+        Fainter flakes are not labelled, 255 in ``masks/`` and 128 in ``annotations/flake``; None:
+        those that nobody sees, see `SynthEm.visible_contrast`.
 
     Returns
     -------
@@ -133,7 +137,8 @@ def write_em(
     for picture in pictures:
         path = root / "images" / f"{picture.micrograph.name}.tif"
         write_bytes(path, tiff_bytes(picture.micrograph))
-        _write_masks(root, path.stem, picture, least_contrast)
+        least = picture.visible_contrast if least_contrast is None else least_contrast
+        _write_masks(root, path.stem, picture, least)
         paths.append(path)
         rows.append(_image_row(path.name, picture))
         flakes.extend(_flake_rows(path.name, picture))
@@ -171,10 +176,11 @@ def tiff_bytes(micrograph: Micrograph) -> bytes:
 
 def _write_masks(root: Path, name: str, picture: SynthEm, least_contrast: float) -> None:
     masks = (picture.flake_mask, picture.holes, picture.contamination, picture.folds)
+    seen = picture.label_map_seen(least_contrast)
     for folder, mask in zip(MASKS, masks, strict=True):
-        path = root / "annotations" / folder / f"{name}.png"
-        write_bytes(path, _png(mask.astype(np.uint8) * np.uint8(255)))
-    write_bytes(root / "masks" / f"{name}.png", _png(picture.label_map_seen(least_contrast)))
+        unseen = seen == IGNORE if folder == "flake" else None
+        write_mask(root / "annotations" / folder / f"{name}.png", mask, unseen)
+    write_bytes(root / "masks" / f"{name}.png", _png(seen))
     write_bytes(root / "instances" / f"{name}.png", _png(picture.instances.astype(np.uint16)))
 
 
