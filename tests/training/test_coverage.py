@@ -195,7 +195,7 @@ def test_heights_are_asked_as_pictures_and_checked_by_terraces(robust):
 
 
 def test_synthetic_films_are_exact_and_repeatable():
-    one, two = synthetic_films(2, 5, side_px=64), synthetic_films(2, 5, side_px=64)
+    one, two = synthetic_films(2, 5, sides_px=(64,)), synthetic_films(2, 5, sides_px=(64,))
     for a, b in zip(one.examples, two.examples, strict=True):
         assert np.array_equal(a.read_image(), b.read_image())
         assert np.array_equal(a.label_map(), b.label_map())

@@ -11,11 +11,11 @@ from layerscope.cli.options import ProgressBar
 from layerscope.errors import InputError, MissingExtra, UnknownName
 
 if TYPE_CHECKING:
-    from layerscope.experiments.study import World
+    from layerscope.experiments.study import Study, World
 
 
 def experiment(
-    name: Annotated[str, typer.Argument(help="transfer, size, few-shot, noise, adaptation.")],
+    name: Annotated[str, typer.Argument(help="transfer, size, few-shot, noise, adaptation, wse2.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: its name.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Your labelled images, instead of synthetic ones.")
@@ -27,25 +27,37 @@ def experiment(
     other: Annotated[str, typer.Option(help="Material of the source.")] = "graphene",
     substrate: Annotated[str, typer.Option("--substrate", "-s")] = "SiO2(90nm)/Si",
     seeds: Annotated[int, typer.Option(help="How often; five give an interval.")] = 5,
-    minutes: Annotated[float, typer.Option(help="Begin no seed that ends later; 0: none.")] = 10.0,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Begin no seed that ends later; 0: no limit. Default 10, of wse2 20."),
+    ] = None,
     effort: Annotated[str, typer.Option(help="small, or full: hours, better on a GPU.")] = "small",
+    imagenet: Annotated[
+        Path | None, typer.Option(help="Weights of ResNet-18 for wse2, instead of a stand-in.")
+    ] = None,
+    micronet: Annotated[Path | None, typer.Option(help="The same, of MicroNet.")] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Train small networks in several ways, compare them, and say what is shown and what is not."""
     from layerscope.experiments import EXPERIMENTS
     from layerscope.experiments.conduct import conduct
     from layerscope.experiments.folder import write_finding
-    from layerscope.experiments.study import EFFORTS, find_study
+    from layerscope.experiments.study import find_study
 
     study = find_study(name, EXPERIMENTS)
-    if effort not in EFFORTS:
-        raise UnknownName.of("effort", effort, EFFORTS)
+    if effort not in study.efforts:
+        raise UnknownName.of("effort", effort, study.efforts)
     _need_torch()
     folder = out or Path(name)
-    world = _world(data, source, material, other, substrate)
+    world = _world(study, data, source, material, other, substrate)
+    if weights := {k: v for k, v in (("imagenet", imagenet), ("micronet", micronet)) if v}:
+        from layerscope.experiments.wse2 import with_weights
+
+        study = with_weights(study, weights)
     with ProgressBar(name, quiet) as progress:
         finding = conduct(
-            study, world, EFFORTS[effort], folder, seeds=seeds, minutes=minutes,
+            study, world, study.efforts[effort], folder, seeds=seeds,
+            minutes=study.minutes if minutes is None else minutes,
             progress=progress or (lambda done, total, what: None),
         )  # fmt: skip
     typer.echo(write_finding(finding, folder))
@@ -55,7 +67,7 @@ def experiment(
 
 
 def _world(
-    data: Path | None, source: Path | None, material: str, other: str, substrate: str
+    study: Study, data: Path | None, source: Path | None, material: str, other: str, substrate: str
 ) -> World:
     from layerscope.experiments.worlds import SyntheticWorld, UserWorld
     from layerscope.io.annotated import read_dataset
@@ -63,6 +75,8 @@ def _world(
     if data is None:
         if source is not None:
             raise InputError("--source goes with --data: both hold labelled images")
+        if study.synthetic is not None:
+            return study.synthetic()
         return SyntheticWorld(material, other, substrate)
     found = read_dataset(data)
     for note in found.notes:

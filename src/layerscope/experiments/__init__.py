@@ -19,6 +19,7 @@ EXPERIMENTS = Registry(
         "few-shot": _HERE + "few_shot:FEW_SHOT",
         "noise": _HERE + "noise:NOISE",
         "adaptation": _HERE + "adaptation:ADAPTATION",
+        "wse2": _HERE + "wse2:WSE2",
     },
 )
 """Name -> `study.Study`."""

@@ -16,9 +16,6 @@ from layerscope.experiments.learning import guess_majority
 from layerscope.experiments.study import Effort, Study, Trial, World
 from layerscope.io.atomic import write_bytes
 
-MAJORITY = "most frequent class everywhere"
-"""The arm of every study that learns nothing."""
-
 Progress = Callable[[int, int, str], None]
 
 
@@ -100,7 +97,8 @@ def plan_of(study: Study, world: World, effort: Effort) -> dict[str, Any]:
     """Return what decides the figures of a seed, as plain values."""
     facts = json.loads(json.dumps(dict(world.facts())))
     made_by = {"layerscope": __version__}
-    return {"study": study.name, "effort": asdict(effort), "world": facts, "version": made_by}
+    plan = {"study": study.name, "effort": asdict(effort), "world": facts, "version": made_by}
+    return plan | ({"options": dict(study.options)} if study.options else {})
 
 
 def _keep_plan(plan: dict[str, Any], folder: Path) -> None:
@@ -117,10 +115,15 @@ def _keep_plan(plan: dict[str, Any], folder: Path) -> None:
 
 
 def _run(study: Study, world: World, seed: int, effort: Effort, path: Path) -> tuple[Trial, ...]:
-    baseline = Trial(MAJORITY, guess_majority(world.test(seed, effort), len(world.classes)))
+    guess = study.guess or _guess_majority
+    baseline = Trial(study.baseline, guess(world, seed, effort))
     trials = (baseline, *study.run(world, seed, effort))
     write_bytes(path, _bytes([asdict(t) for t in trials]))
     return trials
+
+
+def _guess_majority(world: World, seed: int, effort: Effort) -> dict[str, float]:
+    return guess_majority(world.test(seed, effort), len(world.classes))
 
 
 def _read(path: Path) -> tuple[Trial, ...]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerscope.experiments.conduct import MAJORITY, Finding
+from layerscope.experiments.conduct import Finding
 from layerscope.experiments.perturbation import PERTURBATIONS
-from layerscope.experiments.summary import METRIC, mean_table, trial_table
+from layerscope.experiments.study import MAJORITY, MEAN_IOU
+from layerscope.experiments.summary import mean_table, trial_table
 from layerscope.report.figures import GREY, INK, new_figure, styled
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), told apart with every common colour blindness; a marker each besides.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 _MARKERS = "osD^v"
+METRIC = MEAN_IOU.name
 _AXES = {p.name: p.axis for p in PERTURBATIONS}
 
 

@@ -24,7 +24,7 @@ FILES = (
 
 
 def write_finding(finding: Finding, folder: Path) -> str:
-    """Write `FILES` into `folder`; the same finding gives the same bytes.
+    """Write `FILES`, and tables of published figures, into `folder`; same finding, same bytes.
 
     Returns
     -------
@@ -33,7 +33,9 @@ def write_finding(finding: Finding, folder: Path) -> str:
     """
     means, compared = mean_table(finding), comparison_table(finding)
     text = reading(finding, means, compared)
+    beside = finding.study.beside
     tables = {"trials": trial_table(finding), "means": means, "comparisons": compared}
+    tables |= beside.tables(finding) if beside else {}
     for name, table in tables.items():
         write_table(table, folder / f"{name}.csv")
     result: dict[str, Any] = {
@@ -47,7 +49,7 @@ def write_finding(finding: Finding, folder: Path) -> str:
     }
     content = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes(folder / "result.json", (content + "\n").encode())
-    figure = draw_finding(finding)
+    figure = beside.draw(finding) if beside else draw_finding(finding)
     write_bytes(folder / "plot.png", to_png(figure))
     write_bytes(folder / "plot.svg", to_svg(figure))
     write_bytes(folder / "reading.txt", text.encode())

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from layerscope.errors import InputError
 from layerscope.registry import Registry
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from layerscope.experiments.conduct import Finding
     from layerscope.experiments.labelled import Labelled
+
+MAJORITY = "most frequent class everywhere"
+"""The arm of a study of labels that learns nothing."""
 
 SOURCES = ("same", "other")
 """Labelled images of the target's own material, and of another one."""
@@ -116,6 +122,45 @@ class Trial:
 
 
 Run = Callable[[World, int, Effort], Iterator[Trial]]
+Guess = Callable[[World, int, Effort], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The figure that arms are compared by.
+
+    Attributes
+    ----------
+    name : str
+        Among the figures of every trial.
+    label : str
+        In words, as on an axis.
+    """
+
+    name: str
+    label: str
+
+
+MEAN_IOU = Metric("mean_iou", "mean IoU over the classes")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Published figures that a study is read beside.
+
+    Attributes
+    ----------
+    tables : callable
+        ``tables(finding)`` gives tables by name, written as CSV and into ``result.json``.
+    lines : callable
+        ``lines(finding)``: what the study and the published one say, in words.
+    draw : callable
+        ``draw(finding)`` gives a matplotlib figure with both.
+    """
+
+    tables: Callable[[Finding], Mapping[str, pd.DataFrame]]
+    lines: Callable[[Finding], list[str]]
+    draw: Callable[[Finding], Any]
 
 
 @dataclass(frozen=True)
@@ -133,6 +178,19 @@ class Study:
         Label of the settings, with the unit.
     notes : tuple of str
         What a reader must know to read the figures.
+    metric : Metric
+    baseline : str
+        The arm that learns nothing.
+    guess : callable, optional
+        Its figures, ``guess(world, seed, effort)``; None: those of the most frequent class.
+    efforts : mapping of str to Effort
+    minutes : float
+        Wall time on two cores that the small effort is made for.
+    synthetic : callable, optional
+        Makes the `World` of synthetic images; None: flakes.
+    options : mapping
+        What else decides the figures, for the record.
+    beside : Beside, optional
     """
 
     name: str
@@ -141,6 +199,14 @@ class Study:
     pairs: tuple[tuple[str, str], ...]
     axis: str = ""
     notes: tuple[str, ...] = field(default=())
+    metric: Metric = MEAN_IOU
+    baseline: str = MAJORITY
+    guess: Guess | None = None
+    efforts: Mapping[str, Effort] = field(default_factory=lambda: EFFORTS)
+    minutes: float = 10.0
+    synthetic: Callable[[], World] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    beside: Beside | None = None
 
 
 def find_study(name: str, studies: Registry) -> Study:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from layerscope.core.results import FloatArray
-from layerscope.experiments.conduct import MAJORITY, Finding
+from layerscope.experiments.conduct import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METRIC = "mean_iou"
 LEAST_SEEDS = 3
 """Below it an interval of t says nothing: of two seeds it is 13 times their distance wide."""
 
@@ -64,7 +63,7 @@ def comparison_table(finding: Finding) -> pd.DataFrame:
     columns = ["panel", "setting", "arm", "against", "seeds", "difference", "low", "high", "shown"]
     places = _by_place(finding)
     rows = [
-        (panel, setting, arm, against, *_difference(by_seed, other))
+        (panel, setting, arm, against, *_difference(by_seed, other, finding.study.metric.name))
         for arm, against in finding.study.pairs
         for (panel, setting, own), by_seed in places.items()
         if own == arm and (other := places.get((panel, setting, against)))
@@ -82,9 +81,9 @@ def _by_place(finding: Finding) -> dict[_Place, dict[int, Mapping[str, float]]]:
 
 
 def _difference(
-    one: Mapping[int, Mapping[str, float]], other: Mapping[int, Mapping[str, float]]
+    one: Mapping[int, Mapping[str, float]], other: Mapping[int, Mapping[str, float]], metric: str
 ) -> tuple[int, float, float, float, str]:
-    values = np.array([one[s][METRIC] - other[s][METRIC] for s in one if s in other])
+    values = np.array([one[s][metric] - other[s][metric] for s in one if s in other])
     low, high = t_interval(values)
     shown = "" if np.isnan(low) else "yes" if low > 0 or high < 0 else "no"
     return len(values), float(values.mean()) if len(values) else np.nan, low, high, shown
@@ -105,16 +104,18 @@ def reading(finding: Finding, means: pd.DataFrame, compared: pd.DataFrame) -> st
     study, done = finding.study, len(finding.trials)
     lines = [study.question, ""]
     lines.append(_how_many(done, finding.wanted))
-    baseline = means[means["arm"] == MAJORITY].iloc[0]
+    baseline = means[means["arm"] == study.baseline].iloc[0]
     lines.append(
-        f"Figures are the mean IoU over the classes, {_number(baseline, METRIC)} for the answer "
-        "that learns nothing (the most frequent class everywhere)."
+        f"Figures are the {study.metric.label}, {_number(baseline, study.metric.name)} for the "
+        f"answer that learns nothing (the {study.baseline})."
     )
     for arm, against in study.pairs:
         rows = compared[(compared["arm"] == arm) & (compared["against"] == against)]
         if len(rows):
             lines += ["", f"{_title(arm)}, against {against}:"]
             lines += [f"- {_sentence(row, study.axis)}" for _, row in rows.iterrows()]
+    if study.beside is not None:
+        lines += ["", *study.beside.lines(finding)]
     lines += ["", "To be kept in mind:"]
     notes = [*study.notes, *_cautions(finding, compared)]
     return "\n".join([*lines, *(f"- {n}" for n in notes)]) + "\n"
@@ -128,7 +129,7 @@ def _how_many(done: int, wanted: int) -> str:
 
 
 def _sentence(row: pd.Series, axis: str) -> str:
-    start = ""
+    start = f"{row['panel']}: " if row["panel"] else ""
     if np.isfinite(row["setting"]):
         start = f"{row['panel'] or axis} = {row['setting']:g}: "
     value = f"{row['difference']:+.3f}"
@@ -149,7 +150,7 @@ def _cautions(finding: Finding, compared: pd.DataFrame) -> list[str]:
             "zero by chance."
         )
     if finding.plan["world"].get("images") == "synthetic":
-        out.append("Synthetic images; seeds differ in images, chips, cameras and starting weights.")
+        out.append("Synthetic images; seeds differ in specimens, instruments and starting weights.")
     else:
         out.append(
             "The seeds split the same images anew, so that they are not independent and the "

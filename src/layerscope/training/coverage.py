@@ -11,11 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from layerscope.core.examples import IGNORE, DataSet
 from layerscope.core.results import IntArray
@@ -23,8 +20,14 @@ from layerscope.errors import InputError, MissingExtra, UnknownName
 from layerscope.models.card import ModelCard, TrainingSet
 from layerscope.ops.normalisation import as_unit
 from layerscope.training.coverage_models import COVERAGE_MODELS, CoverageModel
-from layerscope.training.coverage_patches import Pictures, coverage_of, error_figures
+from layerscope.training.coverage_patches import (
+    Pictures,
+    coverage_of,
+    error_figures,
+    scaled_picture,
+)
 from layerscope.training.labelled import LabelledImages, load_labelled
+from layerscope.training.seen import fingerprints
 from layerscope.training.splits import hold_out
 
 Tell = Callable[[str], None]
@@ -156,13 +159,13 @@ def part_pictures(
     """
     model, sides = settings.published, np.array([min(m.shape) for m in loaded.labels], float)
     target_nm = None
-    factors = model.side_px / sides
+    factors = np.clip(1.0, model.least_side_px / sides, model.side_px / sides)
     known = [s for s in sizes_nm if s is not None]
-    if len(known) == len(sides):
+    if len(known) == len(sides) and model.sides_px is None:
         target_nm = float(np.median(np.array(known) / factors))
         factors = np.maximum(np.array(known) / target_nm, 1.05 * model.size_px / sides)
     pictures = [
-        _scaled(loaded.images[i], loaded.labels[i], float(f), model.channels)
+        scaled_picture(loaded.images[i], loaded.labels[i], float(f), model)
         for i, f in enumerate(factors)
     ]
     train, valid, test = _parted(loaded.groups, settings.seed)
@@ -196,19 +199,6 @@ def _parted(groups: tuple[str, ...], seed: int) -> tuple[IntArray, IntArray, Int
     return rest[train], rest[valid], test
 
 
-def _scaled(
-    image: npt.NDArray[Any], labels: npt.NDArray[np.uint8], factor: float, channels: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-    """Picture with as many channels as the model takes, and film or not, at another scale."""
-    grey = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
-    size = tuple(max(1, round(n * factor)) for n in labels.shape[::-1])
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    copy = cv2.resize(grey, size, interpolation=how).reshape(size[1], size[0], 1)
-    film = np.where(labels == IGNORE, IGNORE, labels > 0).astype(np.uint8)
-    mask = cv2.resize(film, size, interpolation=cv2.INTER_NEAREST)
-    return np.ascontiguousarray(np.repeat(copy, channels, axis=2)), mask
-
-
 def _card(
     loaded: LabelledImages, parts: Parts, settings: CoverageSettings, out: Path, name: str
 ) -> ModelCard:
@@ -221,16 +211,25 @@ def _card(
         channels=model.channels,
         normalisation=model.normalisation,
         network=model.network,
-        trained_on=(TrainingSet(name, images=len(loaded), groups=loaded.specimens),),
+        trained_on=(_source(loaded, parts, name),),
         settings={
             "model": settings.model,
             "patch_px": model.size_px,
             "side_px": model.side_px,
+            "least_side_px": model.least_side_px,
+            "reads": model.reads,
             "pixel_size_nm": parts.pixel_size_nm,
             "seed": settings.seed,
             "minutes": settings.minutes,
         },
     )
+
+
+def _source(loaded: LabelledImages, parts: Parts, name: str) -> TrainingSet:
+    """All images are counted; those held out for the last test taught nothing."""
+    held = set(parts.test_names)
+    taught = (i for n, i in zip(loaded.names, loaded.images, strict=True) if n not in held)
+    return TrainingSet(name, images=len(loaded), groups=loaded.specimens, seen=fingerprints(taught))
 
 
 def _tried(card: ModelCard, parts: Parts, out: Path, tell: Tell) -> ModelCard:

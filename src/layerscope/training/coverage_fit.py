@@ -218,7 +218,8 @@ def _endless(network: Network, model: CoverageModel, parts: Parts, seed: int) ->
     return _Task(network, batch, _judge_whole(parts.valid, model), _STEPS_PER_EPOCH)
 
 
-_LOOK = Augmentation(scale=(0.6, 1.6), gamma=(0.5, 2.0))
+_LOOK = Augmentation(scale=(0.6, 1.6)).only_geometry()
+"""Rank and odds belong to a whole picture: its contrast is varied before, in the scenes."""
 
 
 def _frozen(

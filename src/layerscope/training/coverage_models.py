@@ -47,6 +47,8 @@ class CoverageModel:
     sides_px : tuple of int, optional
         Whole pictures whose short side lies between are taken as they are; the others are brought
         to the nearer end. None: all are brought to `side_px`, as in the study.
+    reads : str
+        ``"picture"``, or ``"film"``: the channels of `tasks.coverage.channels`.
     """
 
     network: str
@@ -67,6 +69,7 @@ class CoverageModel:
     on_the_fly: bool = False
     frozen: bool = False
     sides_px: tuple[int, int] | None = None
+    reads: str = "picture"
 
     @property
     def side_px(self) -> int:
@@ -129,9 +132,9 @@ COVERAGE_MODELS: Mapping[str, CoverageModel] = {
     "seg101": _segmenter("se-resnext101", "micronet", "SEG101: U-Net++ on SE-ResNeXt-101"),
     "robust": CoverageModel(
         "light-n", "ours: a light U-Net, scale and look drawn anew for every patch", "", "maps",
-        channels=1, normalisation="unit", size_px=256, patches=0, learning_rate=4e-3,
+        channels=3, normalisation="unit", size_px=192, patches=0, learning_rate=4e-3,
         batch=4, epochs=0, loss="bce+dice", loss_parameters={"activation": "sigmoid"},
-        on_the_fly=True, sides_px=(192, 384),
+        on_the_fly=True, sides_px=(192, 384), reads="film",
     ),
 }  # fmt: skip
 """Name for ``layerscope train coverage --model`` to model."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +23,9 @@ from layerscope.core.results import FloatArray
 from layerscope.errors import InputError
 from layerscope.ops.augment import mirror, take_patch
 from layerscope.ops.channels import FloatImage
+from layerscope.ops.normalisation import as_unit
+from layerscope.tasks.coverage.channels import film_channels
+from layerscope.training.coverage_models import CoverageModel
 
 _MOST_TRIES = 2000
 _SCALES = (0.5, 2.0)
@@ -63,6 +67,21 @@ class Pictures:
         )
         flip = {"columns": place.columns, "rows": place.rows}
         return mirror(image, **flip), np.ascontiguousarray(mirror(mask, **flip))
+
+
+def scaled_picture(
+    image: npt.NDArray[Any], labels: npt.NDArray[np.uint8], factor: float, model: CoverageModel
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    """Picture (H, W, C) as a model reads it at another scale, and film or not."""
+    grey = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
+    size = tuple(max(1, round(n * factor)) for n in labels.shape[::-1])
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    copy = cv2.resize(grey, size, interpolation=how).reshape(size[1], size[0], 1)
+    film = np.where(labels == IGNORE, IGNORE, labels > 0).astype(np.uint8)
+    mask = cv2.resize(film, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+    if model.reads == "film":
+        return np.rint(255 * film_channels(as_unit(copy), mask != IGNORE)).astype(np.uint8), mask
+    return np.ascontiguousarray(np.repeat(copy, model.channels, axis=2)), mask
 
 
 def coverage_of(mask: npt.NDArray[np.uint8]) -> float:

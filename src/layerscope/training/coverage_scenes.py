@@ -51,23 +51,25 @@ def asked_for(text: str) -> int:
     return number
 
 
-def synthetic_films(number: int, seed: int = 0, *, side_px: int | None = None) -> DataSet:
+def synthetic_films(
+    number: int, seed: int = 0, *, sides_px: tuple[int, ...] = _SIDES_PX
+) -> DataSet:
     """Draw pictures, each a specimen of its own; coverage is spread evenly from 2 to 98 %.
 
     Parameters
     ----------
     number : int
     seed : int
-    side_px : int, optional
-        Of all; drawn from 128 to 512 if None.
+    sides_px : tuple of int
+        One is drawn for each picture.
     """
-    examples = tuple(_example(k, number, seed, side_px) for k in range(number))
+    examples = tuple(_example(k, number, seed, sides_px) for k in range(number))
     return DataSet(examples, ("substrate", "film"), grouped_by="each picture is its own film")
 
 
-def _example(k: int, number: int, seed: int, side_px: int | None) -> Example:
+def _example(k: int, number: int, seed: int, sides_px: tuple[int, ...]) -> Example:
     rng = np.random.default_rng([seed, k, 0xC0E])
-    side = side_px or int(rng.choice(_SIDES_PX))
+    side = int(rng.choice(sides_px))
     shrink = 2 if rng.random() < _SHRUNK_SHARE and 2 * side <= _LONGEST_PX else 1
     surface = synth_surface(
         int(rng.integers(2**31)),

@@ -9,6 +9,7 @@ the weight and more, and cut pictures of other sizes at another scale.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from layerscope.models.file import Model, read_model
 from layerscope.models.tiling import resized
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import normalise
+from layerscope.tasks.coverage.channels import film_channels
 from layerscope.tasks.coverage.field import Field
 from layerscope.tasks.coverage.request import Request
 
@@ -33,6 +35,7 @@ CLASSES = ("substrate", "film")
 _ENDS = (0.5, 99.5)  # percentiles of heights that become black and white, as pictures show them
 _Z95 = 1.96
 _BATCH = 16
+AskTiles = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 _THRESHOLD = 0.5
 
 
@@ -114,11 +117,14 @@ def _ask(
     patch = int(card.settings["patch_px"])
     least = patch if card.output == "fraction" else 1
     scaled = _trained_shape(shape, card.settings, least, pixel_size_nm)
-    copy = resized(_with_channels(picture, card.channels), scaled)
+    known = cv2.resize(valid.astype(np.uint8), scaled[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    if card.settings.get("reads") == "film":
+        copy = film_channels(resized(picture, scaled), known)
+    else:
+        copy = resized(_with_channels(picture, card.channels), scaled)
     if card.output == "fraction":
-        known = cv2.resize(valid.astype(np.uint8), scaled[::-1], interpolation=cv2.INTER_NEAREST)
-        film = _tiled(model, normalise(card.normalisation, copy), patch)
-        return Answer(float(film[known > 0].mean()), resized(film[:, :, None], shape)[:, :, 0])
+        film = tile_mean(model.logits, normalise(card.normalisation, copy), patch)
+        return Answer(float(film[known].mean()), resized(film[:, :, None], shape)[:, :, 0])
     film = resized(model.predict(copy), shape)[:, :, 0]
     return Answer(float(np.mean(film[valid] > _THRESHOLD)), film)
 
@@ -182,8 +188,23 @@ def _trained_shape(
     return rows, columns
 
 
-def _tiled(model: Model, image: FloatImage, patch: int) -> npt.NDArray[np.float32]:
-    """Mean of the answers of all tiles over each pixel, (H, W)."""
+def tile_mean(ask: AskTiles, image: FloatImage, patch: int) -> npt.NDArray[np.float32]:
+    """Mean over each pixel of the answers to all tiles that it lies in.
+
+    Parameters
+    ----------
+    ask : callable
+        Numbers (N, 1) of tiles (N, C, patch, patch).
+    image : ndarray of float32, (H, W, C)
+        Normalised; no side is shorter than a tile.
+    patch : int
+        Side of a tile, px.
+
+    Returns
+    -------
+    ndarray of float32, (H, W)
+        0 to 1.
+    """
     rows, columns = image.shape[:2]
     places = [(y, x) for y in _starts(rows, patch) for x in _starts(columns, patch)]
     total = np.zeros((rows, columns), np.float32)
@@ -191,7 +212,7 @@ def _tiled(model: Model, image: FloatImage, patch: int) -> npt.NDArray[np.float3
     for first in range(0, len(places), _BATCH):
         some = places[first : first + _BATCH]
         tiles = np.stack([image[y : y + patch, x : x + patch].transpose(2, 0, 1) for y, x in some])
-        values = np.clip(model.logits(np.ascontiguousarray(tiles))[:, 0], 0, 1)
+        values = np.clip(ask(np.ascontiguousarray(tiles))[:, 0], 0, 1)
         for (y, x), value in zip(some, values, strict=True):
             total[y : y + patch, x : x + patch] += value
             count[y : y + patch, x : x + patch] += 1

@@ -86,8 +86,9 @@ def build(
         Maps (or numbers) that come out: one per class, or as many as the caller's heads need.
     weights : str or path, optional
         ``"imagenet"``, ``"micronet"`` or ``"imagenet-micronet"``: those published for the encoder,
-        downloaded once if they are not there (`layerscope.training.weight_files`). A path: a file
-        of weights of the encoder or of the whole network. None: the network starts from scratch.
+        downloaded once if they are not there (`layerscope.training.weight_files`). A path or an
+        address: a file of weights of the encoder or of the whole network. None: the network starts
+        from scratch.
     seed : int
         Decides the starting weights; the random state of the caller is left as it is.
     **options
@@ -141,8 +142,10 @@ def _check_options(name: str, architecture: Architecture, options: Mapping[str, 
 
 
 def _weights_file(name: str, weights: str | Path) -> str | Path:
-    from layerscope.training.weight_files import SOURCES, find_weights
+    from layerscope.training.weight_files import SOURCES, find_weights, is_address, weights_at
 
+    if is_address(weights):
+        return weights_at(str(weights))
     if weights not in SOURCES:
         return weights
     _, _, encoder = name.partition("/")

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from layerscope.training.networks.blocks import start_convolutions
 from layerscope.training.networks.encoder import Encoder, EncoderKind
 
+_WIDTH = 64
+
 
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut."""
@@ -67,15 +69,16 @@ class ResNet(Encoder):
         channels: int,
         block: type[BasicBlock] | type[Bottleneck],
         depths: tuple[int, ...],
+        width: int = _WIDTH,
         top: bool = False,
     ):
         super().__init__()
         del top  # nothing stands between the deepest features and the classifier
-        self.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.widths = add_stages(self, block, block.expansion, depths)
+        self.widths = add_stages(self, block, block.expansion, depths, width)
         self.pooled = self.widths[-1]
         start_convolutions(self)
 
@@ -94,16 +97,20 @@ class ResNet(Encoder):
 
 
 def add_stages(
-    encoder: nn.Module, block: Callable[..., nn.Module], expansion: int, depths: tuple[int, ...]
+    encoder: nn.Module,
+    block: Callable[..., nn.Module],
+    expansion: int,
+    depths: tuple[int, ...],
+    width: int = _WIDTH,
 ) -> tuple[int, ...]:
     """Add layer1 to layer4 to `encoder`; return the widths of stem and stages."""
-    widths = [64]
+    widths = [width]
     for i, depth in enumerate(depths):
-        width = 64 * 2**i
-        blocks = [block(widths[-1], width, 2 if i else 1)]
-        blocks += [block(width * expansion, width, 1) for _ in range(depth - 1)]
+        inner = width * 2**i
+        blocks = [block(widths[-1], inner, 2 if i else 1)]
+        blocks += [block(inner * expansion, inner, 1) for _ in range(depth - 1)]
         setattr(encoder, f"layer{i + 1}", nn.Sequential(*blocks))
-        widths.append(width * expansion)
+        widths.append(inner * expansion)
     return tuple(widths)
 
 
@@ -114,6 +121,10 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
+RESNET18_N = EncoderKind(
+    partial(ResNet, block=BasicBlock, depths=(2, 2, 2, 2), width=_WIDTH // 4),
+    "ResNet-18 with a quarter of the channels, for studies without a GPU",
+)
 RESNET18 = EncoderKind(partial(ResNet, block=BasicBlock, depths=(2, 2, 2, 2)), "ResNet-18")
 RESNET34 = EncoderKind(partial(ResNet, block=BasicBlock, depths=(3, 4, 6, 3)), "ResNet-34")
 RESNET50 = EncoderKind(partial(ResNet, block=Bottleneck, depths=(3, 4, 6, 3)), "ResNet-50")

@@ -22,7 +22,7 @@ _SIDE = 224
 
 
 class CnnSc(Network):
-    """CNNsc of the study: four convolutions and three layers, for patches of 224 x 224 pixels.
+    """CNNsc of the study: four convolutions and three layers, for patches of one size.
 
     Parameters
     ----------
@@ -30,6 +30,8 @@ class CnnSc(Network):
     widths, hidden : tuple of int
         Channels of the convolutions, at most 5 of them, and lengths of the layers between. The
         study found its values by a search.
+    side_px : int
+        Of a patch; 224 in the study.
     """
 
     def __init__(
@@ -39,23 +41,27 @@ class CnnSc(Network):
         outputs: int,
         widths: tuple[int, ...] = (32, 16, 8, 4),
         hidden: tuple[int, ...] = (200, 100),
+        side_px: int = _SIDE,
     ):
-        super().__init__(channels, outputs, stride=_SIDE)
+        super().__init__(channels, outputs, stride=side_px)
         layers: list[nn.Module] = []
-        side = _SIDE
+        side = side_px
         for before, after in pairwise((channels, *widths)):
             layers += [nn.Conv2d(before, after, 5), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
             side = (side - 4) // 2
         if side < 1:
-            raise InputError(f"{len(widths)} convolutions leave nothing of {_SIDE} px: take fewer")
+            raise InputError(
+                f"{len(widths)} convolutions leave nothing of {side_px} px: take fewer"
+            )
         self.features = nn.Sequential(*layers)
         self.head = _layers((widths[-1] * side**2, *hidden), outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Numbers (N, outputs) of patches (N, channels, 224, 224)."""
-        if tuple(x.shape[-2:]) != (_SIDE, _SIDE):
+        """Numbers (N, outputs) of patches (N, channels, side_px, side_px)."""
+        side = self.stride
+        if tuple(x.shape[-2:]) != (side, side):
             raise InputError(
-                f"a patch of {x.shape[-2]} x {x.shape[-1]} px; cnnsc takes {_SIDE} x {_SIDE}: "
+                f"a patch of {x.shape[-2]} x {x.shape[-1]} px; cnnsc takes {side} x {side}: "
                 "cut or resample it"
             )
         return self.head(self.features(x).flatten(1))
