@@ -32,7 +32,7 @@ def prepare(
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder.")],
     masks: Annotated[
         list[str],
-        typer.Option(help="Folder of masks of all classes; or flake=FOLDER, one per class."),
+        typer.Option(help="Folder of masks, or an .ilp, of all classes; flake=FOLDER: of one."),
     ],
     classes: Annotated[
         str | None, typer.Option(help="Of a folder of all: 1=film,2=flake; the first: background.")
@@ -74,7 +74,7 @@ def prepare(
 
     settings = PrepareSettings(
         tuple(_source(text, channel, export) for text in masks),
-        value_map(classes) if classes else {},
+        value_map(classes) if classes else _project_classes(masks),
         _thresholds(threshold or [], thresholds),
         tuple(_both(text) for text in both or []),
         _size(size),
@@ -90,6 +90,15 @@ def prepare(
     _tell(made, settings, out)
     usable = len(made.counts)
     raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if made.failures else OK)
+
+
+def _project_classes(masks: list[str]) -> dict[str, int]:
+    """Labels of a project by their names, where a project is all there is."""
+    if len(masks) != 1 or not masks[0].casefold().endswith(".ilp"):
+        return {}
+    from layerscope.labelling.ilastik import read_project
+
+    return {name: i for i, name in enumerate(read_project(masks[0]).classes, 1)}
 
 
 def _source(text: str, channel: int, export: str) -> MaskSource:

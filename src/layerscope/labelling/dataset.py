@@ -107,7 +107,9 @@ def _prepare_one(
     image = mask_annotations(resolve_pixel_size(image, pixel_size=settings.pixel_size))
     order = {n: settings.numbers.get(n, 1) for n in settings.read_classes}
     paths = [f for f in files if f is not None]
-    told = [read_told(s, f, order) for s, f in zip(settings.sources, paths, strict=True)]
+    told = [
+        read_told(s, f, order, image.data) for s, f in zip(settings.sources, paths, strict=True)
+    ]
     for one, path in zip(told, paths, strict=True):
         _check_shape(one.shape, image.shape, path.name)
     shape = _target(image.shape, settings.size)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +18,13 @@ from layerscope.core.results import BoolArray
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.annotated.label_pictures import read_values
 from layerscope.io.ilastik.exports import HDF5_SUFFIXES, kind_of, read_numbers, read_probabilities
+from layerscope.io.ilastik.project import IlastikProject, read_project
 from layerscope.io.labels import image_key
+from layerscope.labelling.ilastik import classify
 
 DEFAULT_THRESHOLD = 0.7
 EXPORTS = ("Probabilities", "Labels", "Simple Segmentation")
+PROJECT_SUFFIX = ".ilp"
 PICTURES = (".png", ".tif", ".tiff", ".bmp")
 _ENDINGS = ("_probabilities", "_mask", "_masks", "_label", "_labels", "_seg", "-mask", "-label")
 _UNLABELLED = 255
@@ -32,6 +37,7 @@ class MaskSource:
     Attributes
     ----------
     folder : Path
+        Or a project of ilastik (``.ilp``), whose forest says what every image shows.
     name : str
         The one class that it shows; empty: several, told apart by number.
     number : int
@@ -55,8 +61,10 @@ class MaskSource:
         InputError
             If there is no folder, or two files are called after one image.
         """
+        if self.folder.suffix.casefold() == PROJECT_SUFFIX and self.folder.is_file():
+            return _Project(self.folder)
         if not self.folder.is_dir():
-            raise InputError(f"{self.folder}: no folder of masks")
+            raise InputError(f"{self.folder}: no folder of masks, and no project of ilastik")
         inside = [p for p in sorted(self.folder.rglob("*")) if p.name[0] != "."]
         found: dict[str, Path] = {}
         for path in self._exports(inside) or [
@@ -81,6 +89,16 @@ class MaskSource:
         if len(there) > 1:
             raise InputError(f"{self.folder} holds {' and '.join(there)}; say which with --export")
         return of_kind[there[0]] if there else []
+
+
+class _Project(dict[str, Path]):
+    """A project stands for the masks of any image."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def get(self, key: str, default: Any = None) -> Path:
+        return self._path
 
 
 @dataclass(frozen=True)
@@ -144,8 +162,10 @@ def pair_name(path: Path) -> str:
     return stem[: len(stem) - len(ending)] or stem
 
 
-def read_told(source: MaskSource, path: Path, numbers: Mapping[str, int]) -> Told:
-    """Read what one file says.
+def read_told(
+    source: MaskSource, path: Path, numbers: Mapping[str, int], image: npt.NDArray[Any]
+) -> Told:
+    """Read what one file says of an image.
 
     Parameters
     ----------
@@ -154,14 +174,18 @@ def read_told(source: MaskSource, path: Path, numbers: Mapping[str, int]) -> Tol
         Probabilities (``*_Probabilities.h5``), labels of ilastik, or a picture.
     numbers : mapping of str to int
         Class to label, in the order of the classes; of a source of one class only its own.
+    image : ndarray, (H, W) or (H, W, 3)
+        As it is stored; the forest of a project is asked about it.
 
     Raises
     ------
     InputError
         If it cannot be used.
     """
+    if path.suffix.casefold() == PROJECT_SUFFIX:
+        return _of_maps(source, path, numbers, classify(_project(path), image))
     if kind_of(path)[1] == "Probabilities":
-        return _of_probabilities(source, path, numbers)
+        return _of_maps(source, path, numbers, read_probabilities(path))
     if source.name and path.suffix.casefold() in PICTURES:
         return _of_binary(path)
     of_ilastik = path.suffix.casefold() in HDF5_SUFFIXES
@@ -181,8 +205,14 @@ def read_told(source: MaskSource, path: Path, numbers: Mapping[str, int]) -> Tol
     return Told(masks, known)
 
 
-def _of_probabilities(source: MaskSource, path: Path, numbers: Mapping[str, int]) -> Told:
-    found = read_probabilities(path)
+@functools.lru_cache(maxsize=1)
+def _project(path: Path) -> IlastikProject:
+    return read_project(path)
+
+
+def _of_maps(
+    source: MaskSource, path: Path, numbers: Mapping[str, int], found: npt.NDArray[np.float32]
+) -> Told:
     wanted = [source.number] if source.name else list(numbers.values())
     if max(wanted) > found.shape[2] or min(wanted) < 1:
         raise InputError(

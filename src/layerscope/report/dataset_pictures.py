@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from layerscope.core.coverage import LabelMap
+from layerscope.core.micrograph import PixelSize
 from layerscope.core.prepared import PreparedImage
 from layerscope.core.segmentation import ClassArea, ClassMasks, PhaseResult
 from layerscope.report.columns import numbers, words
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 OVERLAY_PX = 900
 _MAP_PX = 640
+_BEYOND = 3  # pixels, more than half a line's width
 _LINE: tuple[int, int, int] = (255, 255, 255)
 _MOST_BARS = 60
 
@@ -66,8 +68,10 @@ def _map(image: PreparedImage, index: int, name: str) -> Rgb:
     title = [f"{image.name}: probability of {name}"]
     if image.thresholds:
         cut = image.thresholds[index]
+        # Continued beyond the picture, so that no line is drawn along its border.
+        above = np.pad((shown >= cut).astype(np.uint8), _BEYOND, mode="edge")
         rims, _ = cv2.findContours(
-            (shown >= cut).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+            above, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(-_BEYOND, -_BEYOND)
         )
         cv2.drawContours(panel, rims, -1, (0, 0, 0), 2, cv2.LINE_AA)
         cv2.drawContours(panel, rims, -1, _LINE, 1, cv2.LINE_AA)
@@ -75,11 +79,9 @@ def _map(image: PreparedImage, index: int, name: str) -> Rgb:
     font = int(np.clip(round(max(panel.shape[:2]) / 42) + 4, 12, 30))
     scale = image.micrograph.pixel_size
     if scale is not None:
-        from layerscope.core.micrograph import PixelSize
-
         scale = PixelSize(scale.y_nm / zoom, scale.x_nm / zoom, scale.source)
     panel = with_scale_bar(panel, scale, font)
-    return framed(panel, title, (_colours(), (0.0, 1.0), "probability"), [], font)
+    return framed(panel, title, (_colours(), (0.0, 1.0), ""), [], font)
 
 
 @functools.cache
@@ -109,8 +111,7 @@ def count_bars(counts: pd.DataFrame) -> Any:
     for k, name in enumerate(classes):
         rows = counts[counts["class"] == name].set_index("image")
         share = 100 * numbers(rows.loc[names], "share")
-        value = k + 1 if overlapping else k
-        colour = phase_colour({3: 4}.get(value, value)) if overlapping else phase_colour(value)
+        colour = phase_colour(1 << k if overlapping else k)
         ink = "#{:02x}{:02x}{:02x}".format(*colour) if colour else "#d9dee2"
         shift = (k - (len(classes) - 1) / 2) * height if overlapping else 0
         ax.barh(place - shift, share, height=height, left=None if overlapping else left, color=ink,
