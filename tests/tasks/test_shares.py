@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from layerscope.errors import InputError
-from layerscope.tasks.shares import FLOOR, ShareErrors, expected_variance
+from layerscope.tasks.shares import FLOOR, ShareErrors, expected_variance, scale_of
 
 
 def drawn(rng, n, bias, heavy):
@@ -91,3 +91,31 @@ def test_expected_variance_is_that_of_a_coin():
 def test_shapes_must_agree():
     with pytest.raises(InputError, match="shares"):
         ShareErrors.measure(np.zeros((2, 2)), np.zeros((2, 3)), np.zeros((2, 2)), ["a", "b"])
+
+
+def test_the_scale_that_errors_follow_gives_narrower_intervals():
+    """Errors drawn with the spread of the networks: told variances say nothing of them."""
+    rng = np.random.default_rng(7)
+    spread = rng.uniform(0.005, 0.08, (60, 1))
+    variance = rng.uniform(0.005, 0.08, (60, 1))
+    true = np.full((60, 1), 0.5)
+    found = true + spread * rng.standard_normal((60, 1))
+    groups = [f"s{i}" for i in range(60)]
+    followed = ShareErrors.measure(found, true, spread, groups, "spread")
+    other = ShareErrors.measure(found, true, variance, groups)
+    assert followed.log_width(spread) < other.log_width(variance)
+    assert ShareErrors.from_metrics(followed.as_metrics(), 1) == followed
+    assert "by" not in other.as_metrics()
+    assert ShareErrors.from_metrics(followed.as_metrics() | {"by": "feeling"}, 1) is None
+
+
+def test_the_spread_of_a_share_is_the_mean_over_its_pixels():
+    p = np.full((2, 3, 2), 0.5, np.float32)
+    spread = np.arange(12, dtype=np.float32).reshape(2, 3, 2) / 100
+    np.testing.assert_allclose(scale_of("spread", p, spread), [0.05, 0.06])
+    first = np.array([[True, False, False], [False] * 3])
+    np.testing.assert_allclose(scale_of("spread", p, spread, first), [0.0, 0.01])
+    np.testing.assert_allclose(scale_of("variance", p, spread, first), [0.25, 0.25])
+    assert np.isnan(scale_of("spread", p, spread, ~np.ones((2, 3), bool))).all()
+    with pytest.raises(InputError, match="no ensemble"):
+        scale_of("spread", p, None)

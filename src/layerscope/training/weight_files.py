@@ -123,6 +123,35 @@ def find_weights(
     return path
 
 
+def is_address(weights: str | Path) -> bool:
+    """Whether `weights` is an address on a network, not a name or a path."""
+    return isinstance(weights, str) and re.match(r"(https?|file)://", weights) is not None
+
+
+def weights_at(address: str, *, folder: str | Path | None = None) -> Path:
+    """File of the weights at an address, downloaded once.
+
+    Parameters
+    ----------
+    address : str
+        ``https://host/name.pth``, and behind a ``#`` the first digits of its sha256.
+    folder : path, optional
+        As in `find_weights`.
+
+    Raises
+    ------
+    UnreadableFile
+        The address does not answer, or the checksum is another.
+    """
+    url, _, digits = address.partition("#")
+    place = hashlib.sha256(url.encode()).hexdigest()[:8]
+    path = weights_folder(folder) / f"{place}-{url.rsplit('/', 1)[-1]}"
+    if not path.is_file():
+        return fetch(url, path, digits)
+    _check(path, digits)
+    return path
+
+
 def weights_folder(folder: str | Path | None = None) -> Path:
     """Folder of downloaded weights; see `find_weights`."""
     if folder is not None:
@@ -177,7 +206,7 @@ def _download(url: str, part: Path) -> None:
     from http.client import HTTPException
     from urllib.error import URLError
 
-    if not re.match(r"(https?|file)://", url):
+    if not is_address(url):
         raise InputError(f"{url!r}: an address of weights starts with https://, http:// or file://")
     try:
         stream = urllib.request.urlopen(url, timeout=60)
@@ -203,4 +232,13 @@ def _check(path: Path, sha256: str, name: str = "") -> None:
         )
 
 
-__all__ = ["SOURCES", "Source", "checksum", "fetch", "find_weights", "weights_folder"]
+__all__ = [
+    "SOURCES",
+    "Source",
+    "checksum",
+    "fetch",
+    "find_weights",
+    "is_address",
+    "weights_at",
+    "weights_folder",
+]
