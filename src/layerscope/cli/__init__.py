@@ -15,6 +15,7 @@ from layerscope.cli.categories import synth_categories
 from layerscope.cli.data import COMMANDS as DATA_COMMANDS
 from layerscope.cli.evaluate import evaluate
 from layerscope.cli.experiment import experiment
+from layerscope.cli.label import label
 from layerscope.cli.models import app as models_app
 from layerscope.cli.options import (
     FAILED,
@@ -428,6 +429,12 @@ def _exit_code(result: RunResult) -> int:
 
 
 app.command()(evaluate)
-_MORE: tuple[Callable[..., None], ...] = (*COMMANDS, *DATA_COMMANDS, *PREPARE_COMMANDS, experiment)
+_MORE: tuple[Callable[..., None], ...] = (
+    *COMMANDS,
+    *DATA_COMMANDS,
+    *PREPARE_COMMANDS,
+    experiment,
+    label,
+)
 for command in _MORE:
     app.command()(command)

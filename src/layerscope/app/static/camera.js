@@ -1,6 +1,7 @@
 // Which part of the image is on the screen: the image point in the middle, and the zoom.
 
 const LARGEST = 64;
+const [ABOVE, BELOW, BESIDE] = [64, 58, 14];
 
 export class Camera {
   x = 0;
@@ -13,15 +14,16 @@ export class Camera {
     this.height = height;
   }
 
-  /** Show the whole image. */
+  /** Show the whole image between the tools above and the scale bar below. */
   fit(image) {
-    this.x = image.width / 2;
-    this.y = image.height / 2;
     this.zoom = this.least(image);
+    this.x = image.width / 2;
+    this.y = image.height / 2 + (BELOW - ABOVE) / 2 / this.zoom;
   }
 
   least(image) {
-    return Math.min((0.94 * this.width) / image.width, (0.94 * this.height) / image.height);
+    const high = Math.max(this.height - ABOVE - BELOW, this.height / 2);
+    return Math.min((this.width - 2 * BESIDE) / image.width, high / image.height);
   }
 
   /** Zoom by a factor so that the image point under a point of the screen stays there. */

@@ -2,7 +2,7 @@
 
 import { EditQueue, Refusal, get, getBytes, postFrames, postLines } from "./api.js";
 import { askClasses, askExport, askModel, confirm, showHelp } from "./dialogs.js";
-import { $, arrows, choose, percent, toast } from "./dom.js";
+import { $, arrows, choose, element, percent, toast } from "./dom.js";
 import { ImageList } from "./images.js";
 import { listenKeys } from "./keys.js";
 import { LayerPanel, UNSURE_VALUE, showAreas, showClasses, showFacts, showSources, showThresholds } from "./panels.js";
@@ -174,9 +174,9 @@ class Page {
 
   async accept() {
     const { scene } = this;
-    if ($("accept").disabled || this.#busy) return;
-    const source = scene.image.state === "imported" && !scene.image.sources.length ? "labels"
-      : this.mode === "correct" && scene.labels ? "labels" : this.source;
+    const step = this.#step;
+    if (this.#busy || !["prediction", "labels"].includes(step)) return;
+    const source = step === "labels" ? "labels" : this.source;
     this.#stopAsking();
     this.#work("Accepting …");
     await this.#guard(async () => {
@@ -272,7 +272,13 @@ class Page {
   #areas() {
     if (!this.scene || !this.stage.camera.width) return;
     const { prediction, image } = this.scene;
-    showAreas(this.project.classes, prediction.areas(this.stage.camera.box(), this.stage.level), image.missing);
+    const { classes } = this.project;
+    if (this.mode === "correct") {
+      showAreas(classes, labelled(image, classes), "", "of the label picture, whole image");
+      return;
+    }
+    const shares = prediction.areas(this.stage.camera.box(), this.stage.level);
+    showAreas(classes, shares, image.missing, "of the prediction, in view");
   }
 
   // --- what is shown ----------------------------------------------------------------------------
@@ -305,15 +311,27 @@ class Page {
     this.stage.redraw();
   }
 
+  /** What the large button does now. */
+  get #step() {
+    const { image } = this.scene;
+    if (this.mode === "teach") return image.sources.length ? "prediction" : "";
+    if (image.state === "imported") return "labels";
+    return this.project.images.some((i) => i.state !== "accepted") ? "next" : "";
+  }
+
   #decide() {
     const { image } = this.scene;
     const button = $("accept");
     const again = image.state === "accepted";
-    const checking = image.state === "imported" && this.mode === "correct";
-    button.disabled = this.#busy || (!image.sources.length && image.state !== "imported") || (again && this.mode === "correct");
-    const text = again ? (this.mode === "correct" ? "Accepted" : "Accept the new prediction") : checking ? "Accept label picture" : "Accept image";
-    button.firstChild.textContent = `${text} `;
-    $("withdraw").hidden = image.state !== "accepted";
+    const [text, key] = {
+      prediction: [again ? "Accept the new prediction" : "Accept image", "A"],
+      labels: ["Accept label picture", "A"],
+      next: ["Next image", "N"],
+      "": [again ? "All images are accepted" : "Accept image", "A"],
+    }[this.#step];
+    button.disabled = this.#busy || !this.#step;
+    button.replaceChildren(`${text} `, element("kbd", {}, key));
+    $("withdraw").hidden = !again;
   }
 
   #thresholds() {
@@ -338,9 +356,15 @@ class Page {
     this.brush.layer = mode === "teach" ? "scribbles" : "corrections";
     if (mode === "teach" && this.brush.value === UNSURE_VALUE) this.brush.value = 1;
     choose([$("mode-teach"), $("mode-correct")], $(`mode-${mode}`));
+    $("areas-title").textContent = mode === "teach" ? "Prediction" : "Label picture";
+    $("threshold-box").hidden = mode === "correct";
     this.layers.toggle("prediction", mode === "teach");
     this.layers.toggle("labels", mode === "correct");
-    if (this.scene) this.#refresh();
+    this.layers.toggle("scribbles", mode === "teach");
+    if (this.scene) {
+      this.#refresh();
+      this.#areas();
+    }
     this.#ink();
   }
 
@@ -461,7 +485,7 @@ class Page {
     const click = (id, react) => $(id).addEventListener("click", react);
     click("undo", () => this.undo());
     click("redo", () => this.undo("redo"));
-    click("accept", () => this.accept());
+    click("accept", () => (this.#step === "next" ? this.next() : this.accept()));
     click("withdraw", () => this.withdraw());
     click("next", () => this.next());
     click("mode-teach", () => this.setMode("teach"));
@@ -504,6 +528,12 @@ class Page {
     this.list.show(project.images);
     this.open(this.scene.image.id);
   }
+}
+
+/** Shares of the classes in the label picture, the last one of what nobody knows. */
+function labelled(image, classes) {
+  const shares = classes.map((c) => (image.labelled[c.name] ?? 0) / (image.width * image.height));
+  return [...shares, Math.max(0, 1 - shares.reduce((a, b) => a + b, 0))];
 }
 
 const whole = (image) => ({ top: 0, left: 0, bottom: image.height, right: image.width });

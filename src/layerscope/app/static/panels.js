@@ -79,15 +79,15 @@ export function showThresholds(classes, thresholds, change, save) {
   }));
 }
 
-/** A bar of the shares of the classes in view. */
-export function showAreas(classes, shares, missing) {
+/** A bar of the shares of the classes, the last share of what has none. */
+export function showAreas(classes, shares, missing, what) {
   if (!shares) {
     $("areas").replaceChildren(element("p", { className: "small" }, missing || "No prediction here yet."));
     return;
   }
   const rows = classes.map((c, k) => [c.colour, c.name, shares[k]]);
-  if (shares[classes.length] > 0) rows.push([null, "not certain", shares[classes.length]]);
-  const stack = element("div", { className: "stack", role: "img", "aria-label": "Shares of the classes in view" },
+  if (shares[classes.length] > 0) rows.push([null, "no class", shares[classes.length]]);
+  const stack = element("div", { className: "stack", role: "img", "aria-label": "Shares of the classes" },
     ...rows.filter(([colour]) => colour).map(([colour, , share]) => {
       const part = element("i");
       part.style.cssText = `width:${100 * share}%;background:${colour}`;
@@ -96,7 +96,7 @@ export function showAreas(classes, shares, missing) {
   const key = rows.flatMap(([colour, name, share]) => [
     swatch(colour), element("span", {}, name), element("span", { className: "count" }, percent(share))]);
   $("areas").replaceChildren(stack, element("div", { className: "key" }, ...key),
-    element("p", { className: "small" }, "share of what is in view"));
+    element("p", { className: "small" }, what));
 }
 
 /** Where the prediction comes from, if there is a choice. */
@@ -118,12 +118,11 @@ export function showFacts(image, classes) {
   const size = image.pixel_size_nm;
   const scale = size ? `${lengthText(Math.sqrt(size[0] * size[1]))} (${image.pixel_size_source})` : "not known";
   const rows = [["Size", `${image.width} × ${image.height} px`], ["Pixel size", scale]];
-  const total = Object.values(image.labelled).reduce((a, b) => a + b, 0);
-  if (total) {
+  if (size) {
+    rows.push(["Field", `${lengthText(image.width * size[1])} × ${lengthText(image.height * size[0])}`]);
     for (const c of classes) {
-      const share = (image.labelled[c.name] ?? 0) / (image.width * image.height);
-      const area = size ? ` · ${areaText((image.labelled[c.name] ?? 0) * size[0] * size[1])}` : "";
-      rows.push([`${c.name}, labelled`, `${percent(share)}${area}`]);
+      const area = (image.labelled[c.name] ?? 0) * size[0] * size[1];
+      if (area) rows.push([`Area, ${c.name}`, areaText(area)]);
     }
   }
   $("facts").replaceChildren(
