@@ -23,8 +23,11 @@ def weights(channels=1, outputs=2, seed=0):
     }
 
 
-def graph(channels=1, outputs=2, seed=0, pooled=False, scale=4):
-    """Stride 4 down, 3 x 3 there, bilinear up: reach 9 px. `pooled` adds the mean of the image."""
+def graph(channels=1, outputs=2, seed=0, pooled=False, scale=4, spread=False):
+    """Stride 4 down, 3 x 3 there, bilinear up: reach 9 px. `pooled` adds the mean of the image.
+
+    `spread` gives a second output, from 0 to 1.
+    """
     constants = [numpy_helper.from_array(v, k) for k, v in weights(channels, outputs, seed).items()]
     scales = np.array([1, 1, scale, scale], np.float32)
     constants.append(numpy_helper.from_array(scales, "scales"))
@@ -46,8 +49,14 @@ def graph(channels=1, outputs=2, seed=0, pooled=False, scale=4):
         helper.make_node("Resize", ["f", "", "scales"], ["maps"], mode="linear"),
     ]
     one = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", channels, "h", "w"])
-    two = helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["n", outputs, "H", "W"])
-    made = helper.make_graph(nodes, "tiny", [one], [two], constants)
+    told = ["maps", "spread"] if spread else ["maps"]
+    if spread:
+        nodes.append(helper.make_node("Sigmoid", ["maps"], ["spread"]))
+    out = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", outputs, "H", "W"])
+        for name in told
+    ]
+    made = helper.make_graph(nodes, "tiny", [one], out, constants)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 

@@ -1,11 +1,13 @@
 """Training of phases from end to end, on pictures of three greys that a forest can tell apart."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from layerscope.core.examples import IGNORE, DataSet, Example
+from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError, MissingExtra
 from layerscope.models.file import read_model
 from layerscope.training import phases
@@ -119,6 +121,63 @@ def test_the_few_are_of_many_specimens_and_all_classes():
     assert (data.take(few).counts() > 0).all()
     with pytest.raises(InputError, match="there are 9"):
         take_few(data, 10, 0)
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+def test_an_ensemble_from_labels_to_intervals(tmp_path):
+    pytest.importorskip("torch")
+    from layerscope.segmentation import run_phases
+
+    settings = PhaseSettings("light-n", minutes=1, folds=2, jobs=1, steps=2, members=2)
+    lines, path = [], tmp_path / "m.onnx"
+    done = train_phases(dataset(4, 4), path, settings, tell=lines.append)
+    assert any(line.startswith("trying 2 x light-n") for line in lines)
+    assert done.card.settings["members"] == 2
+    model = read_model(path)
+    assert model.tells_spread
+    mean, spread = model.predict_with_spread(picture(9)[0])
+    assert np.ptp(spread) > 0
+    run = run_phases([Micrograph(picture(9)[0][..., 0])], model)
+    assert run.images["disagreement"][0] > 0
+    assert (run.areas["fraction_high"] > run.areas["fraction_low"]).all()
+    again = PhaseSettings("light-n", path, minutes=1, folds=2, jobs=1, steps=1)
+    more = train_phases(dataset(4, 4), tmp_path / "more.onnx", again)
+    assert more.card.settings["members"] == 2
+    assert len(more.card.trained_on) == 2
+
+
+def test_settings_that_cannot_be_are_refused():
+    for told, why in (
+        ({"members": 0}, "1 to 10"),
+        ({"members": 3, "network": "forest"}, "ensemble of its trees"),
+        ({"weights": "imagenet"}, "unet/resnet18"),
+        ({"members": 2, "overlapping": True}, "one class per pixel"),
+    ):
+        with pytest.raises(InputError, match=why):
+            PhaseSettings(**told)
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+def test_weights_of_an_encoder_are_loaded_and_told(tmp_path):
+    torch = pytest.importorskip("torch")
+    from layerscope.training.networks import ENCODERS
+
+    encoder = ENCODERS["mobilenetv3-small"].make(channels=3, top=True)
+    torch.save(encoder.state_dict(), tmp_path / "small.pth")
+    lines, weights = [], str(tmp_path / "small.pth")
+    settings = PhaseSettings(
+        "fpn/mobilenetv3-small", minutes=1, folds=2, jobs=1, steps=1, weights=weights
+    )
+    done = train_phases(dataset(2), tmp_path / "m.onnx", settings, tell=lines.append)
+    told = next(line for line in lines if line.startswith("encoder from small.pth"))
+    assert "first convolution summed over RGB" in told
+    assert done.card.settings["weights"] == told
+    assert done.card.normalisation == "imagenet"
+    wrong = replace(settings, network="fpn/resnet18")
+    with pytest.raises(InputError, match="choose the file of this network"):
+        train_phases(dataset(2), tmp_path / "n.onnx", wrong)
 
 
 @pytest.mark.thorough

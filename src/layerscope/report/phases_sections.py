@@ -222,6 +222,7 @@ def model(run: PhaseRun) -> Section | Skipped:
         for name, iou in metrics.get("iou", {}).items()
     ]
     text = [f"{card.get('name')}: {card.get('network')} on {card.get('normalisation')} images."]
+    text += _members_text(card)
     tables = []
     if rows:
         text.append(
@@ -234,6 +235,19 @@ def model(run: PhaseRun) -> Section | Skipped:
     else:
         text.append("It was not tried on held-out images.")
     return Section(title, tuple(text), tables=tuple(tables))
+
+
+def _members_text(card: Mapping[str, Any]) -> list[str]:
+    """What an ensemble is, and whether its intervals follow its disagreement."""
+    members = card.get("settings", {}).get("members", 1)
+    if members == 1:
+        return []
+    by = card.get("metrics", {}).get("share_errors", {}).get("by")
+    scale = "how far they disagree" if by == "spread" else "how unsure they are together"
+    return [
+        f"{members} networks, trained apart, answer together. Intervals follow {scale} on an "
+        "image, which held-out errors followed best; images.csv has their disagreement."
+    ]
 
 
 def failures(run: PhaseRun) -> Section | Skipped:
