@@ -102,7 +102,7 @@ def grey_of(image: Micrograph) -> Grey:
 
 def segment_particles(
     image: Micrograph, settings: SearchSettings | None = None, ranker: Ranker | None = None
-) -> tuple[CropMasks, FloatArray]:
+) -> tuple[CropMasks, FloatArray, IntArray]:
     """Find the particles of a picture.
 
     Parameters
@@ -119,19 +119,25 @@ def segment_particles(
         Largest score first; holes inside are filled, none overlaps another.
     score : ndarray, (n,)
         Expected overlap with the true particle, 0 to 1.
+    polarity : ndarray of int, (n,)
+        1 brighter than around, -1 darker.
     """
     settings, ranker = settings or SearchSettings(), ranker or shipped_ranker()
     view = view_of(image, settings.side_px)
     if view is None:
-        return CropMasks.empty(image.shape), np.zeros(0)
+        return _nothing(image)
     outlines = find_outlines(view.grey, view.counted, smallest_px=view.smallest_px)
     if not len(outlines):
-        return CropMasks.empty(image.shape), np.zeros(0)
+        return _nothing(image)
     score = ranker.score(outline_features(view.grey, view.counted, outlines))
     kept = choose_outlines(
         outlines, score, view.grey.shape, settings.least_score, settings.most_overlap
     )
     return _brought_back(outlines.take(kept), view, score[kept])
+
+
+def _nothing(image: Micrograph) -> tuple[CropMasks, FloatArray, IntArray]:
+    return CropMasks.empty(image.shape), np.zeros(0), np.zeros(0, np.int64)
 
 
 def choose_outlines(
@@ -172,7 +178,7 @@ def choose_outlines(
 
 def _brought_back(
     outlines: Outlines, view: View, score: FloatArray
-) -> tuple[CropMasks, FloatArray]:
+) -> tuple[CropMasks, FloatArray, IntArray]:
     """Masks at the picture's own size, a pixel to the more likely one; none is empty."""
     top, left, bottom, right = view.copy.box
     shape, here = view.copy.shape, view.grey.shape
@@ -183,7 +189,7 @@ def _brought_back(
         cv2.fillPoly(labels, [np.rint(moved * 16).astype(np.int32)], k, cv2.LINE_8, 4)
     labels[~_counted(view)] = 0
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(score) + 1)[1:])
-    return CropMasks.from_labels(labels), score[present]
+    return CropMasks.from_labels(labels), score[present], outlines.polarity[present]
 
 
 def _counted(view: View) -> BoolArray:
