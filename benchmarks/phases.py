@@ -21,11 +21,11 @@ import numpy as np
 
 from layerscope.core.examples import DataSet, Example
 from layerscope.models.file import read_model
+from layerscope.models.forest import ForestSettings, grow_forest, join_samples
 from layerscope.ops.normalisation import normalise
 from layerscope.ops.pixel_features import pixel_features
 from layerscope.synth.em import CLASSES, synth_em
 from layerscope.training.choice import Candidate, confusion_of, iou_of, mean_iou
-from layerscope.training.forest import ForestSettings, grow_forest, join_samples
 from layerscope.training.forest_trial import sample_images
 from layerscope.training.labelled import LabelledImages, load_labelled
 from layerscope.training.phases import PhaseSettings, train_phases

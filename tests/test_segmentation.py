@@ -15,11 +15,11 @@ from layerscope.core.segmentation import AREA_COLUMNS, PHASE_COLUMNS, ClassArea
 from layerscope.errors import InputError
 from layerscope.models.card import ModelCard
 from layerscope.models.file import read_model
+from layerscope.models.forest import ForestSettings, PixelSamples, grow_forest, write_forest
 from layerscope.report.phases_folder import PhasesFolder
 from layerscope.report.phases_pictures import NOT_COUNTED, phase_colour
 from layerscope.segmentation import Scale, run_phases
 from layerscope.tasks.phases import find_phases
-from layerscope.training.forest import ForestSettings, PixelSamples, grow_forest, write_forest
 
 METRICS = {
     "mean_iou": 0.9, "mean_iou_majority": 0.2, "held_out_images": 4, "held_out_by": "specimen",

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,10 +122,12 @@ def test_what_the_format_cannot_say_is_refused(tmp_path):
     for fields in (
         {"normalisation": "contrast"},
         {"normalisation": "clahe"},
-        {"input": "pixel_features"},
     ):
         with pytest.raises(InputError, match="no word"):
             package(tmp_path, **fields)
     model = read_model(model_files.write(tmp_path / "m.onnx"))
+    forest = replace(model, card=replace(model.card, input="pixel_features"))
+    with pytest.raises(InputError, match="no word"):
+        write_package(forest, tmp_path / "m.zip", licence="MIT")
     with pytest.raises(InputError, match="zip"):
         write_package(model, tmp_path / "m.tar", licence="MIT")

@@ -9,17 +9,18 @@ from layerscope.core.examples import IGNORE
 from layerscope.errors import InputError
 from layerscope.models.card import ModelCard
 from layerscope.models.file import open_session, read_model
-from layerscope.ops.normalisation import normalise
-from layerscope.ops.pixel_features import pixel_features
-from layerscope.training.forest import (
+from layerscope.models.forest import (
     PARITY,
     ForestSettings,
     PixelSamples,
-    draw_pixels,
-    forest_graph,
     grow_forest,
     write_forest,
 )
+from layerscope.models.trees import trees_of
+from layerscope.models.trees_file import forest_graph
+from layerscope.ops.normalisation import normalise
+from layerscope.ops.pixel_features import pixel_features
+from layerscope.training.forest import draw_pixels
 
 
 def samples(classes, n=3000, width=6, seed=0):
@@ -36,7 +37,7 @@ def samples(classes, n=3000, width=6, seed=0):
 def test_the_file_answers_as_the_forest(classes, outputs):
     drawn = samples(classes)
     forest = grow_forest(drawn, ForestSettings(trees=12))
-    session = open_session(forest_graph(forest, outputs).SerializeToString())
+    session = open_session(forest_graph([trees_of(forest, outputs)]))
     asked = samples(classes, seed=1).features
     # Values on a threshold itself must go the same way too.
     asked[: len(forest.estimators_), 0] = [t.tree_.threshold[0] for t in forest.estimators_]
@@ -70,9 +71,7 @@ def test_a_model_file_answers_for_an_image(tmp_path):
 def test_the_same_forest_for_any_number_of_jobs():
     drawn = samples((0, 1))
     one, two = (
-        forest_graph(grow_forest(drawn, ForestSettings(trees=8, jobs=jobs)), 2).SerializeToString(
-            deterministic=True
-        )
+        forest_graph([trees_of(grow_forest(drawn, ForestSettings(trees=8, jobs=jobs)), 2)])
         for jobs in (1, 2)
     )
     assert one == two

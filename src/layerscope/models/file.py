@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.models.card import ModelCard
-from layerscope.models.pixel_forest import forest_maps
+from layerscope.models.pixel_forest import PixelForest, forest_maps
 from layerscope.models.tiling import map_image, resized
+from layerscope.models.trees_file import read_forests
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import as_unit, normalise
 
@@ -43,10 +44,13 @@ class Member:
     ----------
     card : ModelCard
     session : onnxruntime.InferenceSession
+    forests : tuple of PixelForest
+        Of a graph over pixel features: its stages.
     """
 
     card: ModelCard
     session: Any = field(repr=False)
+    forests: tuple[PixelForest, ...] = field(default=(), repr=False)
 
     @property
     def tells_spread(self) -> bool:
@@ -72,7 +76,7 @@ class Member:
                 tile_px=card.tile_px,
             )  # fmt: skip
         else:
-            maps = forest_maps(pixels, self.run, card.features)
+            maps = forest_maps(pixels, self.forests, card.features)
         maps, count = resized(maps, shape), len(card.classes)
         return maps[..., :count], maps[..., count:] if self.tells_spread else None
 
@@ -309,9 +313,11 @@ def _read(file: Path, threads: int) -> tuple[Member, str]:
         )
     try:
         card = ModelCard.from_json(found[CARD_KEY])
+        trees = read_forests(content) if card.input == "pixel_features" else ()
     except UnreadableFile as reason:
         raise UnreadableFile(f"{file.name}: {reason}") from None
-    return Member(card, session), hashlib.sha256(content).hexdigest()
+    forests = tuple(PixelForest(stage, open_session) for stage in trees)
+    return Member(card, session, forests), hashlib.sha256(content).hexdigest()
 
 
 def _content(file: Path) -> bytes:

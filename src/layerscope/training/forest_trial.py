@@ -12,19 +12,14 @@ import numpy.typing as npt
 
 from layerscope.core.examples import IGNORE
 from layerscope.core.results import IntArray
+from layerscope.models.forest import ForestSettings, PixelSamples, grow_forest, join_samples
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import normalise
 from layerscope.ops.pixel_features import Strip, pixel_features, strips
 from layerscope.tasks.phases import sureness
 from layerscope.tasks.shares import expected_variance
 from layerscope.training.choice import Candidate, HeldOut, Trial, confusion_of
-from layerscope.training.forest import (
-    ForestSettings,
-    PixelSamples,
-    draw_pixels,
-    grow_forest,
-    join_samples,
-)
+from layerscope.training.forest import draw_pixels
 from layerscope.training.labelled import LabelledImages
 from layerscope.training.splits import Split
 

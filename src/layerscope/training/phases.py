@@ -22,6 +22,7 @@ import numpy as np
 from layerscope.core.examples import IGNORE, DataSet
 from layerscope.errors import InputError, MissingExtra
 from layerscope.models.card import ModelCard, TrainingSet
+from layerscope.models.forest import ForestSettings, write_forest
 from layerscope.training.choice import (
     Candidate,
     Trial,
@@ -32,7 +33,6 @@ from layerscope.training.choice import (
     mean_iou,
     trial_lines,
 )
-from layerscope.training.forest import ForestSettings, write_forest
 from layerscope.training.forest_trial import ForestData, grow_final, sample_images, try_forest
 from layerscope.training.labelled import LabelledImages, load_labelled, take_few
 from layerscope.training.seen import fingerprints
