@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -125,7 +126,7 @@ class EditLog:
     def __init__(self, path: str | os.PathLike[str]):
         self._path = Path(path)
         content = _content(self._path)
-        self._ends_whole = content.endswith(b"\n") or not content
+        self._size, self._ends_whole = len(content), content.endswith(b"\n") or not content
         self._edits, self._chain, self.notes = _read(content, self._path)
 
     @property
@@ -144,21 +145,24 @@ class EditLog:
         Raises
         ------
         CannotWrite
-            If the disk refuses; what was half-written is skipped by the next reader.
+            If the disk refuses; then the edit is not in the log, not even in part.
         """
         line, link = edit.as_line(self._chain)
-        whole = ("" if self._ends_whole else "\n") + line + "\n"
-        self._ends_whole = False
+        whole = (("" if self._ends_whole else "\n") + line + "\n").encode()
         try:
             with self._path.open("ab") as stream:
-                stream.write(whole.encode())
+                if stream.tell() > self._size:  # what an earlier refusal may have left
+                    stream.truncate(self._size)
+                stream.write(whole)
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
+            with suppress(OSError):
+                os.truncate(self._path, self._size)
             raise CannotWrite(
                 f"cannot write {self._path}: {error.strerror}; the last edit is not saved"
             ) from None
-        self._ends_whole, self._chain = True, link
+        self._size, self._ends_whole, self._chain = self._size + len(whole), True, link
         self._edits.append(edit)
         return edit
 
