@@ -56,6 +56,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+TASKS = ("flakes", "coverage", "phases", "categories", "particles")
+
 synth_app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=True)
 app.add_typer(synth_app, name="synth")
 synth_app.command("categories")(synth_categories)
@@ -108,7 +110,8 @@ def run(
     task: Annotated[
         str,
         typer.Option(
-            help="flakes: optical; coverage: AFM, pictures of films; phases, categories: by model."
+            help="flakes: optical; coverage: AFM, pictures of films; phases, categories: by model; "
+            "particles: TEM, SEM."
         ),
     ] = "flakes",
     channel: Annotated[str | None, typer.Option(help="Coverage: channel of a scan.")] = None,
@@ -133,6 +136,21 @@ def run(
     unknown_below: Annotated[
         float | None, typer.Option(help="Categories: least probability of an answer.")
     ] = None,
+    objects: Annotated[
+        str | None, typer.Option(help="Particles: classes that are, e.g. gfm,debris.")
+    ] = None,
+    holes: Annotated[
+        str | None, typer.Option(help="Particles: classes that are holes of the support.")
+    ] = None,
+    border: Annotated[
+        str, typer.Option(help="Particles: weighted, half or excluded, where the border cuts.")
+    ] = "weighted",
+    polarity: Annotated[
+        str, typer.Option(help="Particles without model and labels: auto, dark, bright, both.")
+    ] = "auto",
+    split: Annotated[
+        bool, typer.Option("--split", help="Particles: part convex ones that touch.")
+    ] = False,
     tone: Tone = None,
     na: Na = 0.45,
     oxide_sd: OxideSd = 10.0,
@@ -140,7 +158,10 @@ def run(
         str | None, typer.Option(help="Reference image, or 'set': median of these images.")
     ] = None,
     calibration: Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="CSV image,x,y,layers or masks.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV image,x,y,layers or masks; particles: folder of label pictures."),
+    ] = None,
     head: Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")] = None,
     finder: Annotated[
         str, typer.Option(help="Flakes: classical, network or both; a --model means network.")
@@ -159,7 +180,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Find flakes and count layers; the coverage of films; phases or categories by a model."""
+    """Find flakes and count layers; the coverage of films; phases, categories, particles."""
     if task == "coverage":
         from layerscope.cli.coverage import cover_images
         from layerscope.surfaces import Question
@@ -183,8 +204,16 @@ def run(
         times = parse_magnification(magnification) if magnification else None
         asked = Reading(pixel_size, times, unknown_below, max_pixels)
         categorise_images(images, model, asked, out, as_json=as_json, quiet=quiet)
+    if task == "particles":
+        from layerscope.cli.particles import Asked, measure_images
+
+        particles = Asked(
+            model, labels, objects, holes, min_area, pixel_size, scale_bar, border, polarity, split,
+            max_pixels,
+        )  # fmt: skip
+        measure_images(images, particles, out, as_json=as_json, quiet=quiet)
     if task != "flakes":
-        raise UnknownName.of("task", task, ("flakes", "coverage", "phases", "categories"))
+        raise UnknownName.of("task", task, TASKS)
     if material is None or substrate is None:
         raise InputError(
             "flakes need --material and --substrate, e.g. -m graphene -s SiO2(90nm)/Si"

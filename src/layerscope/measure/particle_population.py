@@ -55,6 +55,7 @@ class Field:
         taken = (particles.masks.labels() > 0) & pixels.valid
         # What lies under a particle is hidden, or seen through it only if it is thin.
         free = pixels.valid & ~taken
+        side = max(16, min(free.shape) // 8)
         area = float(np.count_nonzero(pixels.valid))
         scale = 1.0 if pixel_size is None else pixel_size.x_nm * pixel_size.y_nm * 1e-6
         return cls(

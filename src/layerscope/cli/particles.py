@@ -1,0 +1,129 @@
+"""`layerscope run --task particles`: particles of electron micrographs, counted and measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, ProgressBar, names_of
+from layerscope.errors import InputError
+
+if TYPE_CHECKING:
+    from layerscope.core.particles import ParticleRun
+    from layerscope.particles import Settings
+    from layerscope.tasks.particle_sources import ParticleSource
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Options of the command, as they were typed."""
+
+    model: str | None
+    labels: Path | None
+    objects: str | None
+    holes: str | None
+    min_area: str | None
+    pixel_size: str | None
+    scale_bar: str | None
+    border: str
+    polarity: str
+    split: bool
+    max_pixels: int
+
+    def settings(self) -> Settings:
+        """Return the settings of the run."""
+        from layerscope.particles import Settings
+
+        return Settings(
+            self.pixel_size, self.scale_bar, self.border, max_pixels=self.max_pixels
+        )  # fmt: skip
+
+    def source(self) -> ParticleSource:
+        """Return where the particles come from."""
+        from layerscope.models.shipped import open_model
+        from layerscope.tasks.particle_sources import (
+            ClassNames,
+            LabelSource,
+            ModelSource,
+            PictureSource,
+        )
+        from layerscope.tasks.particles import MIN_AREA_PX, Separation
+
+        if self.model and self.labels:
+            raise InputError("particles from --model or from --labels, not both")
+        names = ClassNames(_listed(self.objects), _listed(self.holes))
+        separation = Separation(_pixels(self.min_area) or MIN_AREA_PX, self.split)
+        if self.model:
+            return ModelSource(open_model(self.model), names, separation)
+        if self.labels:
+            return LabelSource(self.labels, names, separation)
+        if self.objects or self.holes:
+            raise InputError("--objects and --holes name classes of a --model or of --labels")
+        return PictureSource(separation=separation, polarity=self.polarity)
+
+
+def measure_images(
+    images: list[str], asked: Asked, out: Path, *, as_json: bool, quiet: bool
+) -> None:
+    """Measure every image, write the run folder, say what came out, and end with its exit code."""
+    from layerscope.particles import run_particles
+    from layerscope.report.particles_folder import ParticlesFolder
+
+    settings, source = asked.settings(), asked.source()
+    folder = ParticlesFolder(out)
+    with ProgressBar("measuring", quiet) as progress:
+        run = run_particles(
+            names_of(images), source, settings, on_result=folder, progress=progress
+        )  # fmt: skip
+    folder.finish(run)
+    _tell(run, out, as_json=as_json)
+    usable, failed = len(run.images), len(run.failures)
+    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def _pixels(text: str | None) -> int | None:
+    """Read ``--min-area``; of particles it is in px, as their masks are."""
+    if text is None:
+        return None
+    number = text.casefold().removesuffix("px").strip()
+    if not number.isdigit():
+        raise InputError(f"--min-area {text!r}: of particles expected e.g. 50px")
+    return int(number)
+
+
+def _tell(run: ParticleRun, out: Path, *, as_json: bool) -> None:
+    if as_json:
+        figures = run.population.astype(object).where(run.population.notna(), None)
+        summary = {
+            "images": len(run.images), "particles": len(run.particles),
+            "population": figures.to_dict("records"),
+            "failed": [{"path": f.path, "reason": f.reason} for f in run.failures],
+            "out": str(out),
+        }  # fmt: skip
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+        return
+    sizes = run.population[run.population["quantity"] == "lateral_size_median"]
+    of = {row["image"]: row for row in sizes.to_dict("records")}
+    for row in run.images.to_dict("records"):
+        size = of[row["image"]]
+        known = size["value"] == size["value"]
+        middle = f", median lateral size {size['value']:.3g} {size['unit']}" if known else ""
+        doubt = "  (look at it)" if row["doubts"] else ""
+        typer.echo(f"{row['image']}: {_counted(row)}{middle}{doubt}")
+    for failure in run.failures:
+        typer.echo(f"not analysed: {failure.reason}", err=True)
+    typer.echo(f"{len(run.particles)} particles on {len(run.images)} images; results in {out}/")
+
+
+def _counted(row: Mapping[Any, Any]) -> str:
+    n, cut = row["particles"], row["at_border"]
+    return f"{n} particle{'' if n == 1 else 's'}" + (f", {cut} at the border" if cut else "")

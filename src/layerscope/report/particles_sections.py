@@ -1,0 +1,337 @@
+"""Sections of the report of a particles run: numbers, sizes, images, how it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from layerscope.core.particles import ParticleRun
+from layerscope.core.results import FloatArray
+from layerscope.measure.number_density import BORDER
+from layerscope.measure.particles import particle_columns
+from layerscope.report.columns import figures_of, numbers, words
+from layerscope.report.coverage_pictures import Rgb, value_text
+from layerscope.report.particles_figures import (
+    shape_figure,
+    size_distribution_figure,
+    thickness_figure,
+)
+from layerscope.report.record_sections import flat_rows
+from layerscope.report.scan_text import counted
+from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
+
+N_GALLERY = 24
+"""Images shown one by one."""
+
+_UNITS = {"um": "µm", "um2": "µm²", "1/um2": "1/µm²", "px": "px", "1/px2": "1/px²", "px2": "px²"}
+_NAMES = {
+    "lateral_size_median": "lateral size, median",
+    "lateral_size_lower_quartile": "lateral size, lower quartile",
+    "lateral_size_upper_quartile": "lateral size, upper quartile",
+    "lateral_size_iqr": "lateral size, interquartile range",
+    "lateral_size_mean": "lateral size, mean",
+    "lognormal_mu": "log-normal µ",
+    "lognormal_sigma": "log-normal σ",
+    "lognormal_median": "log-normal median",
+    "lognormal_p": "log-normal, p-value",
+}
+_SHOWN_ROWS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleGlance:
+    """What the report keeps of an image after its pixels are gone.
+
+    Attributes
+    ----------
+    name : str
+    line : str
+        Its particles in one sentence.
+    doubts : tuple of str
+    plain, marked : ndarray of uint8, (H, W, 3)
+    """
+
+    name: str
+    line: str
+    doubts: tuple[str, ...]
+    plain: Rgb
+    marked: Rgb
+
+    @property
+    def urgency(self) -> tuple[bool, str]:
+        """Order in the gallery: doubtful ones first, then by name."""
+        return not self.doubts, self.name
+
+
+def particle_sections(
+    run: ParticleRun, glances: Sequence[ParticleGlance]
+) -> tuple[Section | Skipped, ...]:
+    """Every section of the report.
+
+    Parameters
+    ----------
+    run : ParticleRun
+    glances : sequence of ParticleGlance
+        Images to show, in the order of the gallery.
+    """
+    return (
+        summary(run),
+        sizes(run),
+        thickness_and_shape(run),
+        figures(run),
+        *(shown(glance) for glance in glances),
+        largest(run),
+        method(run),
+        failures(run),
+        record(run),
+        glossary(),
+    )
+
+
+def headline(run: ParticleRun) -> dict[str, tuple[float, float, float, str]]:
+    """Figures of the whole run by quantity: value, ends of the interval, unit."""
+    names = words(run.population, "image")
+    whole = "all" if "all" in names else (names[0] if names else "")
+    rows = run.population[run.population["image"] == whole].to_dict("records")
+    return {r["quantity"]: (r["value"], r["low"], r["high"], r["unit"]) for r in rows}
+
+
+def summary(run: ParticleRun) -> Section:
+    """How many particles of what size, and what needs a look."""
+    n, of = len(run.images), headline(run)
+    tiles = [
+        (str(n), "image" if n == 1 else "images"), (str(len(run.particles)), "particles")
+    ]  # fmt: skip
+    for quantity, name in (
+        ("lateral_size_median", "median lateral size"),
+        ("lateral_size_iqr", "interquartile range"),
+        ("density", "density"),
+    ):
+        value, *_, unit = of.get(quantity, (np.nan, np.nan, np.nan, ""))
+        if np.isfinite(value):
+            tiles.append((f"{figures_of(value)} {_UNITS.get(unit, unit)}", name))
+    for quantity in ("coverage", "porosity"):
+        value = of.get(quantity, (np.nan,))[0]
+        if np.isfinite(value) and (quantity == "coverage" or value > 0):
+            name = "of the support is holes" if quantity == "porosity" else "covered"
+            tiles.append((f"{100 * value:.1f} %", name))
+    cut = int(run.particles["touches_border"].sum())
+    text = (
+        f"{counted(len(run.particles), 'particle')} on {counted(n, 'image')}, {cut} of them cut by "
+        f"the border; {len(run.failures) or 'no'} failed "
+        f"{'input' if len(run.failures) == 1 else 'inputs'}. A hole of the support is never a "
+        "particle, and a particle over a hole keeps its whole area."
+        if n else f"No image was measured; {counted(len(run.failures), 'input')} failed."
+    )  # fmt: skip
+    return Section("Summary", (text,), banners=tuple(_banners(run)), tiles=tuple(tiles))
+
+
+def _banners(run: ParticleRun) -> list[Banner]:
+    banners = []
+    doubtful = sum(map(bool, words(run.images, "doubts")))
+    if doubtful:
+        title = f"{counted(doubtful, 'image')} to look at"
+        banners.append(Banner("warning", title, "They come first among the images below."))
+    bare = int(np.isnan(numbers(run.images, "pixel_size_nm")).sum())
+    if bare:
+        banners.append(
+            Banner("warning", "No pixel size", f"{counted(bare, 'image')} without: sizes in px "
+                   "only. Give one: --pixel-size 0.52nm.")
+        )  # fmt: skip
+    if len(run.particles) and len(run.particles) < 300:
+        banners.append(
+            Banner("note", f"{len(run.particles)} particles", "The interval of the median says how "
+                   "far these decide; image more fields for a narrower one.")
+        )  # fmt: skip
+    return banners
+
+
+def _lateral(run: ParticleRun) -> tuple[FloatArray, str]:
+    um = numbers(run.particles, "lateral_size_um")
+    if np.isfinite(um).all():
+        return um, "µm"
+    return numbers(run.particles, "lateral_size_px"), "px"
+
+
+def sizes(run: ParticleRun) -> Section | Skipped:
+    """Distribution of the lateral size with the log-normal through it."""
+    title = "Lateral size"
+    weights = numbers(run.particles, "border_weight")
+    if not (weights > 0).any():
+        return Skipped(title, "No particle lies wholly inside of an image.")
+    values, unit = _lateral(run)
+    of = headline(run)
+    figure = size_distribution_figure(
+        values, weights, of["lognormal_mu"][0], of["lognormal_sigma"][0], unit=unit
+    )
+    caption = (
+        f"n = {np.count_nonzero(weights)} whole particles, weighted for those that the border "
+        "cuts; ticks are single particles. Lateral size: mean of the longest extent and the width "
+        "across it."
+    )
+    return Section(title, _size_lines(run), plots=(Plot(figure, caption, wide=True),))
+
+
+def _size_lines(run: ParticleRun) -> tuple[str, ...]:
+    of = headline(run)
+    unit = _UNITS.get(of["lateral_size_median"][3], "")
+    median, low, high = (
+        of[f"lateral_size_{q}"] for q in ("median", "lower_quartile", "upper_quartile")
+    )
+    lines = [
+        f"Median {value_text(*median[:3])} {unit}; half of the particles lie between "
+        f"{figures_of(low[0])} and {figures_of(high[0])} {unit}."
+    ]
+    p = of["lognormal_p"][0]
+    if np.isfinite(p):
+        fits = "agree with" if p >= 0.05 else "do not follow"
+        lines.append(f"The sizes {fits} a log-normal (Shapiro and Wilk, p = {p:.2g}).")
+    return tuple(lines)
+
+
+def thickness_and_shape(run: ParticleRun) -> Section | Skipped:
+    """Thickness classes and shapes, side by side."""
+    title = "Thickness and shape"
+    if not len(run.particles):
+        return Skipped(title, "There is no particle.")
+    names = words(run.particles, "thickness_class")
+    aspect, solid = numbers(run.particles, "lateral_aspect"), numbers(run.particles, "solidity")
+    plots = (
+        Plot(thickness_figure(names), f"n = {len(names)}, with 95 % intervals (Wilson)."),
+        Plot(shape_figure(aspect, solid), "Solidity: area over that of the convex hull."),
+    )
+    told = run.parameters
+    text = (
+        "Thickness is told from the beam that passes, against vacuum over a hole and against the "
+        f"support elsewhere: thin below {told.get('thin_below')} mean free paths, medium below "
+        f"{told.get('medium_below')}, thick above; unknown where the 95 % interval lies in more "
+        "than one class, or the particle is no darker than what is behind it. The signal is taken "
+        "as proportional to the beam."
+    )
+    return Section(title, (text,), plots=plots)
+
+
+def figures(run: ParticleRun) -> Section | Skipped:
+    """Table of all figures with their intervals: of the whole run, then image by image."""
+    title = "Figures"
+    if not len(run.population):
+        return Skipped(title, "No image was measured.")
+    names = list(dict.fromkeys(words(run.population, "image")))
+    order = ["all"] * ("all" in names) + [n for n in names if n != "all"]
+    tables = tuple(_figures_of(run, name, folded=k > 0) for k, name in enumerate(order))
+    return Section(title, tables=tables)
+
+
+def _figures_of(run: ParticleRun, name: str, *, folded: bool) -> Table:
+    part = run.population[run.population["image"] == name].to_dict("records")
+    rows = tuple(
+        (
+            _NAMES.get(r["quantity"], r["quantity"].replace("_", " ")),
+            value_text(r["value"], r["low"], r["high"]),
+            _UNITS.get(r["unit"], r["unit"].replace("um", "µm")),
+            r["interval"],
+        )
+        for r in part
+    )
+    caption = "All images together." if name == "all" else name
+    columns = ("quantity", "value [95 %]", "unit", "interval")
+    return Table(columns, rows, caption, numeric=(1,), widths=(2.2, 1.8, 0.7, 3), folded=folded,
+                 printed=len(rows) if not folded else 0)  # fmt: skip
+
+
+def shown(glance: ParticleGlance) -> Section:
+    """One image, plain and with its particles."""
+    doubts = ". Also: ".join(glance.doubts)
+    banners = (Banner("warning", "Look at this image", f"{doubts}."),) if doubts else ()
+    return Section(
+        glance.name,
+        (f"{glance.line}.",),
+        banners=banners,
+        photos=(Photo(glance.plain, "As it is."), Photo(glance.marked, "Particles.")),
+    )
+
+
+def largest(run: ParticleRun) -> Section | Skipped:
+    """Table of the largest particles; all of them are in particles.csv."""
+    title = "Particles"
+    if not len(run.particles):
+        return Skipped(title, "There is no particle.")
+    values, unit = _lateral(run)
+    order = np.argsort(-values, kind="stable")[:_SHOWN_ROWS]
+    table = run.particles.iloc[order]
+    area = numbers(table, "area_um2" if unit == "µm" else "area_px")
+    area_unit = "µm²" if unit == "µm" else "px"
+    rows = tuple(
+        zip(
+            words(table, "image"), [str(int(v)) for v in numbers(table, "particle_id")],
+            [figures_of(v) for v in values[order]], [figures_of(v) for v in area],
+            [figures_of(v) for v in numbers(table, "lateral_aspect")],
+            [figures_of(v) for v in numbers(table, "solidity")],
+            words(table, "thickness_class"),
+            [text.replace("_", " ").replace("|", ", ") for text in words(table, "flags")],
+            strict=True,
+        )
+    )  # fmt: skip
+    columns = ("image", "id", f"size, {unit}", f"area, {area_unit}", "length / width", "solidity",
+               "thickness", "flags")  # fmt: skip
+    caption = f"The {len(rows)} largest of {len(run.particles)}; all are in particles.csv."
+    widths = (2.2, 0.5, 0.9, 1.0, 0.9, 0.9, 1.0, 1.8)
+    return Section(title, tables=(
+        Table(columns, rows, caption, numeric=(1, 2, 3, 4, 5), widths=widths, folded=True,
+              printed=25),
+    ))  # fmt: skip
+
+
+def method(run: ParticleRun) -> Section:
+    """Where the particles come from, and the rules that count them."""
+    said = run.provenance
+    border = str(run.parameters.get("border", "weighted"))
+    ways = {
+        "model": "Pixels of particles and holes are a phases model's.",
+        "labels": "Pixels of particles and holes are those of label pictures.",
+        "picture": "Particles are outlines of the picture at many grey levels, ranked by a forest "
+        "that pictures of other laboratories taught; holes are not told from the support.",
+    }
+    text = (
+        ways.get(str(said.get("from")), ""),
+        f"Border: {BORDER[border].replace('domains', 'particles')}.",
+        "Lateral size is that of ISO/TS 21356-1: the mean of the longest extent and of the width "
+        "across it at a right angle.",
+    )
+    return Section("How it was measured", tuple(filter(None, text)))
+
+
+def failures(run: ParticleRun) -> Section | Skipped:
+    """List what could not be analysed, and why."""
+    title = "Failed inputs"
+    if not run.failures:
+        return Skipped(title, "Every input could be analysed.")
+    rows = tuple((failure.path or "in memory", failure.reason) for failure in run.failures)
+    return Section(title, tables=(Table(("input", "reason"), rows, code=(0,), widths=(2, 3)),))
+
+
+def record(run: ParticleRun) -> Section:
+    """Parameters, versions and hashes: what is needed to repeat the run."""
+    tables = [
+        Table(("name", "value"), rows, caption, widths=(2, 5))
+        for caption, values in (("Parameters", run.parameters), ("Provenance", run.provenance))
+        if (rows := tuple(flat_rows(values)))
+    ]
+    images = tuple(
+        zip(words(run.images, "image"), words(run.images, "sha256"), words(run.images, "notes"),
+            strict=True)
+    )  # fmt: skip
+    if images:
+        tables.append(Table(("image", "sha256", "notes"), images, "Images.", code=(1,),
+                            widths=(2, 3, 3)))  # fmt: skip
+    return Section("Record", tables=tuple(tables))
+
+
+def glossary() -> Section:
+    """Every column of the particles table."""
+    rows = tuple((c.name, c.unit, c.meaning) for c in particle_columns())
+    table = Table(("column", "unit", "meaning"), rows, code=(0,), widths=(2, 0.6, 4), folded=True,
+                  printed=0)  # fmt: skip
+    return Section("Columns of particles.csv", tables=(table,))
