@@ -14,11 +14,10 @@ from layerscope.core.run import RunResult
 from layerscope.report.build import build_sections
 from layerscope.report.figures import ACCENT, INK, PALE
 from layerscope.report.html import report_title
+from layerscope.report.paper import MARGIN, WIDTH, counting_canvas, draw_footer, outlined
 from layerscope.report.pictures import encode_jpeg
 from layerscope.report.values import Banner, Card, Photo, Plot, Section, Skipped, Table
 
-MARGIN = 48.0
-WIDTH = 595.28 - 2 * MARGIN
 _BANNER = {"warning": ("#fdf1e8", "#d55e00"), "note": ("#f5f7f9", ACCENT),
            "good": ("#eef8f4", "#009e73")}  # fmt: skip
 
@@ -39,15 +38,30 @@ def render_pdf(
     Path(path).write_bytes(pdf_bytes(report_title(run), parts, version=version))
 
 
-def pdf_bytes(title: str, parts: Sequence[Section | Skipped], *, version: str) -> bytes:
-    """Return `parts` under a title as an A4 PDF."""
-    from reportlab.platypus import SimpleDocTemplate
+def pdf_bytes(
+    title: str, parts: Sequence[Section | Skipped], *, version: str, numbered: str = ""
+) -> bytes:
+    """Return `parts` under a title as an A4 PDF.
+
+    Parameters
+    ----------
+    title : str
+    parts : sequence of Section or Skipped
+    version : str
+    numbered : str
+        Number of the document, which stands on every page beside "page 3 of 12"; with one the
+        document has bookmarks.
+    """
+    from reportlab import rl_config
+    from reportlab.platypus import PageBreak, SimpleDocTemplate
 
     from layerscope.report.vectors import register_fonts
 
     register_fonts()
+    # Photos as bytes, not as letters: a fifth shorter, and a sixth of the time of a report.
+    rl_config.useA85 = 0
     out = streams.BytesIO()
-    document = SimpleDocTemplate(
+    document = (outlined() if numbered else SimpleDocTemplate)(
         out, leftMargin=MARGIN, rightMargin=MARGIN, topMargin=MARGIN,
         bottomMargin=MARGIN, title=f"{title}: layerscope report", invariant=1,
         author="layerscope", creator=f"layerscope {version}".strip(), pageCompression=1,
@@ -56,21 +70,19 @@ def pdf_bytes(title: str, parts: Sequence[Section | Skipped], *, version: str) -
     story = [_paragraph(head, "soft"), _paragraph(title, "title")]
     for part in parts:
         if isinstance(part, Section):
-            story += _section(part)
+            story += [*([PageBreak()] if part.new_page else []), *_section(part)]
     story += [_paragraph(f"{p.title}: left out. {p.reason}", "soft") for p in parts
               if isinstance(p, Skipped)]  # fmt: skip
-    document.build(story, onFirstPage=_footer(title), onLaterPages=_footer(title))
+    if numbered:
+        document.build(story, canvasmaker=counting_canvas(f"{title} · {numbered}"))
+    else:
+        document.build(story, onFirstPage=_footer(title), onLaterPages=_footer(title))
     return out.getvalue()
 
 
 def _footer(title: str) -> Any:
     def draw(canvas: Any, document: Any) -> None:
-        canvas.saveState()
-        canvas.setFont("DejaVu", 7.5)
-        canvas.setFillColor("#5b6873")
-        canvas.drawString(MARGIN, 28, f"layerscope · {title}"[:90])
-        canvas.drawRightString(MARGIN + WIDTH, 28, f"page {document.page}")
-        canvas.restoreState()
+        draw_footer(canvas, f"layerscope · {title}"[:90], f"page {document.page}")
 
     return draw
 

@@ -84,6 +84,8 @@ class Section:
     ----------
     tiles : tuple of (str, str)
         Large number and what it counts.
+    new_page : bool
+        Begins a page on paper.
     """
 
     title: str
@@ -94,6 +96,7 @@ class Section:
     plots: tuple[Plot, ...] = ()
     photos: tuple[Photo, ...] = ()
     tables: tuple[Table, ...] = ()
+    new_page: bool = False
 
 
 @dataclass(frozen=True)
