@@ -119,6 +119,8 @@ def per_image(run: CoverageRun) -> Section | Skipped:
     title = "Coverage of each image"
     if not len(run.images):
         return Skipped(title, "No image was analysed.")
+    if len(run.images) == 1:
+        return Skipped(title, "There is one image, and its coverage is above.")
     doubts = np.array([bool(d) for d in words(run.images, "doubts")])
     coverage, low, high = _columns(run, "coverage", "coverage_low", "coverage_high")
     figure = coverage_dots(words(run.images, "image"), coverage, low, high, doubts)

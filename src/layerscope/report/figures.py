@@ -93,9 +93,17 @@ def new_figure(width_in: float, height_in: float, columns: int = 1) -> tuple[Any
     return figure, axes
 
 
+def _lay_out(figure: Any) -> None:
+    """Place the parts once: a figure with a layout does it anew each time it is drawn."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)
+
+
 @styled
 def to_svg(figure: Any) -> bytes:
     """SVG bytes; letters are outlines, so that it looks alike everywhere."""
+    _lay_out(figure)
     out = streams.BytesIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return out.getvalue()
@@ -104,6 +112,7 @@ def to_svg(figure: Any) -> bytes:
 @styled
 def to_png(figure: Any, dpi: int = 160) -> bytes:
     """PNG bytes, without a date."""
+    _lay_out(figure)
     out = streams.BytesIO()
     figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
     return out.getvalue()
