@@ -10,7 +10,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 from layerscope.models.file import read_model
 from layerscope.segmentation import run_phases
-from layerscope.tasks.phases import disagreement, find_phases
+from layerscope.tasks.phases import disagreement, find_phases, measure_areas
 from layerscope.tasks.shares import ShareErrors
 
 ERRORS = {"rms": [0.4, 0.4], "specimens": 5, "images": 5, "by": "spread"}
@@ -50,8 +50,7 @@ def test_one_network_disagrees_with_nobody(image, tmp_path):
 
 
 def test_a_card_that_asks_for_a_spread_which_is_not_there_fails_by_name(image, tmp_path):
+    phases = find_phases(image, opened(tmp_path / "m.onnx"))
+    errors = ShareErrors.from_metrics(ERRORS, 2)
     with pytest.raises(InputError, match="no ensemble"):
-        from layerscope.tasks.phases import measure_areas
-
-        phases = find_phases(image, opened(tmp_path / "m.onnx"))
-        measure_areas(phases, ShareErrors.from_metrics(ERRORS, 2))
+        measure_areas(phases, errors)

@@ -12,6 +12,7 @@ from layerscope.errors import InputError
 from layerscope.io.label_sheets import read_label_sheet
 from layerscope.models.answers import ask_picture, questionnaire_of
 from layerscope.models.file import read_model
+from layerscope.training import categories
 from layerscope.training.categories import CategorySettings, agreement, train_categories
 from layerscope.training.category_data import find_sheet, load_categories
 from layerscope.training.category_linear import fit_linear
@@ -172,7 +173,7 @@ def test_a_network_learns_from_what_was_answered_only(data):
     assert float(loss(logits.detach(), torch.full((3, 2), NOT_ASKED))) == 0
 
 
-def test_a_network_is_trained_written_and_asked(data, tmp_path):
+def test_a_network_is_trained_written_and_asked(data, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     from layerscope.training.category_network import (
@@ -180,6 +181,7 @@ def test_a_network_is_trained_written_and_asked(data, tmp_path):
         network_logits,
         train_answers,
     )
+    from layerscope.training.weights import read_state
 
     rows = np.arange(len(data))
     how = AnswerNetworkSettings("categories-n", steps=80)
@@ -199,6 +201,29 @@ def test_a_network_is_trained_written_and_asked(data, tmp_path):
     )
     assert all(np.isfinite(p).all() for p in (*told, *untold))
     assert not np.allclose(told[0], untold[0], atol=1e-6)
+
+    lines, kept = [], path.with_suffix(".safetensors")
+    how = AnswerNetworkSettings("categories-n", start=kept, steps=1, learning_rate=1e-12, seed=9)
+    same = train_answers(data, rows, how).state_dict()
+    for name, value in read_state(kept).items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(same[name], value, atol=1e-6, rtol=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(categories._Training, "_finish", categories._Training._card)
+        go_on = CategorySettings(start=path, steps=1, folds=2, jobs=1)
+        more = train_categories(data, path, go_on, tell=lines.append)
+    assert more.card.network == "categories-n"
+    assert [t.images for t in more.card.trained_on] == [48]  # told once
+    assert "starts from net, categories-n" in lines
+    assert "48 of these images taught net already: held-out scores are too good" in lines
+
+
+def test_what_cannot_be_gone_on_from_is_refused(trained):
+    _, path, _ = trained
+    with pytest.raises(InputError, match="is a linear model"):
+        categories.base_of(path)
+    with pytest.raises(InputError, match="brings its network"):
+        CategorySettings("resnet18", start=path)
 
 
 def test_batches_depend_on_the_step_only_and_keep_the_frame(data):

@@ -136,7 +136,7 @@ def test_an_ensemble_from_labels_to_intervals(tmp_path):
     assert done.card.settings["members"] == 2
     model = read_model(path)
     assert model.tells_spread
-    mean, spread = model.predict_with_spread(picture(9)[0])
+    _, spread = model.predict_with_spread(picture(9)[0])
     assert np.ptp(spread) > 0
     run = run_phases([Micrograph(picture(9)[0][..., 0])], model)
     assert run.images["disagreement"][0] > 0

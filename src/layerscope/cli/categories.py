@@ -47,6 +47,9 @@ def train_categories(
         str, typer.Option(help="auto, features, categories-n, resnet18, efficientnet-b0 ...")
     ] = "auto",
     weights: Annotated[str | None, typer.Option(help="Of an encoder: imagenet, or a file.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Model to start from, its weights beside it.")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Wall time for all.")] = 10.0,
     folds: Annotated[int, typer.Option(help="Parts that are held out in turn.")] = 5,
     group: Annotated[
@@ -56,24 +59,28 @@ def train_categories(
     magnification: Annotated[str | None, typer.Option(help="Of all images, e.g. 50kx.")] = None,
     pixel_size: Annotated[str | None, typer.Option(help="Of all images, e.g. 0.52nm.")] = None,
     unknown_below: Annotated[float, typer.Option(help="Least probability of an answer.")] = 0.5,
-    size: Annotated[int, typer.Option(help="Side of the picture that is looked at, px.")] = 224,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of the picture that is looked at, px: 224, or that of --from."),
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Learn to answer the questions of a questionnaire about whole images."""
     from layerscope.io.label_sheets import read_label_sheet
     from layerscope.io.questionnaires import read_questionnaire
     from layerscope.ops.magnification import parse_magnification
-    from layerscope.training.categories import CategorySettings, agreement
+    from layerscope.training.categories import SIZE_PX, CategorySettings, agreement, base_of
     from layerscope.training.categories import train_categories as train
     from layerscope.training.category_data import Told, find_sheet, load_categories
 
     if weights is not None and network in ("auto", "features", "categories-n"):
         raise InputError(f"--weights are those of an encoder, e.g. --network resnet18: {network}")
-    settings = CategorySettings(network, weights, minutes, folds, unknown_below, seed)
+    settings = CategorySettings(network, weights, minutes, folds, unknown_below, seed, start=start)
+    side = size or (int(base_of(start).settings["size_px"]) if start else SIZE_PX)
     asked = read_questionnaire(questionnaire)
     sheet = read_label_sheet(labels or find_sheet(data), asked)
     times = parse_magnification(magnification) if magnification else None
-    loaded = load_categories(data, sheet, size, Told(times, pixel_size, group))
+    loaded = load_categories(data, sheet, side, Told(times, pixel_size, group))
     for line in sheet.report(loaded.names):
         typer.echo(line)
     done = train(loaded, out, settings, name=data.resolve().name, tell=typer.echo)

@@ -238,7 +238,7 @@ def model(run: PhaseRun) -> Section | Skipped:
 
 
 def _members_text(card: Mapping[str, Any]) -> list[str]:
-    """What an ensemble is, and whether its intervals follow its disagreement."""
+    """Say what an ensemble is, and whether its intervals follow its disagreement."""
     members = card.get("settings", {}).get("members", 1)
     if members == 1:
         return []

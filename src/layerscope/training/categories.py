@@ -41,6 +41,7 @@ from layerscope.training.category_trial import (
     per_answer,
     trial_table,
 )
+from layerscope.training.seen import Seen
 from layerscope.training.splits import Split, grouped_folds
 
 Tell = Callable[[str], None]
@@ -78,6 +79,8 @@ class CategorySettings:
     steps : int
         Steps of each network instead of a time, so that the result depends on no clock; 0: by time.
     batch : int
+    start : Path or None
+        Model file of a network to start from, its weights beside it.
     """
 
     network: str = "auto"
@@ -89,8 +92,11 @@ class CategorySettings:
     jobs: int = 0
     steps: int = 0
     batch: int = 16
+    start: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.start is not None and (self.network != "auto" or self.weights is not None):
+            raise InputError("a model to start from brings its network; leave out the other")
         if self.minutes <= 0 or self.folds < 2 or not 0 <= self.unknown_below <= 1:
             raise InputError(
                 f"{self.minutes:g} minutes, {self.folds} folds, unknown below "
@@ -169,6 +175,7 @@ class _Training:
         self.began, self.clock, self.tell = clock(), clock, tell
         self.data, self.out, self.name = data, out, name or out.stem
         self.settings = replace(settings, jobs=settings.jobs or os.cpu_count() or 1)
+        self.base = None if settings.start is None else base_of(settings.start)
 
     @cached_property
     def features(self) -> FloatArray:
@@ -177,7 +184,7 @@ class _Training:
 
     def run(self) -> CategoryTraining:
         """Try, choose, calibrate, train, write."""
-        for line in (*self.data.notes, describe(self.data)):
+        for line in (*self.data.notes, describe(self.data), *self._start_lines()):
             self.tell(line)
         folds, by = fold_pictures(self.data, self.settings)
         candidates = self._candidates(len(folds))
@@ -197,8 +204,20 @@ class _Training:
         card = self._finish(best.candidate, temperatures, metrics)
         return CategoryTraining(card, tuple(trials), figures)
 
+    def _start_lines(self) -> list[str]:
+        """Say what is gone on from, and whether its scores will be too good."""
+        if self.base is None:
+            return []
+        lines = [f"starts from {self.base.name}, {self.base.network}"]
+        if self.base.classes != self.data.questionnaire.classes:
+            lines.append("its answers are others: the last layer starts anew where they differ")
+        met = Seen.of_card(asdict(self.base)).met_again(self.data.seen, self.base.name)
+        return [*lines, *([met] if met else [])]
+
     def _candidates(self, n_folds: int) -> list[CategoryCandidate]:
         chosen = self.settings.network
+        if self.base is not None:
+            return [CategoryCandidate(self.base.network)]
         linear = [CategoryCandidate(FEATURES, c) for c in _LOOSENESS]
         if chosen == FEATURES:
             return linear
@@ -255,9 +274,16 @@ class _Training:
 
         asked = self.settings
         return AnswerNetworkSettings(
-            candidate.network, _normalisation(asked), asked.weights, asked.steps, minutes,
+            candidate.network, self._normalisation(), asked.weights,
+            asked.start and asked.start.with_suffix(".safetensors"), asked.steps, minutes,
             batch=asked.batch, threads=asked.jobs, seed=asked.seed,
         )  # fmt: skip
+
+    def _normalisation(self) -> str:
+        """Normalise as weights were made with; else each picture by itself."""
+        if self.base is not None:
+            return self.base.normalisation
+        return "imagenet" if self.settings.weights else "standard"
 
     def _finish(
         self, candidate: CategoryCandidate, temperatures: FloatArray, metrics: dict[str, Any]
@@ -293,6 +319,8 @@ class _Training:
     ) -> ModelCard:
         data, asked = self.data, self.settings
         linear = candidate.network == FEATURES
+        source = TrainingSet(self.name, images=len(data), groups=data.specimens, seen=data.seen)
+        before = () if self.base is None else self.base.trained_on
         span = data.scale_range
         return ModelCard(
             name=self.out.stem,
@@ -300,12 +328,10 @@ class _Training:
             output="answers",
             classes=data.questionnaire.classes,
             channels=data.channels,
-            normalisation="unit" if linear else _normalisation(asked),
+            normalisation="unit" if linear else self._normalisation(),
             input="picture_features" if linear else "image",
             network="logistic regression" if linear else candidate.network,
-            trained_on=(
-                TrainingSet(self.name, images=len(data), groups=data.specimens, seen=data.seen),
-            ),
+            trained_on=tuple(dict.fromkeys((*before, source))),
             metrics=metrics,
             settings={
                 "questionnaire": data.questionnaire.as_mapping(),
@@ -331,9 +357,21 @@ def network_name(chosen: str) -> str:
     return f"categories/{chosen}" if chosen in tuple(ENCODERS) else chosen
 
 
-def _normalisation(settings: CategorySettings) -> str:
-    """Normalise as published weights were made with; else each picture by itself."""
-    return "imagenet" if settings.weights else "standard"
+def base_of(path: Path) -> ModelCard:
+    """Card of a network that answers questions and can learn further.
+
+    Raises
+    ------
+    InputError
+        If the file holds something else.
+    """
+    from layerscope.models.file import read_model
+
+    card = read_model(path).card
+    if card.output != "answers" or card.input != "image":
+        what = "is a linear model" if card.output == "answers" else f"is for {card.task}"
+        raise InputError(f"{path.name} {what}; start from a network of 'train categories'")
+    return card
 
 
 def describe(data: CategoryData) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from layerscope.ops.normalisation import normalise
 from layerscope.ops.recolour import recolour
 from layerscope.training.category_data import CategoryData
 from layerscope.training.loop import FitSettings, fit
+from layerscope.training.network_trial import load_fitting
 from layerscope.training.networks import build
 from layerscope.training.networks.network import Network
+from layerscope.training.weights import read_state
 
 RECOLOURING = Augmentation(
     white_balance=(0.85, 1.15), gamma=(0.8, 1.25), brightness=(-0.05, 0.05),
@@ -32,6 +35,7 @@ particles, and a mirrored corner add some. It is turned and mirrored only."""
 
 _UNTOLD_SHARE = 0.1  # of the pictures are learned from without their scale, for images without
 _MOST_STEPS = 1_000_000
+_TUNING_RATE = 5e-4
 _AT_ONCE = 16
 
 
@@ -44,19 +48,22 @@ class AnswerNetworkSettings:
     network, normalisation : str
     weights : str or None
         ``"imagenet"``, a path, or None: from scratch.
+    start : Path or None
+        File of the weights of a trained network to go on from, as far as shapes are the same.
     steps : int
         0: by time.
     minutes : float
         Wall time; 0: by steps.
     batch : int
     learning_rate : float
-        0: 2e-3 from scratch, 1e-4 with weights.
+        0: 2e-3 from scratch, 1e-4 with weights, 5e-4 from a trained network.
     threads, seed : int
     """
 
     network: str
     normalisation: str = "standard"
     weights: str | None = None
+    start: Path | None = None
     steps: int = 0
     minutes: float = 0.0
     batch: int = 16
@@ -119,6 +126,9 @@ def train_answers(
         weights=settings.weights, seed=settings.seed,
     )  # fmt: skip
     rate = settings.learning_rate or (1e-4 if settings.weights else 2e-3)
+    if settings.start is not None:
+        load_fitting(network, read_state(settings.start))
+        rate = settings.learning_rate or _TUNING_RATE
     how = FitSettings(
         steps=settings.steps or _MOST_STEPS, minutes=0.0 if settings.steps else settings.minutes,
         learning_rate=rate, seed=settings.seed, validations=1,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from layerscope.training.choice import (
 )
 from layerscope.training.forest_trial import ForestData, grow_final, sample_images, try_forest
 from layerscope.training.labelled import LabelledImages, load_labelled, take_few
-from layerscope.training.seen import fingerprints
+from layerscope.training.seen import Seen, fingerprint, fingerprints
 from layerscope.training.splits import Split, grouped_folds
 
 Tell = Callable[[str], None]
@@ -208,7 +208,13 @@ class _Training:
 
     def run(self) -> PhaseTraining:
         """Try, choose, train, write."""
-        for line in (*self.data.notes, describe(self.data, self.settings), self.origin):
+        about = (
+            *self.data.notes,
+            describe(self.data, self.settings),
+            self.origin,
+            self._met_again(),
+        )
+        for line in about:
             if line:
                 self.tell(line)
         folds, why = fold_images(self.data, self.settings)
@@ -347,6 +353,12 @@ class _Training:
         if self.settings.weights is not None:
             found = replace(found, weights=self.settings.weights, learning_rate=_TUNING_RATE)
         return replace(found, steps=self.settings.steps) if self.settings.steps else found
+
+    def _met_again(self) -> str:
+        if self.base is None:
+            return ""
+        seen = Seen.of_card(asdict(self.base))
+        return seen.met_again(map(fingerprint, self.data.images), self.base.name)
 
     def _origin(self) -> str:
         """Say how the weights that were asked for fit the network; empty without any."""

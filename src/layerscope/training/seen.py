@@ -70,5 +70,12 @@ class Seen:
         whole = all(0 < len(found) < MOST_KEPT for found in kept)
         return cls(frozenset(f for found in kept for f in found), whole)
 
+    def met_again(self, fingerprints: Iterable[str], name: str) -> str:
+        """Say that images which shall judge taught `name` already; empty if none did."""
+        met = sum(f in self.known for f in fingerprints)
+        if not met:
+            return ""
+        return f"{met} of these images taught {name} already: held-out scores are too good"
+
     def __contains__(self, image: npt.NDArray[Any]) -> bool:
         return bool(self.known) and fingerprint(image) in self.known
