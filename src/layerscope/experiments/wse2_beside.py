@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerscope.experiments.summary import mean_table, t_interval, trial_table
+from layerscope.core.results import FloatArray
+from layerscope.experiments.summary import mean_table, t_interval
 from layerscope.experiments.wse2_arms import (
     CNN_I,
     CNN_M,
@@ -142,15 +143,15 @@ def _row(claim: Claim, finding: Finding) -> dict[str, Any]:
     return row
 
 
-def _differences(claim: Claim, finding: Finding) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _differences(claim: Claim, finding: Finding) -> FloatArray:
     """One difference per seed that has both."""
-    table = trial_table(finding).set_index(["arm", "panel", "seed"])["rmse"]
-    one, other = (
-        table.loc[(arm.name, panel)] if (arm.name, panel) in table.index else table.iloc[:0]
-        for arm, panel in (claim.better, claim.worse)
-    )
-    both = [s for s in finding.trials if s in one.index and s in other.index]
-    return np.array([float(one[s]) - float(other[s]) for s in both])
+    found = []
+    for _, trials in sorted(finding.trials.items()):
+        rmse = {(t.arm, t.panel): t.figures["rmse"] for t in trials}
+        pair = [rmse.get((arm.name, panel)) for arm, panel in (claim.better, claim.worse)]
+        if pair[0] is not None and pair[1] is not None:
+            found.append(pair[0] - pair[1])
+    return np.array(found, float)
 
 
 def _verdict(claim: Claim, low: float, high: float, real: set[str]) -> str:
