@@ -7,41 +7,36 @@ paints on one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.results import IntArray
 from layerscope.errors import InputError
-from layerscope.labelling.scribbles import Labels, check_scribbles, count_labels, paint
+from layerscope.labelling.classifier import PaintSettings, PixelClassifier
+from layerscope.labelling.doubt import margin as margin_uncertainty
+from layerscope.labelling.feature_cache import FeatureCache
+from layerscope.labelling.learning import choose_pixels, fit_pixels, learn_trees
+from layerscope.labelling.scribbles import Labels, paint
+from layerscope.models.file import open_session
+from layerscope.models.pixel_forest import PixelForest
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import as_unit, normalise
-from layerscope.ops.pixel_features import pixel_features
 from layerscope.ops.tiles import Window
 
+__all__ = [
+    "Answer", "PaintSession", "PaintSettings", "PixelClassifier", "fit_pixels",
+    "margin_uncertainty",
+]  # fmt: skip
 
-@dataclass(frozen=True)
-class PaintSettings:
-    """How a pixel classifier is made.
+COARSE_STEP = 4
+"""A coarse answer looks at one pixel of 4 x 4, and is bent in between."""
 
-    Attributes
-    ----------
-    features : str
-        One of `ops.pixel_features.FEATURE_SETS`.
-    normalisation : str
-        One of `ops.normalisation.NORMALISATIONS`.
-    trees : int
-    seed : int
-    autocontext : bool
-        A second forest also sees what the first one says of the surroundings.
-    """
-
-    features: str = "scales"
-    normalisation: str = "unit"
-    trees: int = 100
-    seed: int = 0
-    autocontext: bool = False
+_COARSE_BLOCK_PX = 4096  # of a tile of 256 x 256
+_KEPT_STROKES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,78 +55,6 @@ class Answer:
     uncertainty: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class PixelClassifier:
-    """A trained pixel classifier.
-
-    Attributes
-    ----------
-    classes : tuple of str
-    settings : PaintSettings
-    forest : object
-    """
-
-    classes: tuple[str, ...]
-    settings: PaintSettings
-    forest: Any = field(repr=False)
-
-    def probabilities(self, image: npt.NDArray[Any]) -> FloatImage:
-        """Probabilities (H, W, K) of the classes of an image (H, W) or (H, W, C)."""
-        pixels = normalise(self.settings.normalisation, as_unit(image))
-        planes = pixel_features(pixels, self.settings.features)
-        shares = self.forest.predict_proba(planes.reshape(len(planes), -1).T)
-        out = np.zeros((len(shares), len(self.classes)), np.float32)
-        out[:, self.forest.classes_] = shares
-        return out.reshape(*pixels.shape[:2], -1)
-
-
-def margin_uncertainty(probabilities: FloatImage) -> npt.NDArray[np.float32]:
-    """1 - (largest - second largest) of probabilities (..., K)."""
-    best = np.sort(probabilities, axis=-1)[..., -2:]
-    return np.asarray(1 - (best[..., 1] - best[..., 0]), np.float32)
-
-
-def fit_pixels(
-    images: Sequence[npt.NDArray[Any]],
-    scribbles: Sequence[Labels],
-    classes: Sequence[str],
-    settings: PaintSettings | None = None,
-) -> PixelClassifier:
-    """Learn from scribbles on one or several images.
-
-    Parameters
-    ----------
-    images : sequence of ndarray, (H, W) or (H, W, C)
-        uint8, uint16, or floating point from 0 to 1.
-    scribbles : sequence of ndarray of uint8, (H, W)
-        One for each image.
-    classes : sequence of str
-        Names of the values 1 to K.
-    settings : PaintSettings, optional
-
-    Raises
-    ------
-    InputError
-        If scribbles do not fit their images, or are all of one class.
-    """
-    from sklearn.ensemble import RandomForestClassifier
-
-    settings = settings or PaintSettings()
-    rows, values = [], []
-    for image, labels in zip(images, scribbles, strict=True):
-        check_scribbles(labels, len(classes))
-        planes = pixel_features(
-            normalise(settings.normalisation, as_unit(image)), settings.features
-        )
-        rows.append(planes[:, labels > 0].T)
-        values.append(labels[labels > 0] - 1)
-    if (count_labels(scribbles, len(classes)) > 0).sum() < 2:
-        raise InputError("scribbles of fewer than two classes; paint some pixels of another one")
-    forest = RandomForestClassifier(settings.trees, random_state=settings.seed)
-    forest.fit(np.concatenate(rows), np.concatenate(values))
-    return PixelClassifier(tuple(classes), settings, forest)
-
-
 class PaintSession:
     """One image that somebody paints on: every scribble is followed by an answer.
 
@@ -142,6 +65,12 @@ class PaintSession:
     classes : sequence of str
         Names of the values 1 to K of scribbles.
     settings : PaintSettings, optional
+
+    Notes
+    -----
+    Of features only those of windows that were asked about, and of painted pixels, are computed.
+    A coarse answer comes from fewer trees, pixels and samples (`PaintSettings`); one that is not
+    coarse is that of `classifier`, without its second stage.
     """
 
     def __init__(
@@ -150,16 +79,20 @@ class PaintSession:
         classes: Sequence[str],
         settings: PaintSettings | None = None,
     ):
+        self._classes, self._settings = tuple(classes), settings or PaintSettings()
         self._image = image
-        self._classes = tuple(classes)
-        self._settings = settings or PaintSettings()
-        self._history = [np.zeros(image.shape[:2], np.uint8)]
-        self._classifier: PixelClassifier | None = None
+        pixels = normalise(self._settings.normalisation, as_unit(image))
+        self._features = FeatureCache(pixels, self._settings.features)
+        self._labels: Labels = np.zeros(image.shape[:2], np.uint8)
+        self._before: list[tuple[int, int, Labels]] = []
+        self._index: IntArray = np.empty(0, np.int64)
+        self._rows = np.empty((0, self._features.count), np.float32)
+        self._forests: dict[bool, PixelForest] = {}
 
     @property
     def labels(self) -> Labels:
         """All scribbles, uint8 (H, W); a copy."""
-        return self._history[-1].copy()
+        return self._labels.copy()
 
     def scribble(self, labels_patch: Labels, top: int, left: int) -> None:
         """Add a stroke.
@@ -170,15 +103,34 @@ class PaintSession:
             0 leaves what is there, 1 to K paints a class, `scribbles.ERASER` takes back.
         top, left : int
             Where the patch lies in the image.
+
+        Raises
+        ------
+        InputError
+            For a value above K, or another type.
         """
-        self._history.append(paint(self._history[-1], labels_patch, top, left))
-        self._classifier = None
+        painted = paint(self._labels, labels_patch, top, left, classes=len(self._classes))
+        changed = np.flatnonzero((painted != self._labels).any(axis=1))
+        if len(changed):
+            first, last = int(changed[0]), int(changed[-1]) + 1
+            columns = np.flatnonzero((painted != self._labels)[first:last].any(axis=0))
+            start, stop = int(columns[0]), int(columns[-1]) + 1
+            self._before.append((first, start, self._labels[first:last, start:stop].copy()))
+        else:
+            self._before.append((0, 0, np.empty((0, 0), np.uint8)))
+        del self._before[:-_KEPT_STROKES]
+        self._labels = painted
+        self._forests.clear()
 
     def undo(self) -> None:
         """Take the last stroke back; without one nothing happens."""
-        if len(self._history) > 1:
-            self._history.pop()
-        self._classifier = None
+        if not self._before:
+            return
+        top, left, part = self._before.pop()
+        restored = self._labels.copy()
+        restored[top : top + part.shape[0], left : left + part.shape[1]] = part
+        self._labels = restored
+        self._forests.clear()
 
     def answer(self, window: Window, *, coarse: bool = False) -> Answer:
         """Ask about the pixels of a window.
@@ -193,19 +145,71 @@ class PaintSession:
         Raises
         ------
         InputError
-            If fewer than two classes have scribbles.
+            If fewer than two classes have scribbles, or the window is not inside of the image.
         """
-        return self._answer(window)
-
-    def _answer(self, window: Window) -> Answer:
-        probabilities = self.classifier().probabilities(self._image)
-        part = probabilities[window.top : window.bottom, window.left : window.right]
-        return Answer(part, margin_uncertainty(part))
+        height, width = self._labels.shape
+        if window & Window(0, 0, height, width) != window or not window.size_px:
+            raise InputError(f"window {window} of an image of {height} x {width} px")
+        forest = self._forest(coarse)
+        shape = window.bottom - window.top, window.right - window.left
+        out = np.empty((*shape, len(self._classes)), np.float32)
+        for tile, planes in self._features.tiles(window):
+            maps = _ask(forest, planes, COARSE_STEP if coarse else 1)
+            both = tile & window
+            out[
+                both.top - window.top : both.bottom - window.top,
+                both.left - window.left : both.right - window.left,
+            ] = maps[
+                both.top - tile.top : both.bottom - tile.top,
+                both.left - tile.left : both.right - tile.left,
+            ]
+        return Answer(out, margin_uncertainty(out))
 
     def classifier(self) -> PixelClassifier:
-        """Everything that was painted, learned."""
-        if self._classifier is None:
-            self._classifier = fit_pixels(
-                [self._image], [self.labels], self._classes, self._settings
+        """Everything that was painted, learned.
+
+        Raises
+        ------
+        InputError
+            If fewer than two classes have scribbles.
+        """
+        return fit_pixels([self._image], [self._labels], self._classes, self._settings)
+
+    def _forest(self, coarse: bool) -> PixelForest:
+        if coarse not in self._forests:
+            settings = self._settings
+            most, trees, block = settings.most_pixels, settings.trees, None
+            if coarse:
+                most, trees, block = settings.quick_pixels, settings.quick_trees, _COARSE_BLOCK_PX
+            (index,) = choose_pixels([self._labels], len(self._classes), most, settings.seed)
+            values = self._labels.ravel()[index] - np.uint8(1)
+            grown = learn_trees(
+                self._known(index), values, len(self._classes), replace(settings, trees=trees)
             )
-        return self._classifier
+            self._forests[coarse] = PixelForest(grown, open_session, block)
+        return self._forests[coarse]
+
+    def _known(self, index: IntArray) -> npt.NDArray[np.float32]:
+        """Features of painted pixels, of which most were known before the last stroke."""
+        new = np.setdiff1d(index, self._index, assume_unique=True)
+        if len(new):
+            both = np.concatenate([self._index, new])
+            rows = np.concatenate([self._rows, self._features.rows(new)])
+            order = np.argsort(both)
+            self._index, self._rows = both[order], rows[order]
+        return self._rows[np.searchsorted(self._index, index)]
+
+
+def _ask(forest: PixelForest, planes: npt.NDArray[np.float32], step: int) -> FloatImage:
+    """Probabilities (h, w, K) of a tile with the features (F, h, w)."""
+    height, width = planes.shape[1:]
+    if step > 1:
+        rows = np.minimum(np.arange(0, height, step) + step // 2, height - 1)
+        columns = np.minimum(np.arange(0, width, step) + step // 2, width - 1)
+        planes = np.ascontiguousarray(planes[:, rows][:, :, columns])
+    maps = forest.probabilities(planes.reshape(len(planes), -1))
+    maps = maps.reshape(*planes.shape[1:], -1)
+    if step == 1:
+        return maps
+    bent = cv2.resize(maps, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(bent, np.float32).reshape(height, width, -1)

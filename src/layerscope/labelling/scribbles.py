@@ -41,7 +41,9 @@ def check_scribbles(labels: npt.NDArray[np.generic], classes: int) -> Labels:
     return labels.view(np.uint8)
 
 
-def paint(labels: Labels, patch: Labels, top: int, left: int) -> Labels:
+def paint(
+    labels: Labels, patch: Labels, top: int, left: int, *, classes: int = MOST_CLASSES
+) -> Labels:
     """Put a painted patch onto labels.
 
     Parameters
@@ -51,14 +53,22 @@ def paint(labels: Labels, patch: Labels, top: int, left: int) -> Labels:
         0 leaves what is there, `ERASER` takes it back, others replace it.
     top, left : int
         Where the patch begins; what lies outside of the image is cut off.
+    classes : int
 
     Returns
     -------
     ndarray of uint8, (H, W)
         New labels.
+
+    Raises
+    ------
+    InputError
+        For another type, or a class above `classes`.
     """
     if patch.dtype != np.uint8 or patch.ndim != 2:
         raise InputError(f"a painted patch is uint8 (h, w), got {patch.dtype} {patch.shape}")
+    if np.any((patch > classes) & (patch != ERASER)):
+        raise InputError(f"a patch with other values than 0 to {classes} and {ERASER}")
     height, width = labels.shape
     first, start = max(0, -top), max(0, -left)
     kept = patch[first : max(first, height - top), start : max(start, width - left)]

@@ -53,22 +53,25 @@ class BitForest:
     ----------
     trees : Trees
         For which `suits` is true.
+    block_px : int, optional
+        Pixels asked about at once, a multiple of 64; `BLOCK_PX` if not given.
 
     Notes
     -----
     It holds buffers: every thread needs its own.
     """
 
-    def __init__(self, trees: Trees):
+    def __init__(self, trees: Trees, block_px: int | None = None):
+        self._size = block_px or BLOCK_PX
         self._trees = trees
         self._class = np.where(trees.feature == LEAF, trees.share.argmax(axis=1), -1)
         leaves = np.bincount(self._class[self._class >= 0], minlength=trees.classes)
         self._rest = int(leaves.argmax())  # has the votes that no other class has
         self._groups = tuple(_group(trees, a, b) for a, b in pairwise(_cuts(trees)))
-        words = BLOCK_PX // 64
+        words = self._size // 64
         most = max(len(g.rows) for g in self._groups)
         self._planes = np.empty((most, words), np.uint64)
-        self._bytes = np.empty((_COMPARED, BLOCK_PX), bool)
+        self._bytes = np.empty((_COMPARED, self._size), bool)
         self._reached = np.empty((trees.classes, words), np.uint64)
         self._levels: list[tuple[Bits, Bits]] = []
         self._programs = [self._program(group) for group in self._groups]
@@ -87,16 +90,16 @@ class BitForest:
         """
         n = planes.shape[1]
         out = np.zeros((self._trees.classes, n), np.uint8)
-        for start in range(0, n, BLOCK_PX):
-            block = planes[:, start : start + BLOCK_PX]
+        for start in range(0, n, self._size):
+            block = planes[:, start : start + self._size]
             size = block.shape[1]
-            if size < BLOCK_PX:
-                block = np.pad(block, ((0, 0), (0, BLOCK_PX - size)))
+            if size < self._size:
+                block = np.pad(block, ((0, 0), (0, self._size - size)))
             out[:, start : start + size] = self._of_block(block)[:, :size]
         return out
 
     def _of_block(self, block: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        counts = np.zeros((self._trees.classes, BLOCK_PX), np.uint8)
+        counts = np.zeros((self._trees.classes, self._size), np.uint8)
         counts[self._rest] = len(self._trees)
         reached = self._reached.view(np.uint8)
         for group, program in zip(self._groups, self._programs, strict=True):
@@ -137,7 +140,7 @@ class BitForest:
 
     def _walk(self, group: _Group, root: int, steps: list[Step]) -> Iterator[tuple[int, Bits]]:
         """Yield leaves with the pixels that reach them, after the `steps` that find these."""
-        everyone = np.full(BLOCK_PX // 64, ~np.uint64(0))
+        everyone = np.full(self._size // 64, ~np.uint64(0))
         trees, waiting = self._trees, [(root, everyone, 0)]
         while waiting:
             node, pixels, depth = waiting.pop()
@@ -156,7 +159,7 @@ class BitForest:
 
     def _level(self, depth: int) -> tuple[Bits, Bits]:
         while len(self._levels) <= depth:
-            yes, no = np.empty((2, BLOCK_PX // 64), np.uint64)
+            yes, no = np.empty((2, self._size // 64), np.uint64)
             self._levels.append((yes, no))
         return self._levels[depth]
 

@@ -28,15 +28,19 @@ class PixelForest:
     trees : Trees
     open_session : callable
         `models.file.open_session`: a walk through the trees, for those that bits do not suit.
+    block_px : int, optional
+        Pixels that are asked about at once, where there are never more.
 
     Notes
     -----
     It holds buffers: every thread needs its own.
     """
 
-    def __init__(self, trees: Trees, open_session: Callable[[bytes], Any]):
+    def __init__(
+        self, trees: Trees, open_session: Callable[[bytes], Any], block_px: int | None = None
+    ):
         self.trees = trees
-        self._bits = BitForest(trees) if suits(trees) else None
+        self._bits = BitForest(trees, block_px) if suits(trees) else None
         self._session: Any = None if self._bits else open_session(forest_graph([trees]))
 
     def probabilities(self, planes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
