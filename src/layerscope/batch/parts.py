@@ -42,7 +42,9 @@ class Failed:
 _RGB = ("level", "noise", "surface_se")
 _SIGNAL = tuple(f.name for f in fields(RegionSignal))
 _COLOURS = tuple(n for n in _SIGNAL if getattr(RegionSignal.empty(), n).ndim == 2)
-_PROVENANCE = ("task", "software", "binning", "min_area_px", "flat_field")
+_PROVENANCE = (
+    "task", "software", "binning", "min_area_px", "flat_field", "finder", "model", "model_sha256",
+)  # fmt: skip
 
 
 def part_path(folder: Path, stage: str, chunk: int) -> Path:

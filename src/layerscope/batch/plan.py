@@ -14,7 +14,7 @@ from typing import Any
 
 from layerscope import __version__
 from layerscope.batch.seal import digest, seal, unseal
-from layerscope.batch.settings import FIND_FIELDS, Settings
+from layerscope.batch.settings import Settings
 from layerscope.core.stage import StagePosition
 from layerscope.errors import InputError
 from layerscope.io.atomic import write_bytes
@@ -89,7 +89,7 @@ class Plan:
         """
         names = [i.name for i in self.chunk(number)]
         versions = [__version__, ALGORITHM]
-        return digest([versions, self.settings.key(*FIND_FIELDS), survey, names])
+        return digest([versions, self.settings.find_key(), survey, names])
 
     def measure_key(self, found: str, calibration: str, setups: Sequence[int]) -> str:
         """Hash what decides the content of a ``measure`` part.

@@ -126,6 +126,8 @@ def known_plan(folder: Path, settings: Settings, chunk_images: int) -> Plan:
     settings = settings.with_copies(folder)
     new = Plan(folder, settings, (), chunk_images)
     try:
+        if not Plan.exists(folder):
+            settings.make_finder(folder)  # a model that finds no flakes is refused before any work
         known = Plan.load(folder) if Plan.exists(folder) else new
     except DamagedPlan:
         return new

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerscope.batch.seal import digest
-from layerscope.errors import InputError
+from layerscope.errors import InputError, UnknownName
 from layerscope.io import MAX_PIXELS
+from layerscope.models.shipped import model_path
 from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.physics.calibration import OXIDE_SD_NM
 from layerscope.physics.materials import load
 from layerscope.physics.thin_film import Stack
 from layerscope.pipeline import Optics, Scale, Wanted
+from layerscope.tasks.finders import CLASSICAL, DEFAULT_MODEL, FINDERS, Finder, choose_finder
 
 if TYPE_CHECKING:
     from layerscope.ops.illumination import FlatField
@@ -47,6 +49,11 @@ class Settings:
     min_area_px, min_area_um2, layers, residue
         As in `pipeline.Wanted`.
     max_layers, max_pixels : int
+    finder : str
+        One of `tasks.finders.FINDERS`.
+    model : str or None
+        Of a finder with a network: a shipped one's name or a file, and once the scan is planned
+        a name within `GIVEN`.
     """
 
     material: str
@@ -66,6 +73,8 @@ class Settings:
     residue: bool = False
     max_layers: int = 10
     max_pixels: int = MAX_PIXELS
+    finder: str = CLASSICAL
+    model: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no image could make right, before any image is read."""
@@ -75,6 +84,10 @@ class Settings:
             raise InputError(f"max_layers {self.max_layers}: expected 1 to 30")
         if self.calibration and self.head:
             raise InputError("give a calibration or a head, not both")
+        if self.finder not in FINDERS:
+            raise UnknownName.of("finder", self.finder, FINDERS)
+        if self.finder == CLASSICAL and self.model:
+            raise InputError("the classical finder takes no model; add --finder network or both")
         _ = self.scale, self.wanted, self.tone_curve
 
     @classmethod
@@ -107,6 +120,20 @@ class Settings:
         """Put together what is known about the microscope."""
         return Optics(self.tone_curve, self.na, self.oxide_sd_nm, flat_field)
 
+    def find_key(self) -> str:
+        """Hash of what decides what is found on an image; the rest decides what becomes of it."""
+        return self.key(*FIND_FIELDS, *(() if self.finder == CLASSICAL else ("finder", "model")))
+
+    def make_finder(self, folder: Path) -> Finder:
+        """Open the finder of a planned scan with the copy of its model in `folder`/`GIVEN`.
+
+        Raises
+        ------
+        InputError
+            If the copy is not what was given, or finds no flakes.
+        """
+        return choose_finder(self.finder, given_file(folder, self.model) if self.model else None)
+
     def key(self, *names: str) -> str:
         """Hash of the named fields: what a part was made with."""
         return digest({name: getattr(self, name) for name in names})
@@ -120,6 +147,9 @@ class Settings:
             If one of them cannot be read.
         """
         files = {"calibration": self.calibration, "head": self.head}
+        if self.finder != CLASSICAL:
+            # Shipped ones too: another version of the package may ship another file.
+            files["model"] = str(model_path(self.model or DEFAULT_MODEL))
         if self.flat_field not in ("scan", "image"):
             files["flat_field"] = self.flat_field
         copies: dict[str, Any] = {
@@ -131,7 +161,7 @@ class Settings:
 FIND_FIELDS = (
     "pixel_size", "scale_bar", "flat_field", "min_area_px", "min_area_um2", "max_pixels",
 )  # fmt: skip
-"""Fields that decide what is found on an image; the others decide what becomes of it."""
+"""Fields that decide what the classical finder finds; see `Settings.find_key`."""
 
 
 def given_file(folder: Path, name: str) -> Path:

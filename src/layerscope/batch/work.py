@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from layerscope.core.calibration import Calibration
     from layerscope.models.heads import LayerHead
     from layerscope.physics.materials import Material
+    from layerscope.tasks.finders import Finder
 
 CALIBRATION = "calibration.toml"
 """Made by the scan itself, unless the user gave one or a head."""
@@ -126,6 +127,11 @@ class Desk:
         return load_head(given_file(self.folder, name)) if name else None
 
     @cached_property
+    def finder(self) -> Finder:
+        """What looks for flakes, its model opened once."""
+        return self.plan.settings.make_finder(self.folder)
+
+    @cached_property
     def tone(self) -> ToneCurve:
         """The camera's curve, as told or as found."""
         curve = self.plan.settings.tone_curve
@@ -213,7 +219,7 @@ def _skipped(item: Input, status: Status) -> Failed:
 
 
 def _find_in(desk: Desk, item: Input, on_image: OnImage) -> Found | Failed:
-    settings, survey = desk.plan.settings, desk.survey
+    settings, survey, finder = desk.plan.settings, desk.survey, desk.finder
     try:
         found = find_in(
             item.source,
@@ -223,6 +229,7 @@ def _find_in(desk: Desk, item: Input, on_image: OnImage) -> Found | Failed:
             max_pixels=settings.max_pixels,
             substrates=survey.substrates,
             on_tile=lambda: on_image(item.number),
+            finder=finder,
         )
     except LayerscopeError as error:
         return Failed(item.source, _status_of(error), str(error))

@@ -96,6 +96,12 @@ def scan(
     ] = "scan",
     calibration: Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")] = None,
     head: Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")] = None,
+    finder: Annotated[
+        str, typer.Option(help="classical, network or both; a --model means network.")
+    ] = "",
+    model: Annotated[
+        str | None, typer.Option(help="Model file, or the name of one that is shipped: flake-n.")
+    ] = None,
     min_area: Annotated[str | None, typer.Option(help="e.g. 100um2 or 400px.")] = None,
     layers: Annotated[str | None, typer.Option(help="Keep only, e.g. 1-3.")] = None,
     max_layers: Annotated[int, typer.Option(help="Longest layer number told apart.")] = 10,
@@ -143,6 +149,8 @@ def scan(
         residue=wanted.residue,
         max_layers=max_layers,
         max_pixels=max_pixels,
+        finder=finder or ("network" if model else "classical"),
+        model=model,
     )
     part = _shard(shard)
 

@@ -20,7 +20,8 @@ from layerscope.tasks.learned_flakes import check_model, find_flakes_learned
 Finder = Callable[..., tuple[Detections, Background]]
 """Called as `tasks.flakes.find_flakes`: micrograph, substrate_level=, flat_field=, min_area_px=."""
 
-FINDERS = ("classical", "network", "both")
+CLASSICAL = "classical"
+FINDERS = (CLASSICAL, "network", "both")
 DEFAULT_MODEL = "flake-n"
 
 
@@ -44,7 +45,7 @@ def choose_finder(name: str, model: str | os.PathLike[str] | Model | None = None
     """
     if name not in FINDERS:
         raise UnknownName.of("finder", name, FINDERS)
-    if name == "classical":
+    if name == CLASSICAL:
         if model is not None:
             raise InputError("the classical finder takes no model; add --finder network or both")
         return find_flakes
