@@ -285,7 +285,10 @@ def find_in(
         As in `run`.
     """
     if source.micrograph is None and is_mosaic(source.path):
-        return _find_in_mosaic(source, scale, wanted, substrate_level, on_tile)
+        found = _find_in_mosaic(source, scale, wanted, substrate_level, on_tile)
+        if finder is find_flakes:
+            return found
+        return replace(found, notes=(*found.notes, "a mosaic: found by the classical finder"))
     image = source.micrograph or read(source.path, max_pixels=max_pixels)
     if image.modality != Modality.OPTICAL:
         raise InputError(
