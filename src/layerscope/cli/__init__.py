@@ -463,6 +463,7 @@ _MORE: tuple[Callable[..., None], ...] = (
     *COMMANDS,
     *DATA_COMMANDS,
     *PREPARE_COMMANDS,
+    *REPORT_COMMANDS,
     experiment,
     label,
 )
