@@ -32,7 +32,12 @@ from layerscope.io.sources import Source, name_sources
 from layerscope.measure import measure
 from layerscope.ops.illumination import FlatField
 from layerscope.ops.optical import Background
-from layerscope.ops.scale import mask_annotations, resolve_pixel_size
+from layerscope.ops.scale import (
+    TableSource,
+    as_magnifications,
+    mask_annotations,
+    resolve_pixel_size,
+)
 from layerscope.ops.setups import Substrates, group_setups
 from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.physics.calibration import OXIDE_SD_NM
@@ -65,7 +70,7 @@ class Scale:
 
     pixel_size: str | PixelSize | None = None
     objective: str | None = None
-    magnification_table: str | os.PathLike[str] | Mapping[str, str] | None = None
+    magnification_table: TableSource | None = None
     scale_bar_length: str | None = None
 
     def __post_init__(self) -> None:
@@ -76,7 +81,7 @@ class Scale:
             parse_length_nm(self.scale_bar_length)
 
     def looked_up(self) -> Scale:
-        """Return the same scale with the objective already looked up in its table.
+        """Return the same scale with its table read, and the objective looked up in it.
 
         Raises
         ------
@@ -85,6 +90,9 @@ class Scale:
         """
         if self.pixel_size is not None or (self.objective or self.magnification_table) is None:
             return self
+        table = None if self.objective else as_magnifications(self.magnification_table)
+        if table is not None:
+            return replace(self, magnification_table=table)
         blank = Micrograph(np.zeros((1, 1), np.uint8))
         found = resolve_pixel_size(
             blank, objective=self.objective, magnification_table=self.magnification_table

@@ -25,7 +25,7 @@ from layerscope.errors import LayerscopeError
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import Source, name_sources
 from layerscope.models.file import Model
-from layerscope.ops.scale import mask_annotations, resolve_pixel_size
+from layerscope.ops.scale import TableSource, mask_annotations, resolve_pixel_size
 from layerscope.tasks.phases import (
     disagreement,
     doubt_phases,
@@ -51,10 +51,13 @@ class Scale:
     pixel_size : str or None
         For example ``"0.52nm"``, where the file has none.
     max_pixels : int
+    magnification_table : path or MagnificationTable or None
+        Pixel sizes by magnification, for files that have none; see `ops.magnification_table`.
     """
 
     pixel_size: str | None = None
     max_pixels: int = MAX_PIXELS
+    magnification_table: TableSource | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no image could make right, before any image is read."""
@@ -163,7 +166,11 @@ def segment(
 def prepare(source: Source, scale: Scale) -> Micrograph:
     """Read one image, find its pixel size, and leave out what is burnt into it."""
     image = source.micrograph or read(source.path, max_pixels=scale.max_pixels)
-    return mask_annotations(resolve_pixel_size(image, pixel_size=scale.pixel_size))
+    return mask_annotations(
+        resolve_pixel_size(
+            image, pixel_size=scale.pixel_size, magnification_table=scale.magnification_table
+        )
+    )
 
 
 def _row(result: PhaseResult) -> dict[str, Any]:

@@ -10,10 +10,12 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
-from layerscope.core.micrograph import Micrograph, PixelSize, parse_length_nm
+from layerscope.core.micrograph import Micrograph, Modality, PixelSize, parse_length_nm
 from layerscope.errors import InputError, UnknownName
 from layerscope.io import decode, read
 from layerscope.ops import scale_text
+from layerscope.ops.magnification import magnification_in
+from layerscope.ops.magnification_table import MagnificationTable, read_magnifications
 from layerscope.ops.scale import (
     find_scale_bar,
     load_magnification_table,
@@ -247,6 +249,111 @@ def test_priority_of_the_sources(tmp_path):
     assert in_memory.history[-1].name == "resolve_pixel_size"
 
 
+def tem(times=50_000, size=None, name="GO_1"):
+    said = {"magnification": times} if times else {}
+    return Micrograph(wafer(seed=1)[..., 0], Modality.TEM, size, name=name, metadata=said)
+
+
+MAGNIFICATIONS = MagnificationTable({20_000.0: 0.5, 50_000.0: 0.2}, None, "jem.toml")
+
+
+def test_magnification_in_a_table_gives_the_pixel_size():
+    found = resolve_pixel_size(tem(), magnification_table=MAGNIFICATIONS)
+    assert found.pixel_size == PixelSize(
+        0.2, 0.2, "magnification table jem.toml: 50000x (metadata)"
+    )
+    by_name = resolve_pixel_size(
+        tem(None, name="GO_1_20000X_3"), magnification_table=MAGNIFICATIONS
+    )
+    assert (by_name.pixel_size.x_nm, by_name.pixel_size.source[-11:]) == (0.5, "(file name)")
+    wide = MagnificationTable(MAGNIFICATIONS.nm_at, 2 * by_name.shape[1])
+    assert resolve_pixel_size(tem(), magnification_table=wide).pixel_size.x_nm == 0.4
+    assert (
+        resolve_pixel_size(
+            tem(), pixel_size="3nm", magnification_table=MAGNIFICATIONS
+        ).pixel_size.x_nm
+        == 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "why"), [(tem(None), "no magnification in"), (tem(30_000), "30000x is not in")]
+)
+def test_a_table_without_the_magnification_is_no_guess(image, why):
+    found = resolve_pixel_size(image, magnification_table=MAGNIFICATIONS)
+    assert found.pixel_size is None
+    assert any(why in note for note in found.metadata["notes"])
+
+
+def test_sources_that_disagree_are_said_and_the_first_is_used():
+    told = tem(size=PixelSize(0.21, 0.21, "metadata: TIA"))
+    found = resolve_pixel_size(told, magnification_table=MAGNIFICATIONS)
+    assert found.pixel_size == told.pixel_size
+    assert "notes" not in found.metadata  # 5 %: the same to the width of a line
+    far = tem(size=PixelSize(0.4, 0.4, "metadata: TIA"))
+    found = resolve_pixel_size(far, magnification_table=MAGNIFICATIONS)
+    assert found.pixel_size == far.pixel_size
+    assert "0.4 nm per pixel is used (metadata: TIA), 0.2 nm says" in found.metadata["notes"][0]
+    by_user = resolve_pixel_size(far, pixel_size="0.8nm")
+    assert by_user.pixel_size.source == "user"
+    assert "0.4 nm says metadata: TIA" in by_user.metadata["notes"][0]
+
+
+def test_metadata_against_the_bar():
+    drawn = draw(wafer(seed=1), (440, 430, 150, 6), (255, 255, 255), "30 nm").data
+    for side_nm, notes in ((0.2, 0), (0.4, 1)):
+        size = PixelSize(side_nm, side_nm, "metadata: TIA")
+        found = resolve_pixel_size(Micrograph(drawn, Modality.SEM, size))
+        assert found.pixel_size == size
+        assert len(found.metadata.get("notes", ())) == notes
+    assert not resolve_pixel_size(Micrograph(drawn, pixel_size=size)).metadata
+
+
+def test_tables_of_magnifications(tmp_path):
+    toml, sheet = tmp_path / "a.toml", tmp_path / "a.csv"
+    toml.write_text('columns = 4096\n[magnifications]\n"20000x" = 0.5\n"50kx" = "0.2nm"\n')
+    sheet.write_text("magnification,pixel_size_nm\n20000,0.5\n50kx,0.2\n")
+    for path, columns in ((toml, 4096), (sheet, None)):
+        table = read_magnifications(path)
+        assert (table.nm_at, table.columns) == (MAGNIFICATIONS.nm_at, columns)
+    toml.write_text('[objectives]\n"20x" = "0.4um"\n')
+    assert read_magnifications(toml) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [("a.toml", "[magnifications]\n", "expected"), ("a.toml", "[[[", "not TOML"),
+     ("a.toml", '[magnifications]\n"fast" = 3\n', "magnification 'fast'"),
+     ("a.toml", '[magnifications]\n"50x" = [1]\n', "expected nm per pixel"),
+     ("a.toml", '[magnifications]\n"50x" = -1\n', "nm per pixel at"),
+     ("a.toml", '[magnifications]\n"50kx" = 1\n"50000x" = 2\n', "twice"),
+     ("a.csv", "magnification\n3\n", "expected the columns"), ("a.csv", "", "expected")],
+)  # fmt: skip
+def test_bad_tables_of_magnifications(tmp_path, name, text, why):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=why):
+        read_magnifications(tmp_path / name)
+    with pytest.raises(InputError, match="No such file"):
+        read_magnifications(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [("GO_x50000_1", 50_000), ("GO x50k", 50_000), ("mag200k-3", 200_000), ("Mag 5000", 5000),
+     ("GO_2000X_1", 2000), ("image 512x512", None), ("magnet50", None), ("x50000_20000x", None)],
+)  # fmt: skip
+def test_forms_of_magnifications_in_names(name, times):
+    assert magnification_in(name) == times
+
+
+def test_a_pattern_of_ones_own():
+    assert magnification_in("GO_M50k_x200", r"_M([0-9]+k?)_") == 50_000
+    assert magnification_in("GO_50000X_1", r"_M([0-9]+)_") is None
+    for pattern in ("(", "_M[0-9]+_"):
+        with pytest.raises(InputError, match="regular expression"):
+            magnification_in("GO_M50_", pattern)
+
+
 def test_what_cannot_be_resolved_is_said(tmp_path):
     bare = Micrograph(wafer(seed=1))
     table = {"10x": "1um", "20x": "0.5um", "100x": "0.1um"}
@@ -294,7 +401,8 @@ def test_no_bar_on_real_optical_images_without_one():
 REAL = {  # read by eye: length in nm, bar in px of the published figure
     "42750053e0": (200, 112), "62594342ac": (200, 318), "78c63579ba": (2000, 86.5),
     "9c9d1af243": (50, 79), "a4b639ab1a": (200, 88), "9ca16b98df": (500, 132),
-    "1b935635dd": (3000, 246.5),
+    "1b935635dd": (3000, 246.5), "291898b7c6": (10, 94), "a8851978de": (500, 42),
+    "dc20484021": (500, 157),
 }  # fmt: skip
 
 

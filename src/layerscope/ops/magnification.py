@@ -9,8 +9,10 @@ from layerscope.core.categories import View
 from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 
+_TIMES = r"(\d{1,3}(?:[ ,.']\d{3})+|\d+(?:\.\d+)?)\s?(k?)"
 _IN_NAME = re.compile(
-    r"(?<![A-Za-z0-9.])(\d{1,3}(?:[ ,.']\d{3})+|\d+(?:\.\d+)?)\s?(k?)[x×](?![A-Za-z0-9])",
+    rf"(?<![A-Za-z0-9.]){_TIMES}[x×](?![A-Za-z0-9])"
+    rf"|(?<![A-Za-z0-9.])(?:[x×]|mag[-_ ]?){_TIMES}(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 _LEAST = 20.0  # less is a binning or a number of frames
@@ -34,19 +36,50 @@ def parse_magnification(text: str) -> float:
     return times
 
 
-def magnification_in(name: str) -> float | None:
-    """Find ``_50000X_`` or ``50kx`` in the name of a file; None where there is none, or several.
+def magnification_in(name: str, pattern: str | None = None) -> float | None:
+    """Find ``_50000X_``, ``50kx``, ``x50000`` or ``mag50k`` in the name of a file.
+
+    Parameters
+    ----------
+    name : str
+    pattern : str, optional
+        Regular expression in place of these forms; its first group is the number, with or without
+        a k, such as ``_M([0-9]+k?)_``.
+
+    Returns
+    -------
+    float or None
+        None where there is none, or several that differ.
+
+    Raises
+    ------
+    InputError
+        If `pattern` is no regular expression with a group.
 
     >>> magnification_in("GO-3_50000X_07"), magnification_in("scan 1024x768")
     (50000.0, None)
     """
+    if pattern is not None:
+        return _by_pattern(name, pattern)
     found = set()
-    for number, thousands in _IN_NAME.findall(name):
+    for groups in _IN_NAME.findall(name):
+        number, thousands = groups[:2] if groups[0] else groups[2:]
         plain = re.sub(r"[ ,']", "", number)
         plain = plain.replace(".", "") if re.fullmatch(r"\d{1,3}(\.\d{3})+", plain) else plain
         found.add(float(plain) * (1000 if thousands else 1))
     likely = {times for times in found if times >= _LEAST}
     return likely.pop() if len(likely) == 1 else None
+
+
+def _by_pattern(name: str, pattern: str) -> float | None:
+    try:
+        match = re.search(pattern, name)
+        number = match.group(1) if match else None
+    except (re.error, IndexError) as error:
+        raise InputError(
+            f"{pattern!r}: expected a regular expression with one group, the number ({error})"
+        ) from error
+    return None if number is None else parse_magnification(number)
 
 
 def view_of(image: Micrograph, name: str = "", told: float | None = None) -> View:

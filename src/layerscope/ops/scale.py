@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from layerscope.core.micrograph import Micrograph, PixelSize, parse_length_nm
+from layerscope.core.micrograph import Micrograph, Modality, PixelSize, parse_length_nm
 from layerscope.errors import InputError, UnknownName
+from layerscope.ops.magnification import view_of
+from layerscope.ops.magnification_table import MagnificationTable, read_magnifications
 from layerscope.ops.scale_bar import ScaleBar, banner_top, candidate_bars, levels_of
 from layerscope.ops.scale_text import is_readable, read_scale_bar_length, with_text
 
@@ -25,6 +28,10 @@ __all__ = [
 ]
 
 Table = Mapping[str, PixelSize]
+TableSource = str | os.PathLike[str] | Mapping[str, str] | Table | MagnificationTable
+
+_CONFLICT = 0.05
+"""Of the logarithm. Bars are drawn in whole pixels and with outlines: up to 4 % of a short one."""
 
 _BARE_SHARE = 0.08
 """Of the width: shorter bars, without text beside them, are strokes of large letters."""
@@ -35,14 +42,16 @@ def resolve_pixel_size(
     *,
     pixel_size: str | PixelSize | None = None,
     objective: str | None = None,
-    magnification_table: str | os.PathLike[str] | Mapping[str, str] | Table | None = None,
+    magnification_table: TableSource | None = None,
     scale_bar_length: str | None = None,
 ) -> Micrograph:
     """Give a micrograph the best pixel size that is known, and its source.
 
-    The first of these that is there decides: `pixel_size`, `objective` in
-    `magnification_table`, the file's metadata, the burnt-in scale bar. None of them: the pixel
-    size stays None, never a silent guess.
+    What the user says of this image decides: `pixel_size`, or `objective` in
+    `magnification_table`. Then the file's metadata, the magnification (metadata or file name) in
+    the table, the burnt-in scale bar. None of them: the pixel size stays None, never a silent
+    guess. Of images of electron microscopes the sources are compared; where two differ by more
+    than 5 %, a note says so.
 
     Parameters
     ----------
@@ -51,8 +60,9 @@ def resolve_pixel_size(
         Such as ``"0.3844um"``, per pixel.
     objective : str, optional
         A name in the table, such as ``"20x"``.
-    magnification_table : path or mapping, optional
-        See `load_magnification_table`; or names to lengths such as ``{"20x": "0.3844um"}``.
+    magnification_table : path, mapping or MagnificationTable, optional
+        See `load_magnification_table` (objectives) and `read_magnifications`; or names to lengths
+        such as ``{"20x": "0.3844um"}``.
     scale_bar_length : str, optional
         Length of the burnt-in bar, such as ``"10um"``, where its text cannot be read.
 
@@ -64,15 +74,79 @@ def resolve_pixel_size(
     UnknownName
         If the table has no such objective; the nearest names are offered.
     """
+    notes: list[str] = []
+    by_user = _from_user(pixel_size, objective, magnification_table)
+    table = None if objective else as_magnifications(magnification_table)
+    by_table = None if table is None else _at_magnification(micrograph, table, notes)
+    electrons = micrograph.modality in (Modality.TEM, Modality.SEM)
+    known = [s for s in (by_user, micrograph.pixel_size, by_table) if s is not None]
+    compared = electrons or by_table is not None
+    if not known or (compared and by_user is None):
+        by_bar = _from_bar(micrograph, scale_bar_length)
+        known += [] if by_bar is None else [by_bar]
+    if compared:
+        notes += [n for other in known[1:] if (n := _conflict(known[0], other))]
+    if not known or (known[0] is micrograph.pixel_size and not notes):
+        return _with_notes(micrograph, notes)
+    return _with_scale(_with_notes(micrograph, notes), known[0])
+
+
+def _from_user(
+    pixel_size: str | PixelSize | None, objective: str | None, table: TableSource | None
+) -> PixelSize | None:
     if pixel_size is not None:
-        given = pixel_size if isinstance(pixel_size, PixelSize) else PixelSize.parse(pixel_size)
-        return _with_scale(micrograph, given)
-    if objective is not None or magnification_table is not None:
-        return _with_scale(micrograph, _from_table(objective, magnification_table))
-    if micrograph.pixel_size is not None:
+        return pixel_size if isinstance(pixel_size, PixelSize) else PixelSize.parse(pixel_size)
+    if objective is not None or (table is not None and as_magnifications(table) is None):
+        return _from_table(objective, table)
+    return None
+
+
+def as_magnifications(table: TableSource | None) -> MagnificationTable | None:
+    """Table by magnification, read if it is a file; None if it is of objectives.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    if table is None or isinstance(table, MagnificationTable):
+        return table
+    return None if isinstance(table, Mapping) else read_magnifications(table)
+
+
+def _at_magnification(
+    micrograph: Micrograph, table: MagnificationTable, notes: list[str]
+) -> PixelSize | None:
+    view = view_of(micrograph, micrograph.name)
+    times = view.magnification
+    if times is None:
+        notes.append(f"{table.source} not used: no magnification in metadata or file name")
+        return None
+    found = table.pixel_size(times, micrograph.shape[1])
+    if found is None:
+        near = sorted(table.nm_at, key=lambda t: abs(math.log(t / times)))[:3]
+        listed = ", ".join(f"{t:g}x" for t in sorted(near))
+        notes.append(f"{times:g}x is not in {table.source}; nearest are {listed}")
+        return None
+    return replace(found, source=f"{found.source} ({view.source})")
+
+
+def _conflict(used: PixelSize, other: PixelSize) -> str:
+    """One line where two sources differ; empty where they agree."""
+    ratio = other.um / used.um
+    if abs(math.log(ratio)) <= _CONFLICT:
+        return ""
+    return (
+        f"sources of the scale disagree: {used.um * 1e3:.4g} nm per pixel is used "
+        f"({used.source}), {other.um * 1e3:.4g} nm says {other.source}"
+    )
+
+
+def _with_notes(micrograph: Micrograph, notes: list[str]) -> Micrograph:
+    if not notes:
         return micrograph
-    found = _from_bar(micrograph, scale_bar_length)
-    return micrograph if found is None else _with_scale(micrograph, found)
+    said = (*micrograph.metadata.get("notes", ()), *notes)
+    return replace(micrograph, metadata={**micrograph.metadata, "notes": said})
 
 
 def find_scale_bar(micrograph: Micrograph) -> ScaleBar | None:
@@ -161,12 +235,10 @@ def _parsed_table(objectives: Mapping[str, object], source: str) -> dict[str, Pi
     return table
 
 
-def _from_table(
-    objective: str | None, table: str | os.PathLike[str] | Mapping[str, str] | Table | None
-) -> PixelSize:
+def _from_table(objective: str | None, table: TableSource | None) -> PixelSize:
     if objective is None:
         raise InputError("a magnification table needs an objective: --objective 20x")
-    if table is None:
+    if table is None or isinstance(table, MagnificationTable):
         raise InputError(f"objective {objective} needs a magnification table: TOML, [objectives]")
     known = (
         _parsed_table(table, "given")

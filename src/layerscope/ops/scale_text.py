@@ -9,9 +9,10 @@ every glyph is sure.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import chain, pairwise, permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -30,7 +31,9 @@ Ink = npt.NDArray[np.float32]
 _SIDE = 20
 _SURE, _SURE_ODD, _MARGIN = 0.65, 0.72, 0.05
 # Thin strokes of small print have little ink; at a low threshold bold letters touch.
-_INK = (0.5, 0.35, 0.22)
+# Text on a ground that is nearer to its colour than the bar's ground needs a high one.
+_INK = (0.5, 0.35, 0.22, 0.68, 0.84)
+_INK_OF_STEMS = (0.5, 0.68, 0.84)  # where gaps of up to 2 px in a row are closed: stems become an m
 # More pieces than this are the texture of the specimen: specks are left out, or all of it.
 _MOST_PIECES = 250
 _SMALL_PX, _SMALL_PENALTY = 11, 0.08  # in 10 px print m and n look alike
@@ -108,18 +111,43 @@ def is_readable(levels: Levels, bar: ScaleBar) -> bool:
 
 def _readings(levels: Levels, bar: ScaleBar) -> list[tuple[float, float, Box]]:
     """Length in nm, confidence and box of every line that is sure, at every ink threshold."""
-    found = []
-    for ink in _INK:
-        for line in _lines(levels, bar, ink):
-            read = _read_line(line)
-            if read is not None:
-                found.append((*read, _box_of(line)))
+    lines = [_lines(levels, bar, ink) for ink in _INK]
+    found = [(*read, _box_of(n)) for n in chain(*lines) if (read := _read_line(n)) is not None]
+    if not found:
+        lines += [_lines(levels, bar, ink, closed=True) for ink in _INK_OF_STEMS]
+        found = [
+            (*read, _box_of([*number, *unit]))
+            for number, unit in _split_lines(lines)
+            if (read := _read_split(number, unit)) is not None
+        ]
     return found
 
 
-def _lines(levels: Levels, bar: ScaleBar, least_ink: float) -> list[list[Glyph]]:
+def _split_lines(lines: list[list[list[Glyph]]]) -> Iterator[tuple[list[Glyph], list[Glyph]]]:
+    """Yield numbers of one way to separate glyphs before units of another, on one base line.
+
+    The thin arcs of a serif m need a low threshold, or a closing, with which bold digits run into
+    each other.
+    """
+    for numbers, units in permutations(lines, 2):
+        for line, other in product(numbers, units):
+            for unit in (other[-1:], other[-2:]):
+                number = [g for g in line if g.right <= unit[0].left]
+                if len(number) < len(line) and number and _on_one_line(number, unit):
+                    yield number, unit
+
+
+def _on_one_line(number: list[Glyph], unit: list[Glyph]) -> bool:
+    cap = max(g.height for g in number)
+    near = 0 <= unit[0].left - number[-1].right <= 1.1 * cap
+    return near and abs(unit[-1].bottom - number[0].bottom) <= max(0.15 * cap, 2)
+
+
+def _lines(
+    levels: Levels, bar: ScaleBar, least_ink: float, *, closed: bool = False
+) -> list[list[Glyph]]:
     """Rows of two or more glyphs of the bar's colour, nearest to the bar first."""
-    remaining = sorted(_glyphs(levels, bar, least_ink), key=lambda g: g.left)
+    remaining = sorted(_glyphs(levels, bar, least_ink, closed), key=lambda g: g.left)
     lines = []
     while remaining:
         line = [remaining.pop(0)]
@@ -132,9 +160,9 @@ def _lines(levels: Levels, bar: ScaleBar, least_ink: float) -> list[list[Glyph]]
     return sorted(lines, key=lambda line: _gap(_box_of(line), bar.box))
 
 
-def _glyphs(levels: Levels, bar: ScaleBar, least_ink: float) -> list[Glyph]:
+def _glyphs(levels: Levels, bar: ScaleBar, least_ink: float, closed: bool) -> list[Glyph]:
     top, left, bottom, right = bar.box
-    up, aside = int(np.clip(bar.length_px, 40, 160)), int(np.clip(1.5 * bar.length_px, 80, 320))
+    up, aside = int(np.clip(bar.length_px, 40, 160)), int(np.clip(1.5 * bar.length_px, 160, 320))
     height, width = levels.shape[:2]
     y0, y1 = max(top - up, 0), min(bottom + up, height)
     x0, x1 = max(left - aside, 0), min(right + aside, width)
@@ -143,6 +171,8 @@ def _glyphs(levels: Levels, bar: ScaleBar, least_ink: float) -> list[Glyph]:
         0  # µ may touch it
     )
     binary = (ink > least_ink).astype(np.uint8)
+    if closed:
+        binary = cv2.morphologyEx(binary, cv2.MORPH_CLOSE, np.ones((1, 3), np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     pieces = stats[1:count]
     if count > _MOST_PIECES:
