@@ -88,7 +88,7 @@ def run(name: str, train: DataSet, test: DataSet, told: argparse.Namespace) -> f
     network = "plain-n" if told.scratch and told.network == "auto" else told.network
     settings = PhaseSettings(
         network, minutes=told.minutes, folds=told.folds, overlapping=True,
-        losses=tuple(told.loss or ()), jobs=1 if told.cpu else os.cpu_count() or 1,
+        losses=tuple(told.loss or ()), at_nm=told.at, jobs=1 if told.cpu else os.cpu_count() or 1,
     )  # fmt: skip
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--network", default="auto")
     parser.add_argument("--loss", action="append", help="e.g. flake=tversky:0.8:0.2")
+    parser.add_argument("--at", type=float, default=0.0, help="nm a pixel to learn at")
     parser.add_argument("--cpu", action="store_true")
     told = parser.parse_args()
     told.minutes = told.minutes or (5.0 if told.quick else 20.0)

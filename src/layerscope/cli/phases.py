@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, ProgressBar, names_of
+from layerscope.core.micrograph import parse_length_nm
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,16 +57,20 @@ def train_phases(
         list[str] | None,
         typer.Option("--loss", help="Of a class that overlaps, e.g. flake=tversky:0.8:0.2."),
     ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="With --overlapping: bring images to this pixel size, 8nm.")
+    ] = None,
 ) -> None:
     """Learn the class of every pixel from a few labelled images, with or without a GPU."""
     from layerscope.training.phases import PhaseSettings
     from layerscope.training.phases import train_phases as train
 
-    if (classes or losses) and not overlapping:
-        raise InputError("--class and --loss are of masks that overlap; add --overlapping")
+    if (classes or losses or at) and not overlapping:
+        raise InputError("--class, --loss and --at are of masks that overlap; add --overlapping")
     settings = PhaseSettings(
         network, start, few, minutes, folds, seed,
         overlapping=overlapping, losses=tuple(losses or ()), members=members, weights=weights,
+        at_nm=parse_length_nm(at) if at else 0.0,
     )  # fmt: skip
     dataset = read_phases(
         data, overlapping, classes or (), group_pattern=group, pixel_size=pixel_size

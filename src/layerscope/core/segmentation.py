@@ -35,6 +35,8 @@ class ClassMasks:
         Least probability of each class.
     probability : ndarray of float16 or float32, (H, W, K), or None
         Of each class by itself; rows need not add to one.
+    spread : ndarray of float32, (H, W, K), or None
+        How far the networks of an ensemble, or orientations, disagree: standard deviation.
     """
 
     masks: BoolArray
@@ -42,6 +44,7 @@ class ClassMasks:
     valid: BoolArray
     thresholds: tuple[float, ...]
     probability: npt.NDArray[Any] | None = None
+    spread: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 3 or self.masks.shape[:2] != self.valid.shape:

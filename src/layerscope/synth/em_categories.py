@@ -33,7 +33,12 @@ _CONTENT = ("particle count", "material composition", "morphology", "nanostructu
 _FIELD_NM = 3e7  # at a magnification of 1: 3 um at 10 000 times
 _USABLE_SHARE, _PATTERN_SHARE = 0.85, 0.12
 _DIRTY_SHARE = 0.4  # of the images that can show it
-_THICK = 10
+_THICK, _THICK_LAYERS, _THIN_LAYERS = 10, (17, 20), (5, 8)
+_DARK, _LIGHT = 0.075, 0.06
+"""Share of the beam from which a flat flake looks thick, and up to which it looks thin: ten layers
+take 0.047 of it, Bragg reflection adds to that. A flake in between, or on the other side than its
+layers, cannot be told by anybody."""
+
 _LEAST_SHARE = 0.0016  # of the frame: 20 px of 112 x 112; less is not seen for what it is
 _MOST_TRIES = 12
 
@@ -135,7 +140,7 @@ def _scene(rng: np.random.Generator, seed: int, shape: tuple[int, int], pixel_nm
     odds = (0.2, 0.4, 0, 0, 0.4) if fine else (0.15, 0.25, 0.25, 0.25, 0.1)
     wanted = str(rng.choice(["none", "one", "few", "many", "part"], p=odds))
     thick = bool(rng.random() < 0.35)
-    layers = (14, 20) if thick else (6, 9)
+    layers = _THICK_LAYERS if thick else _THIN_LAYERS
     crumpled = 0.0 if thick else float(rng.choice([0.0, 1.0]))
     kind = str(rng.choice(["film", "regular"], p=[0.6, 0.4]))
     support = replace(Support.draw(rng, kind), thickness_nm=float(rng.uniform(3, 6)))
@@ -180,14 +185,17 @@ def _composition(picture: SynthEm, dirty: bool) -> str:
 
 
 def _morphology(picture: SynthEm) -> str:
-    """Shape of the particles; empty where they are too small for anybody to tell."""
+    """Shape of the particles; empty where they are too small or too dim for anybody to tell."""
     area_px = picture.flakes.area_px
     if len(area_px) and area_px.max() < _TOLD_SHARE * picture.layers.size:
         return ""
     kinds = set()
-    for n, crumpled in zip(picture.n_layers, picture.crumpled, strict=True):
+    rows = zip(picture.n_layers, picture.crumpled, picture.contrast, strict=True)
+    for n, crumpled, contrast in rows:
         if crumpled:
             kinds.add("thin, crumpled, many folds")
+        elif (contrast < _DARK) if n > _THICK else (contrast > _LIGHT):
+            return ""
         elif n > _THICK:
             kinds.add("thick, flat, rigid (>10 layers)")
         else:

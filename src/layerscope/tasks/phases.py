@@ -61,7 +61,7 @@ def find_phases(image: Micrograph, model: Model) -> LabelMap | ClassMasks:
     if card.output == "labels":
         cuts = tuple(card.thresholds.get(name, 0.5) for name in card.classes)
         masks = cut_masks(probability, np.array(cuts, np.float32))
-        return ClassMasks(masks, card.classes, _counted(image), cuts, probability)
+        return ClassMasks(masks, card.classes, _counted(image), cuts, probability, spread)
     labels = probability.argmax(axis=2).astype(np.uint8)
     return LabelMap(labels, card.classes, _counted(image), probability, spread)
 
@@ -115,8 +115,7 @@ def measure_areas(
     shares = phases.fractions()
     low = high = np.full(len(counts), np.nan)
     if errors is not None and phases.probability is not None and counts.any():
-        spread = phases.spread if isinstance(phases, LabelMap) else None
-        scale = scale_of(errors.by, phases.probability, spread, phases.valid)
+        scale = scale_of(errors.by, phases.probability, phases.spread, phases.valid)
         low, high = errors.interval(shares, scale)
     rows = zip(phases.classes, values, counts.tolist(), shares, low, high, strict=True)
     return tuple(
@@ -189,10 +188,12 @@ def sureness(
 def disagreement(phases: LabelMap | ClassMasks) -> float:
     """Mean spread of the probability of each pixel's class, over the counted pixels.
 
-    NaN where nothing is counted, or the model is one network.
+    Of masks it is that of all classes. NaN where nothing is counted, or the model is one network.
     """
-    if isinstance(phases, ClassMasks) or phases.spread is None or not phases.valid.any():
+    if phases.spread is None or not phases.valid.any():
         return float("nan")
+    if isinstance(phases, ClassMasks):
+        return float(phases.spread[phases.valid].mean(dtype=np.float64))
     chosen = np.take_along_axis(phases.spread, phases.labels[..., None].astype(np.int64), axis=2)
     return float(chosen[..., 0][phases.valid].mean(dtype=np.float64))
 

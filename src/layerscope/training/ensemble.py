@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from layerscope.errors import InputError
 from layerscope.training.networks.network import Network
@@ -30,9 +31,11 @@ class Ensemble(Network):
     ----------
     members : sequence of Network
         Two or more, with the same channels, outputs and stride.
+    apart : bool
+        Each output is a class by itself, not one class per pixel.
     """
 
-    def __init__(self, members: Sequence[Network]):
+    def __init__(self, members: Sequence[Network], *, apart: bool = False):
         if len(members) < 2:
             raise InputError(f"an ensemble of {len(members)}: expected 2 networks or more")
         first = members[0]
@@ -40,13 +43,20 @@ class Ensemble(Network):
         self.name = first.name
         self.origin = first.origin
         self.members = nn.ModuleList(members)
+        self.apart = apart
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the mean probability, and the spread, both (N, K, H, W).
 
-        The softmax of the first is the mean of the members' softmaxes. The second is the standard
-        deviation of the members' probabilities around it.
+        The softmax of the first is the mean of the members' softmaxes, of classes apart the sigmoid
+        that of their sigmoids. The second is the standard deviation of the members' probabilities
+        around it.
         """
+        if self.apart:
+            raw = torch.stack([member(images) for member in self.members])
+            yes, no = (logsigmoid(sign * raw).logsumexp(0) for sign in (1, -1))
+            far = raw.sigmoid() - (yes - no).sigmoid()
+            return yes - no, far.square().mean(0).clamp_min(_SMALLEST).sqrt()
         told = torch.stack([member(images).log_softmax(1) for member in self.members])
         logits = told.logsumexp(0) - math.log(len(self.members))
         return logits, (told.exp() - logits.exp()).square().mean(0).clamp_min(_SMALLEST).sqrt()

@@ -24,7 +24,7 @@ from layerscope.training.choice import Candidate, HeldOut, Trial, confusion_of
 from layerscope.training.ensemble import Ensemble
 from layerscope.training.labelled import LabelledImages
 from layerscope.training.loop import FitSettings, fit
-from layerscope.training.losses import CrossEntropy, Loss
+from layerscope.training.losses import SIGMOID, SOFTMAX, CrossEntropy, Loss
 from layerscope.training.networks import build
 from layerscope.training.networks.network import Network
 from layerscope.training.patches import PatchSource
@@ -167,6 +167,7 @@ def train_members(
     settings: NetworkSettings,
     *,
     start: State | None = None,
+    loss: Loss | None = None,
     tell: Tell = lambda share: None,
     clock: Clock = time.monotonic,
 ) -> Network:
@@ -177,7 +178,7 @@ def train_members(
 
     Parameters
     ----------
-    data, candidate, minutes, settings, start, tell, clock
+    data, candidate, minutes, settings, start, loss, tell, clock
         As in `train_network`.
 
     Returns
@@ -193,12 +194,14 @@ def train_members(
             minutes / count,
             replace(settings, seed=settings.seed + _NEXT_MEMBER * m),
             start=None if start is None else member_state(start, m),
+            loss=loss,
             tell=lambda share, m=m: tell((m + share) / count),  # type: ignore[misc]
             clock=clock,
         )
         for m in range(count)
     ]
-    return members[0] if count == 1 else Ensemble(members).eval()
+    apart = getattr(loss, "activation", SOFTMAX) == SIGMOID
+    return members[0] if count == 1 else Ensemble(members, apart=apart).eval()
 
 
 def member_state(state: State, member: int) -> State:

@@ -10,6 +10,7 @@ thresholds are those of the best masks of held-out images, and their figures go 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -30,6 +31,7 @@ from layerscope.tasks.shares import ShareErrors
 from layerscope.training.choice import Candidate
 from layerscope.training.labelled import LabelledImages, load_labelled, take_few
 from layerscope.training.phases import FOREST, PhaseSettings, PhaseTraining, describe, fold_images
+from layerscope.training.resampled import resample
 from layerscope.training.splits import Split
 from layerscope.training.thresholds import class_thresholds
 
@@ -45,6 +47,7 @@ _RATE, _TUNING_RATE = 3e-3, 1e-3
 _RESERVED_MIN = 0.25  # to write and check the file
 _FOLDS_SHARE = 0.5  # of the time; the training on all images takes the rest
 _MOST_TESTED = 24
+_HEAD = re.compile(r"(^|\.)head\.")  # of a network, and of each in an ensemble
 _MOST_CLASSES = 7  # their combinations fit a byte, and as many colours are told apart
 
 
@@ -92,7 +95,9 @@ class _Training:
         self.began, self.clock, self.tell, self.out = clock(), clock, tell, out
         self.name = name or out.stem
         self.settings = replace(settings, jobs=settings.jobs or os.cpu_count() or 1)
-        whole = load_labelled(data, overlapping=True)
+        whole = load_labelled(
+            resample(data, settings.at_nm) if settings.at_nm else data, overlapping=True
+        )
         if len(whole.classes) > _MOST_CLASSES:
             raise InputError(f"{len(whole.classes)} classes that overlap: at most {_MOST_CLASSES}")
         self.data, self.rest = whole, whole.take(())
@@ -123,19 +128,23 @@ class _Training:
         from layerscope.training.weights import read_state
 
         chosen, base = self.settings.network, self.settings.start
+        members = self.settings.members
         if chosen == FOREST:
             raise InputError("forests give one class per pixel; overlapping classes need a network")
         if base is None and chosen == "auto" and self.data.channels == 1:
             base = shipped_weights(PRETRAINED)
         if base is None:
-            return Candidate(SCRATCH if chosen == "auto" else chosen, "standard"), None
+            normalisation = "standard" if self.settings.weights is None else "imagenet"
+            name = SCRATCH if chosen == "auto" else chosen
+            return Candidate(name, normalisation, members=members), None
         card = read_model(base.with_suffix(".onnx")).card
         if card.input != "image":
             raise InputError(f"{base.name} is a forest, which cannot learn further")
         self.tell(f"starts from {card.name}")
         state = read_state(base.with_suffix(".safetensors"))
         state = for_classes(state, card.classes, self.data.classes)
-        return Candidate(card.network, card.normalisation), state
+        members = members if members > 1 else int(card.settings.get("members", 1))
+        return Candidate(card.network, card.normalisation, members=members), state
 
     def _try(self, folds: Sequence[Split]) -> list[HeldOutMasks]:
         minutes = 0.0
@@ -158,10 +167,10 @@ class _Training:
         return HeldOutMasks(image, fold, maps.astype(np.float16))
 
     def _train(self, data: LabelledImages, minutes: float, seed: int) -> Any:
-        from layerscope.training.network_trial import train_network
+        from layerscope.training.network_trial import train_members
 
         settings = replace(self._network_settings(), seed=seed)
-        return train_network(
+        return train_members(
             data, self.candidate, minutes, settings,
             start=self.start, loss=self.loss, clock=self.clock,
         )  # fmt: skip
@@ -169,9 +178,12 @@ class _Training:
     def _network_settings(self) -> NetworkSettings:
         from layerscope.training.network_trial import NetworkSettings
 
-        rate = _RATE if self.start is None else _TUNING_RATE
+        known = self.start is not None or self.settings.weights is not None
         found = NetworkSettings(
-            learning_rate=rate, threads=self.settings.jobs, seed=self.settings.seed
+            learning_rate=_TUNING_RATE if known else _RATE,
+            threads=self.settings.jobs,
+            seed=self.settings.seed,
+            weights=self.settings.weights,
         )
         smallest = min(min(m.shape[:2]) for m in self.data.labels)
         found = replace(found, size_px=int(np.clip(smallest // 64 * 64, 64, found.size_px)))
@@ -187,12 +199,14 @@ class _Training:
 
     def _card(self, metrics: Mapping[str, Any], thresholds: Mapping[str, float]) -> ModelCard:
         data = self.data
-        asked = {
+        asked: dict[str, Any] = {
             "minutes": self.settings.minutes,
             "seed": self.settings.seed,
             "folds": self.settings.folds,
             "losses": list(self.settings.losses),
         }
+        if self.candidate.members > 1:
+            asked["members"] = self.candidate.members
         return ModelCard(
             name=self.out.stem,
             task="phases",
@@ -219,7 +233,7 @@ def for_classes(
     """
     import torch
 
-    last = [k for k, v in state.items() if k.startswith("head.") and v.shape[:1] == (len(had),)]
+    last = [k for k, v in state.items() if _HEAD.search(k) and v.shape[:1] == (len(had),)]
     known = [had.index(c) if c in had else None for c in wanted]
     out = {k: v for k, v in state.items() if k not in last}
     if any(i is not None for i in known):

@@ -79,6 +79,8 @@ class PhaseSettings:
         A mask per class, which may overlap, instead of one class per pixel.
     losses : tuple of str
         With `overlapping`: ``"flake=tversky:0.8:0.2"``, see `overlapping.losses_of`.
+    at_nm : float
+        With `overlapping`: size of a pixel that all images are brought to first; 0: as they are.
     members : int
         Networks that are trained apart and answer together; see `training.ensemble`.
     weights : str or None
@@ -97,6 +99,7 @@ class PhaseSettings:
     trees: int = 100
     overlapping: bool = False
     losses: tuple[str, ...] = ()
+    at_nm: float = 0.0
     members: int = 1
     weights: str | None = None
 
@@ -113,8 +116,6 @@ class PhaseSettings:
             raise InputError(
                 f"weights are of an encoder, e.g. of --network unet/resnet18, not {self.network}"
             )
-        if self.overlapping and (self.members > 1 or self.weights is not None):
-            raise InputError("members and weights are for one class per pixel, not for overlapping")
 
 
 @dataclass(frozen=True, eq=False)
