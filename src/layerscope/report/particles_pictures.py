@@ -78,8 +78,8 @@ def _marked(panel: Rgb, result: ParticleResult) -> Rgb:
     for lines, own in zip(rims, inks, strict=True):
         cv2.polylines(canvas, lines, True, own, 2, cv2.LINE_AA, 4)
     hidden = _shrunk(~particles.pixels.valid, shape)
-    rows, columns = np.indices(hidden.shape, sparse=True)
-    canvas[hidden & ((rows + columns) % 8 < 2)] = 255
+    diagonal = np.add.outer(np.arange(hidden.shape[0]), np.arange(hidden.shape[1]))
+    canvas[hidden & (diagonal % 8 < 2)] = 255
     return canvas
 
 

@@ -40,7 +40,7 @@ class SearchSettings:
     """
 
     side_px: int = 1024
-    least_score: float = 0.45
+    least_score: float = 0.5
     most_overlap: float = 0.3
 
     def __post_init__(self) -> None:
