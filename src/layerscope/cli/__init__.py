@@ -41,6 +41,7 @@ from layerscope.cli.options import (
 )
 from layerscope.cli.prepare import COMMANDS as PREPARE_COMMANDS
 from layerscope.cli.pretrain import app as pretrain_app
+from layerscope.cli.propose import propose
 from layerscope.cli.report import COMMANDS as REPORT_COMMANDS
 from layerscope.cli.scan import COMMANDS
 from layerscope.cli.train import app as train_app
@@ -466,6 +467,7 @@ _MORE: tuple[Callable[..., None], ...] = (
     *REPORT_COMMANDS,
     experiment,
     label,
+    propose,
 )
 for command in _MORE:
     app.command()(command)
