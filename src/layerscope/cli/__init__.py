@@ -39,6 +39,7 @@ from layerscope.cli.options import (
     tone_of,
     wanted_of,
 )
+from layerscope.cli.pixels import COMMANDS as PIXEL_COMMANDS
 from layerscope.cli.prepare import COMMANDS as PREPARE_COMMANDS
 from layerscope.cli.pretrain import app as pretrain_app
 from layerscope.cli.propose import propose
@@ -464,6 +465,7 @@ _MORE: tuple[Callable[..., None], ...] = (
     *COMMANDS,
     *DATA_COMMANDS,
     *PREPARE_COMMANDS,
+    *PIXEL_COMMANDS,
     *REPORT_COMMANDS,
     experiment,
     label,

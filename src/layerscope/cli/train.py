@@ -10,10 +10,12 @@ import typer
 from layerscope.cli.categories import train_categories
 from layerscope.cli.coverage import train_coverage
 from layerscope.cli.phases import train_phases
+from layerscope.cli.pixels import train_pixels
 from layerscope.cli.pretrain import train_flakes
 
 app = typer.Typer(help="Learn from labelled images.", no_args_is_help=True)
 app.command("phases")(train_phases)
+app.command("pixels")(train_pixels)
 app.command("coverage")(train_coverage)
 app.command("flakes")(train_flakes)
 app.command("categories")(train_categories)
