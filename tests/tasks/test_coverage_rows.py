@@ -3,9 +3,10 @@
 import numpy as np
 
 from layerscope.core.coverage import Coverage, LabelMap
+from layerscope.core.micrograph import Micrograph, Modality, Step
 from layerscope.ops.surface import level
 from layerscope.synth.surface import synth_surface
-from layerscope.tasks.coverage import _doubt_rows, find_coverage
+from layerscope.tasks.coverage import _doubt_levelling, _doubt_rows, find_coverage
 
 
 def coverage_of(labels):
@@ -22,7 +23,7 @@ def test_a_rim_along_a_row_is_doubted():
 
 def test_islands_and_rims_along_columns_are_not():
     labels = np.zeros((60, 80), bool)
-    labels[10:40, 10:40] = True
+    labels[10:40, 10:35] = True
     labels[:, 70:] = True
     assert _doubt_rows(coverage_of(labels)).doubts == ()
 
@@ -31,3 +32,16 @@ def test_a_scan_levelled_apart_is_not_believed():
     surface = synth_surface(4, shape=(260, 260), coverage=0.6, pixel_size_nm=12.0)
     answer = find_coverage(level(surface.micrograph), layer_nm=surface.step_nm)
     assert abs(answer.fraction - 0.6) < 0.03 or answer.doubts
+
+
+def levelled(flat):
+    step = Step("level", {"chosen": "rows", "flatness_by_candidate": {"rows": flat, "plane": 0.1}})
+    return Micrograph(np.zeros((32, 32), np.float32), Modality.AFM, None, "nm", history=(step,))
+
+
+def test_what_levelling_scored_low_is_doubted():
+    answer = coverage_of(np.zeros((32, 32), bool))
+    assert _doubt_levelling(answer, levelled(0.9)).doubts == ()
+    assert "levelling left 2.0 times" in _doubt_levelling(answer, levelled(0.5)).doubts[0]
+    plain = Micrograph(np.zeros((32, 32), np.float32), Modality.AFM, None, "nm")
+    assert _doubt_levelling(answer, plain).doubts == ()

@@ -132,7 +132,7 @@ COVERAGE_MODELS: Mapping[str, CoverageModel] = {
     "seg101": _segmenter("se-resnext101", "micronet", "SEG101: U-Net++ on SE-ResNeXt-101"),
     "robust": CoverageModel(
         "light-n", "ours: a light U-Net, scale and look drawn anew for every patch", "", "maps",
-        channels=3, normalisation="unit", size_px=192, patches=0, learning_rate=4e-3,
+        channels=4, normalisation="unit", size_px=192, patches=0, learning_rate=4e-3,
         batch=4, epochs=0, loss="bce+dice", loss_parameters={"activation": "sigmoid"},
         on_the_fly=True, sides_px=(192, 384), reads="film",
     ),
