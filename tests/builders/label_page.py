@@ -8,7 +8,7 @@ import numpy as np
 from layerscope.labelling.painting import PaintSettings
 
 CLASSES = ("dark", "light", "other")
-FEW_TREES = PaintSettings(trees=8)
+FEW_TREES = PaintSettings(trees=8, quick_trees=8, jobs=1)
 
 
 def halves(seed, shape=(72, 96), low=60, high=180):

@@ -7,7 +7,6 @@ is opened again does the edits of its log again. The pictures beside it are for 
 from __future__ import annotations
 
 import functools
-import getpass
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +29,9 @@ from layerscope.app.files import (
     write_labels,
     write_thresholds,
 )
+from layerscope.app.opening import chosen_classes, user_name, with_new
 from layerscope.app.palette import PaintClass, paint_classes
+from layerscope.app.summary import ImageState, Summary
 from layerscope.batch.lock import RunLock
 from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError, LayerscopeError
@@ -41,7 +42,6 @@ from layerscope.labelling.edits import Edit, EditLog, edits_of
 from layerscope.labelling.scribbles import Labels
 from layerscope.labelling.strokes import SCRIBBLES
 from layerscope.ops.scale import resolve_pixel_size
-from layerscope.report.run_files import FileStems
 
 Clock = Callable[[], str]
 
@@ -62,8 +62,6 @@ def _one_at_a_time(method: Held) -> Held:
 _OPEN = 6
 """Images whose pixels and drawings are kept in memory; one of 4096 x 4096 px takes 70 MB."""
 
-DEFAULT_CLASSES = ("flake", "hole", "film")
-
 
 @dataclass(frozen=True)
 class ProjectImage:
@@ -78,26 +76,6 @@ class ProjectImage:
 
     name: str
     path: Path
-
-
-@dataclass(frozen=True)
-class ImageState:
-    """What the log says of one image, without opening it.
-
-    Attributes
-    ----------
-    state : str
-        ``unlabelled``, ``painted``, ``imported`` or ``accepted``.
-    scribbled, labelled : mapping of str to int
-        Pixels per class.
-    edits : int
-        Of any kind.
-    """
-
-    state: str = "unlabelled"
-    scribbled: Mapping[str, int] | None = None
-    labelled: Mapping[str, int] | None = None
-    edits: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,11 +133,10 @@ class Project:
         self._micrographs: OrderedDict[int, Micrograph] = OrderedDict()
         self._drawings: OrderedDict[int, Drawing] = OrderedDict()
         self._unsaved: set[int] = set()
-        self._states: dict[str, ImageState] = {}
-        self._thresholds: dict[str, Thresholds] = {}
+        self._summary = Summary()
         self._lock, self._busy = RunLock(folder, "label"), threading.RLock()
         for edit in self.log.edits:
-            self._note(edit)
+            self._summary.note(edit)
 
     @classmethod
     def open(
@@ -198,15 +175,15 @@ class Project:
         target = Path(folder)
         make_folders(target)
         known = read_images(target)
-        listed = _with_new(known, [Path(s.path) for s in name_sources(images)])
+        listed = with_new(known, [Path(s.path) for s in name_sources(images)])
         if not listed:
             raise InputError("no images: name files or a folder of them")
-        chosen = _chosen(read_classes(target), classes)
+        chosen = chosen_classes(read_classes(target), classes)
         project = cls(
             target,
             [ProjectImage(*entry) for entry in listed],
             chosen,
-            who=who or _user(),
+            who=who or user_name(),
             now=now,
             pixel_size=pixel_size,
         )
@@ -276,11 +253,11 @@ class Project:
 
     def state(self, index: int) -> ImageState:
         """Return what the log says of an image."""
-        return self._states.get(self._image(index).name, ImageState())
+        return self._summary.states.get(self._image(index).name, ImageState())
 
     def thresholds(self, index: int) -> dict[str, float]:
         """Least probability of each class on an image; 0 where none was set."""
-        told = self._thresholds.get(self._image(index).name, {})
+        told = self._summary.thresholds.get(self._image(index).name, {})
         return {c.name: float(told.get(c.name, 0.0)) for c in self.classes}
 
     @_one_at_a_time
@@ -333,7 +310,7 @@ class Project:
         state = self.state(index).state
         detail = {"thresholds": dict(thresholds), "state": state}
         self._write(index, "thresholds", {}, {}, detail)
-        write_thresholds(self.folder, self._thresholds)
+        write_thresholds(self.folder, self._summary.thresholds)
 
     @_one_at_a_time
     def set_classes(self, names: Sequence[str], colours: Sequence[str]) -> None:
@@ -349,7 +326,8 @@ class Project:
         found = paint_classes(names, colours)
         before = [c.name for c in self.classes]
         detail = {"before": before, "after": [[c.name, c.colour] for c in found]}
-        self._note(self.log.append(Edit(self._now(), self.who, "", "", "classes", detail=detail)))
+        edit = Edit(self._now(), self.who, "", "", "classes", detail=detail)
+        self._summary.note(self.log.append(edit))
         self.classes = found
         self.revision += 1
         write_classes(self.folder, found)
@@ -367,17 +345,19 @@ class Project:
                 write_labels(path, labels)
             self._unsaved.discard(i)
 
-    def adopt_pictures(self, index: int) -> bool:
-        """Take scribbles over that another program put into the project; whether there were any.
+    def adopt_pictures(self, index: int) -> None:
+        """Take over what another program put into ``labels/`` and ``scribbles/``.
 
         Only where the log has nothing about the image: else the log has the last word.
         """
         name = self._image(index).name
-        path = self.folder / "labels" / f"{name}.png"
-        if name in self._states or not path.exists():
-            return False
-        self.import_labels(index, read_labels(path), str(path))
-        return True
+        if name in self._summary.states:
+            return
+        for layer in (SCRIBBLES, "labels"):
+            path = self.folder / layer / f"{name}.png"
+            if path.exists():
+                detail = {"picture": self.pictures.keep(read_labels(path)), "source": str(path)}
+                self.do(index, "import", detail | {"layer": layer})
 
     def import_labels(self, index: int, labels: Labels, source: str) -> Done:
         """Lay a label picture from elsewhere under the corrections."""
@@ -418,38 +398,8 @@ class Project:
         edit = self.log.append(
             Edit(self._now(), self.who, name, sha256, what, before, after, detail)
         )
-        self._note(edit)
+        self._summary.note(edit)
         return edit
-
-    def _note(self, edit: Edit) -> None:
-        """Keep the summary of an edit."""
-        if edit.what == "classes":
-            after = [str(name) for name, _ in edit.detail["after"]]
-            self._rename(dict(zip(edit.detail["before"], after, strict=False)))
-            return
-        known = self._states.get(edit.image, ImageState())
-        known = replace(
-            known,
-            state=str(edit.detail.get("state", known.state)),
-            edits=known.edits + 1,
-        )
-        if edit.what == "thresholds":
-            self._thresholds[edit.image] = dict(edit.detail["thresholds"])
-        elif edit.detail.get("changed") == SCRIBBLES:
-            known = replace(known, scribbled=edit.after)
-        else:
-            known = replace(known, labelled=edit.after)
-        self._states[edit.image] = known
-
-    def _rename(self, names: Mapping[str, str]) -> None:
-        def renamed(of: Mapping[str, Any] | None) -> dict[str, Any] | None:
-            return None if of is None else {names.get(n, n): v for n, v in of.items()}
-
-        self._thresholds = {i: renamed(t) or {} for i, t in self._thresholds.items()}
-        self._states = {
-            name: replace(s, scribbled=renamed(s.scribbled), labelled=renamed(s.labelled))
-            for name, s in self._states.items()
-        }
 
     def _named(self, counts: Mapping[int, int]) -> dict[str, int]:
         names = {c.value: c.name for c in self.classes}
@@ -459,35 +409,3 @@ class Project:
         if not 0 <= index < len(self.images):
             raise InputError(f"no image {index}: there are {len(self.images)}, numbered from 0")
         return self.images[index]
-
-
-def _chosen(known: Sequence[PaintClass], asked: Sequence[str]) -> tuple[PaintClass, ...]:
-    names = [c.name for c in known]
-    if not known:
-        return paint_classes(asked or DEFAULT_CLASSES)
-    if not asked or list(asked) == names[: len(asked)]:
-        return tuple(known)
-    if list(asked[: len(names)]) != names:
-        raise InputError(
-            f"the project has the classes {', '.join(names)}; more can be added at the end, and "
-            "renamed on the page"
-        )
-    return paint_classes(asked, [c.colour for c in known])
-
-
-def _with_new(known: list[tuple[str, Path]], paths: list[Path]) -> list[tuple[str, Path]]:
-    """Known images and new ones, which get names that no other has."""
-    have = {path for _, path in known}
-    new = [p for p in paths if p.resolve() not in have]
-    stems = FileStems()
-    for name, _ in known:
-        stems.of(name)
-    named = [(stems.of(s.name), Path(s.path).resolve()) for s in name_sources(new)]
-    return [*known, *named]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"

@@ -10,7 +10,7 @@ import json
 import struct
 import threading
 import zlib
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -35,15 +35,13 @@ from layerscope.app.painter import Painter, Piece, classified
 from layerscope.app.pictures import TILE_PX, TileShelf, levels_of
 from layerscope.app.project import Done
 from layerscope.app.suggestions import Suggester
-from layerscope.errors import CannotWrite, InputError, LayerscopeError, MissingExtra
+from layerscope.errors import CannotWrite, InputError, LayerscopeError
 from layerscope.labelling.drawing import Box
-from layerscope.labelling.painting import PixelClassifier
 from layerscope.labelling.strokes import SCRIBBLES
 
 STATIC = Path(__file__).parent / "static"
 
 MODEL_FILE = "model.onnx"
-SaveModel = Callable[[PixelClassifier, Path], object]
 
 _SAVE_EVERY_S = 4.0
 _BINARY, _LINES = "application/octet-stream", "application/x-ndjson"
@@ -54,7 +52,6 @@ def create_app(
     *,
     token: str = "",
     hosts: Sequence[str] = LOCAL_HOSTS,
-    save_model: SaveModel | None = None,
 ) -> FastAPI:
     """Web application for one project.
 
@@ -66,10 +63,8 @@ def create_app(
         That the address must hold; empty: none, and only local names are answered.
     hosts : sequence of str
         Names of this computer, where there is no token.
-    save_model : callable, optional
-        Writes a classifier into a file; without one the page cannot.
     """
-    desk = Desk(painter, save_model)
+    desk = Desk(painter)
 
     @asynccontextmanager
     async def saving(_: FastAPI) -> AsyncIterator[None]:
@@ -94,8 +89,8 @@ def create_app(
 class Desk:
     """What the requests of a page share."""
 
-    def __init__(self, painter: Painter, save_model: SaveModel | None = None):
-        self.painter, self.project, self._save_model = painter, painter.project, save_model
+    def __init__(self, painter: Painter):
+        self.painter, self.project = painter, painter.project
         self.shelf, self.suggester = TileShelf(), Suggester(painter)
         self._newest: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -196,11 +191,14 @@ class Desk:
 
     def write_model(self) -> dict[str, Any]:
         """Write ``model.onnx`` of the project, learned from all its strokes."""
-        if self._save_model is None:
-            raise MissingExtra.of("writing a model", "train")
         path, classifier = self.project.folder / MODEL_FILE, self.painter.classifier()
-        self._save_model(classifier, path)
-        return {"path": str(path.resolve()), "classes": list(classifier.classes)}
+        card = classifier.save(path, self.project.folder.resolve().name)
+        return {
+            "path": str(path.resolve()),
+            "classes": list(card.classes),
+            "held_out": card.metrics.get("balanced_accuracy"),
+            "held_out_by": card.metrics.get("held_out_by", ""),
+        }
 
     def save_now_and_then(self, stop: threading.Event) -> None:
         """Write pictures of what changed, until told to stop; the log is written at once anyway."""

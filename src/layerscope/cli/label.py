@@ -19,7 +19,6 @@ from layerscope.errors import InputError, MissingExtra
 if TYPE_CHECKING:
     from layerscope.app.masks import MaskFolder
     from layerscope.app.project import Project
-    from layerscope.labelling.painting import PixelClassifier
     from layerscope.models.file import Model
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -120,7 +119,7 @@ def _serve(project: Project, model: Model | None, host: str, port: int, browser:
     from layerscope.app.server import create_app
 
     token = "" if host in _LOCAL else secrets.token_urlsafe(18)
-    app = create_app(Painter(project, model=model), token=token, save_model=_save_model)
+    app = create_app(Painter(project, model=model), token=token)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_PATIENCE_S)
     listening = _listen(host, port)
     address = _address(host, listening.getsockname()[1], token)
@@ -128,10 +127,6 @@ def _serve(project: Project, model: Model | None, host: str, port: int, browser:
     if browser:
         threading.Timer(_OPEN_AFTER_S, webbrowser.open, [address]).start()
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def _save_model(classifier: PixelClassifier, path: Path) -> None:
-    raise NotImplementedError
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -144,6 +144,22 @@ class Drawing:
             box = (0, 0, 0, 0)
         return self._change(stroke.layer, box, mask, stroke.value)
 
+    def lay_scribbles(self, labels: Labels) -> Box:
+        """Put scribbles from elsewhere in place of those that are there.
+
+        Raises
+        ------
+        InputError
+            If they have another size than the image.
+        """
+        self._check(labels)
+        box = (0, 0, *self.shape)
+        self._remember((SCRIBBLES,), box)
+        self._count(SCRIBBLES, box, -1)
+        self._layers[SCRIBBLES][...] = labels
+        self._count(SCRIBBLES, box, 1)
+        return box
+
     def clear(self, layer: str) -> Box:
         """Erase all strokes of a layer."""
         if layer not in (SCRIBBLES, CORRECTIONS):
@@ -158,8 +174,8 @@ class Drawing:
         InputError
             If it has another size than the image.
         """
-        if picture is not None and picture.labels.shape != self.shape:
-            raise InputError(f"a label picture of {picture.labels.shape}, the image {self.shape}")
+        if picture is not None:
+            self._check(picture.labels)
         box = (0, 0, *self.shape)
         self._remember((BASE, CORRECTIONS) if picture is None else (BASE,), box)
         self._count("labels", box, -1)
@@ -195,6 +211,10 @@ class Drawing:
         if not self._undone:
             raise InputError("nothing to redo")
         return self._swap(self._undone, self._done)
+
+    def _check(self, labels: Labels) -> None:
+        if labels.shape != self.shape:
+            raise InputError(f"a label picture of {labels.shape} px for an image of {self.shape}")
 
     def _change(self, layer: str, box: Box, mask: Any, value: int) -> Box:
         self._remember((layer,), box)
@@ -260,6 +280,8 @@ def do_edit(
         return stroke.layer, drawing.paint(stroke)
     if what in ("import", "accept"):
         labels = picture(str(detail["picture"]))
+        if detail.get("layer") == SCRIBBLES:
+            return SCRIBBLES, drawing.lay_scribbles(labels)
         return BASE, drawing.place(Placed(labels, what == "accept"))
     if what == "withdraw":
         return BASE, drawing.place(None)

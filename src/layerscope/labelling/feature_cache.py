@@ -44,6 +44,10 @@ class FeatureCache:
         self._tiles: OrderedDict[tuple[int, int], Planes] = OrderedDict()
         self._most = max(kept_bytes // (4 * self.count * TILE_PX**2), 2 * _MOST_AT_ONCE**2)
 
+    def forget(self) -> None:
+        """Keep no tile; features are computed again when they are asked for."""
+        self._tiles.clear()
+
     def tiles(self, window: Window) -> Iterator[tuple[Window, Planes]]:
         """Yield the tiles that a window meets, with their features (F, h, w).
 

@@ -88,6 +88,9 @@ class PaintSession:
         self._index: IntArray = np.empty(0, np.int64)
         self._rows = np.empty((0, self._features.count), np.float32)
         self._forests: dict[bool, PixelForest] = {}
+        self._learned: tuple[int, ...] = ()
+        self._version = 0
+        self._teachers: tuple[PaintSession, ...] = (self,)
 
     @property
     def labels(self) -> Labels:
@@ -120,7 +123,7 @@ class PaintSession:
             self._before.append((0, 0, np.empty((0, 0), np.uint8)))
         del self._before[:-_KEPT_STROKES]
         self._labels = painted
-        self._forests.clear()
+        self._version += 1
 
     def undo(self) -> None:
         """Take the last stroke back; without one nothing happens."""
@@ -130,7 +133,31 @@ class PaintSession:
         restored = self._labels.copy()
         restored[top : top + part.shape[0], left : left + part.shape[1]] = part
         self._labels = restored
+        self._version += 1
+
+    def learn_from(self, sessions: Sequence[PaintSession]) -> None:
+        """Learn from the scribbles of several images; answers are those of `fit_pixels` on them.
+
+        Parameters
+        ----------
+        sessions : sequence of PaintSession
+            In the order of their images; this one among them if it is to learn from itself.
+
+        Raises
+        ------
+        InputError
+            If one has other classes, settings or channels.
+        """
+        for other in sessions:
+            asked = (other._classes, other._settings, other._features.count)
+            if asked != (self._classes, self._settings, self._features.count):
+                raise InputError("sessions of other classes, settings or channels cannot be joined")
+        self._teachers = tuple(sessions)
         self._forests.clear()
+
+    def rest(self) -> None:
+        """Forget the features of all pixels but the painted ones, until somebody asks again."""
+        self._features.forget()
 
     def answer(self, window: Window, *, coarse: bool = False) -> Answer:
         """Ask about the pixels of a window.
@@ -176,18 +203,28 @@ class PaintSession:
         return fit_pixels([self._image], [self._labels], self._classes, self._settings)
 
     def _forest(self, coarse: bool) -> PixelForest:
+        versions = tuple(teacher._version for teacher in self._teachers)
+        if versions != self._learned:
+            self._forests.clear()
+            self._learned = versions
         if coarse not in self._forests:
             settings = self._settings
             most, trees, block = settings.most_pixels, settings.trees, None
             if coarse:
                 most, trees, block = settings.quick_pixels, settings.quick_trees, _COARSE_BLOCK_PX
-            (index,) = choose_pixels([self._labels], len(self._classes), most, settings.seed)
-            values = self._labels.ravel()[index] - np.uint8(1)
-            grown = learn_trees(
-                self._known(index), values, len(self._classes), replace(settings, trees=trees)
-            )
+            rows, values = self._chosen(most)
+            grown = learn_trees(rows, values, len(self._classes), replace(settings, trees=trees))
             self._forests[coarse] = PixelForest(grown, open_session, block)
         return self._forests[coarse]
+
+    def _chosen(self, most: int) -> tuple[npt.NDArray[np.float32], Labels]:
+        """Features (n, F) and classes (n,) from 0 of the pixels that are learned from."""
+        painted = [teacher._labels for teacher in self._teachers]
+        chosen = choose_pixels(painted, len(self._classes), most, self._settings.seed)
+        pairs = list(zip(self._teachers, chosen, strict=True))
+        rows = [self._rows[:0], *(teacher._known(index) for teacher, index in pairs)]
+        values = [np.empty(0, np.uint8), *(t._labels.ravel()[i] - np.uint8(1) for t, i in pairs)]
+        return np.concatenate(rows), np.concatenate(values)
 
     def _known(self, index: IntArray) -> npt.NDArray[np.float32]:
         """Features of painted pixels, of which most were known before the last stroke."""

@@ -89,7 +89,8 @@ export function askModel(project) {
     button.textContent = "Learning …";
     await attempt(async () => {
       const answer = await post("/api/model");
-      tell("Model saved", [element("code", {}, answer.path), element("p", {}, "Use it on other images:"),
+      const sure = answer.held_out == null ? [] : [element("p", {}, `Of painted pixels that it had not learned from (held out by ${answer.held_out_by}) it calls ${Math.round(100 * answer.held_out)} % by their class, each class counting the same.`)];
+      tell("Model saved", [element("code", {}, answer.path), ...sure, element("p", {}, "Use it on other images:"),
         element("code", {}, `layerscope run --task phases --model "${answer.path}" IMAGES`)]);
     });
     button.disabled = false;

@@ -54,7 +54,6 @@ export class ImageList {
     const old = this.suggested;
     this.suggested = id;
     for (const i of [old, id]) if (i !== null && this.images[i]) this.#fill(this.images[i]);
-    $("next").disabled = id === null;
   }
 
   #progress() {

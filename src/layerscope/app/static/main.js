@@ -117,7 +117,7 @@ class Page {
     const { images } = this.project;
     const here = this.scene?.image.id;
     let id = this.list.suggested;
-    if (id === null || id === here) {
+    if (id === null || id === here || images[id].state === "accepted") {
       const order = [...images.slice(here + 1), ...images.slice(0, here)];
       id = order.find((i) => i.state === "unlabelled")?.id ?? order.find((i) => i.state !== "accepted")?.id ?? null;
     }
@@ -185,6 +185,7 @@ class Page {
         if (line.progress !== undefined) this.#work(`Accepting: ${percent(line.progress, 0)} computed`);
         if (line.done) {
           this.#busy = false;
+          if (this.list.suggested === scene.image.id) this.list.suggest(null);
           await this.#took(scene, line.done, whole(scene.image));
           this.#setMode("correct");
           toast(`${scene.image.name} is accepted. Correct it, or go to the next image (N).`);
