@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -31,11 +32,14 @@ from layerscope.measure.domain_columns import BOX, HEIGHTS, domain_columns, doma
 from layerscope.measure.domain_heights import step_heights
 from layerscope.measure.number_density import border_weights
 from layerscope.measure.table import flag_texts, measured_columns
-from layerscope.ops.instances import label_islands, split_touching, without_gaps
+from layerscope.ops.instances import LabelArray, label_islands, split_touching, without_gaps
 from layerscope.ops.tone import tone_curve
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Splitter = Callable[[BoolArray, int], LabelArray]
+"""Parts a mask (H, W) into crystals of at least so many pixels: labels from 1."""
 
 MIN_AREA_PX = 20
 """Smaller spots are noise of the mask. On 40 synthetic scans with every artefact the count of
@@ -101,7 +105,7 @@ def find_domains(
     coverage: Coverage,
     heights_nm: FloatArray | None = None,
     *,
-    split: bool = True,
+    split: bool | Splitter = True,
     min_area_px: int = MIN_AREA_PX,
 ) -> Domains:
     """Find the domains of every layer of a film.
@@ -116,9 +120,9 @@ def find_domains(
     heights_nm : ndarray, (H, W), optional
         Levelled heights: spots of less than 150 px that do not stand as high as the coverage says
         of their level, within 0.35 of a layer or three standard errors, are rejected as particles.
-    split : bool
-        Part crystals that touch, where corners between them say so (`ops.instances`); else every
-        connected island is one domain.
+    split : bool or callable
+        Part crystals that touch, where corners between them say so (`ops.instances`); False: every
+        connected island is one domain. A function is given the mask and `min_area_px`.
     min_area_px : int
         Smaller ones are left out.
 
@@ -221,18 +225,23 @@ def _layer_numbers(classes: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def _level(
-    mask: BoolArray, valid: BoolArray, split: bool, min_area_px: int
+    mask: BoolArray, valid: BoolArray, split: bool | Splitter, min_area_px: int
 ) -> tuple[CropMasks, IntArray]:
     """Masks of one level's domains, and the island of each."""
     whole = without_gaps(mask, valid, min_area_px)
     island = label_islands(whole)
-    labels = split_touching(whole, smallest_px=min_area_px) if split else island
+    part: Splitter = split if callable(split) else _part
+    labels = part(whole, min_area_px) if split else island
     masks = CropMasks.from_labels(np.where(mask, labels, 0))
     filled = np.bincount(labels.ravel())[[int(labels[w][c][0]) for w, c in masks]]
     # A rim around a gap is what is left of a particle.
     rim = (masks.area_px < _SPOT_PX) & (masks.area_px < _RIM_SHARE * filled)
     masks = masks.take(np.flatnonzero((masks.area_px >= min_area_px) & ~rim))
     return masks, np.array([island[where][crop][0] for where, crop in masks], np.int64)
+
+
+def _part(mask: BoolArray, min_area_px: int) -> LabelArray:
+    return split_touching(mask, smallest_px=min_area_px)
 
 
 def _no_layer(

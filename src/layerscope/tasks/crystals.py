@@ -1,0 +1,152 @@
+"""Grown crystals of an optical micrograph: each whole, with its shape; touching ones parted.
+
+The flake finder sees terraces: a lateral heterostructure is two, a crystal with a second layer two
+more. Together they are a film on the substrate, and a film's crystals are found as those of a
+height map are (`measure.domains`): islands, parted where corners between them say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from layerscope.core.coverage import Coverage, LabelMap
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.results import BoolArray, Detections, Flag, FloatArray, IntArray
+from layerscope.errors import InputError
+from layerscope.measure.crystal_parts import split_into_shapes
+from layerscope.measure.crystal_shapes import Shapes, classify_shapes
+from layerscope.measure.domains import Domains, find_domains
+from layerscope.ops.channels import FloatImage
+from layerscope.ops.optical import Background
+from layerscope.tasks.flakes import find_flakes, three_channels
+
+_BRIDGE_PX = 9
+"""Widest gap between two terraces of a crystal: where their colours blend, neither is flat."""
+
+_OFF_SUBSTRATE = 4.0
+"""A blended pixel is no substrate if it is so many standard deviations of the noise off."""
+
+_NO_CRYSTAL = int(Flag.RESIDUE | Flag.OUT_OF_FOCUS)
+
+
+@dataclass(frozen=True, eq=False)
+class Crystals:
+    """Crystals of one image, their shapes, and the terraces that they are made of.
+
+    Attributes
+    ----------
+    domains : Domains
+        One per crystal.
+    shapes : Shapes
+    terraces : Detections
+        Regions of one colour.
+    crystal : ndarray of int, (t,)
+        1-based crystal of each terrace; 0: of none.
+    background : Background
+        Bare substrate.
+    """
+
+    domains: Domains
+    shapes: Shapes
+    terraces: Detections
+    crystal: IntArray
+    background: Background
+
+    def __len__(self) -> int:
+        return len(self.domains)
+
+
+def find_crystals(
+    micrograph: Micrograph, *, min_area_px: int = 150, split: bool = True
+) -> Crystals:
+    """Find the grown crystals of an image.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        Optical; grey or RGB, any bit depth. `Micrograph.excluded` is left out.
+    min_area_px : int
+        Smallest crystal.
+    split : bool
+        Part crystals that touch; else every island is one.
+
+    Returns
+    -------
+    Crystals
+
+    Raises
+    ------
+    InputError
+        If `min_area_px` is below 1.
+    """
+    if min_area_px < 1:
+        raise InputError(f"min_area_px {min_area_px}: expected 1 or more")
+    found, background = find_flakes(micrograph, min_area_px=max(min_area_px // 3, 30))
+    terraces = found[(found.flags & _NO_CRYSTAL) == 0]
+    film = _film(micrograph, terraces, background, min_area_px)
+    valid = np.ones(film.shape, bool) if micrograph.excluded is None else ~micrograph.excluded
+    label_map = LabelMap(film.view(np.uint8), ("substrate", "film"), valid)
+    share = float(label_map.fractions()[1])
+    coverage = Coverage(share, 0.0, 1.0, "flakes", label_map)
+    domains = find_domains(
+        coverage, split=split_into_shapes if split else False, min_area_px=min_area_px
+    )
+    crystal = _owners(domains, terraces)
+    scored = replace(domains.detections, score=_scores(domains, terraces, crystal))
+    domains = replace(domains, detections=scored)
+    shapes = classify_shapes(domains.detections.masks, domains.cut)
+    return Crystals(domains, shapes, terraces, crystal, background)
+
+
+def _film(
+    micrograph: Micrograph, terraces: Detections, background: Background, min_area_px: int
+) -> BoolArray:
+    """Terraces and what lies between them and is no substrate, small holes closed."""
+    number = terraces.masks.labels().astype(np.uint16)
+    film = (number > 0).astype(np.uint8)
+    gap = _between(number)
+    if gap.any():
+        film |= gap & _off_substrate(micrograph, background)
+    _, bare, stats, _ = cv2.connectedComponentsWithStats(1 - film, connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] < min_area_px // 3
+    small[0] = False
+    return np.asarray((film > 0) | small[bare])
+
+
+def _between(number: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """1 on pixels of no terrace that have two of them within half of `_BRIDGE_PX`."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_BRIDGE_PX, _BRIDGE_PX))
+    last = cv2.dilate(number, disc)
+    first = cv2.dilate(np.where(number > 0, 65535 - number, 0).astype(np.uint16), disc)
+    return ((number == 0) & (first > 0) & (last != 65535 - first)).astype(np.uint8)
+
+
+def _off_substrate(micrograph: Micrograph, background: Background) -> npt.NDArray[np.uint8]:
+    """1 where the mean of 3 x 3 pixels is not that of bare substrate."""
+    level: FloatImage = cv2.blur(three_channels(micrograph.data).astype(np.float32), (3, 3))
+    off = np.abs(level / np.float32(micrograph.white_level) - background.at(micrograph.shape))
+    limit = _OFF_SUBSTRATE * np.maximum(background.noise, 1e-3).astype(np.float32) / 2
+    return (off > limit).any(axis=2).astype(np.uint8)
+
+
+def _owners(domains: Domains, terraces: Detections) -> IntArray:
+    """1-based crystal that holds most of each terrace, 0 if none holds half of it."""
+    number = domains.detections.masks.labels()
+    out = np.zeros(len(terraces), np.int64)
+    for i, (where, crop) in enumerate(terraces.masks):
+        held = np.bincount(number[where][crop], minlength=1)
+        best = int(held.argmax())
+        out[i] = best if 2 * held[best] > held.sum() else 0
+    return out
+
+
+def _scores(domains: Domains, terraces: Detections, crystal: IntArray) -> FloatArray:
+    """Mean score of a crystal's terraces by area."""
+    count = len(domains) + 1
+    area = np.bincount(crystal, terraces.masks.area_px, count)
+    total = np.bincount(crystal, terraces.masks.area_px * terraces.score, count)
+    return np.asarray((total / np.maximum(area, 1))[1:])
