@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from layerscope.errors import InputError, UnknownName
+from layerscope.ops.denoising import noise_of
 from layerscope.ops.normalisation import NORMALISATIONS, as_unit, normalise
 
 
@@ -31,7 +32,9 @@ def test_every_entry(name, channels):
     assert np.isfinite(normalise(name, np.zeros((64, 64, channels), np.float32))).all()
 
 
-@pytest.mark.parametrize("name", ["standard", "percentile", "contrast"])
+@pytest.mark.parametrize(
+    "name", ["standard", "percentile", "contrast", "minmax", "stretched_clahe", "nlm"]
+)
 def test_these_do_not_see_the_exposure(name):
     """Half the light gives the same network input."""
     image = picture()
@@ -63,6 +66,46 @@ def test_clahe_is_opencvs_and_keeps_the_hue():
     wanted = cv2.createCLAHE(2.0, (8, 8)).apply(levels) / 65535
     assert np.abs(normalise("clahe", grey)[..., 0] - wanted).max() < 1e-6
     assert normalise("clahe", picture()).std() > picture().std()
+
+
+def test_stretched_clahe_is_opencvs_and_takes_hot_pixels_off():
+    import cv2
+
+    grey = picture(1)
+    hot = grey.copy()
+    hot[::40, ::40] = 1.0
+    low, high = np.percentile(grey, [0.5, 99.5])
+    levels = np.rint(np.clip((grey[..., 0] - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    wanted = cv2.createCLAHE(2.0, (8, 8)).apply(levels) / 255
+    assert np.abs(normalise("stretched_clahe", grey)[..., 0] - wanted).max() < 1e-6
+    cold = np.ones(hot.shape, bool)
+    cold[::40, ::40] = False
+    change = np.abs(normalise("stretched_clahe", hot) - normalise("stretched_clahe", grey))[cold]
+    assert np.median(change) < 0.05
+    assert np.ptp(normalise("minmax", hot)[cold]) < 0.5  # what the hot pixels leave of the range
+
+
+def chessboard(noise, seed=0):
+    y, x = np.mgrid[:128, :128]
+    clean = (0.4 + 0.2 * ((x // 32 + y // 32) % 2)).astype(np.float32)
+    return clean, np.clip(clean + np.random.default_rng(seed).normal(0, noise, clean.shape), 0, 1)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.03, 0.08])
+def test_noise_is_measured_beside_edges(noise):
+    assert noise_of(chessboard(noise)[1].astype(np.float32)) == pytest.approx(noise, rel=0.07)
+    assert noise_of(chessboard(0)[0]) == 0
+
+
+@pytest.mark.parametrize(("name", "left"), [("gaussian", 0.6), ("median", 0.6), ("nlm", 0.35)])
+def test_denoising_brings_the_picture_nearer_to_the_clean_one(name, left):
+    clean, noisy = chessboard(0.05)
+    found = normalise(name, noisy[..., None].astype(np.float32))[..., 0]
+    # Min-max follows: compare up to gain and offset.
+    gain, offset = np.polyfit(found.ravel(), clean.ravel(), 1)
+    rms = float(np.sqrt(np.mean((gain * found + offset - clean) ** 2)))
+    assert rms < left * 0.05
+    assert (found.min(), found.max()) == (0, 1)
 
 
 def test_cameras_meet_at_the_same_numbers():

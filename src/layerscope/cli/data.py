@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from layerscope.cli.normalisations import normalisations
 from layerscope.cli.options import OK, SOME_FAILED, PixelSizeText
 from layerscope.errors import InputError
 
@@ -168,4 +169,4 @@ def _as_json(dataset: DataSet, report: DataReport) -> str:
     return json.dumps(summary, ensure_ascii=False)
 
 
-COMMANDS = (data, convert)
+COMMANDS = (data, convert, normalisations)
