@@ -9,6 +9,7 @@ Never edit those pages by hand: change the docstring or the table that they come
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -115,18 +116,46 @@ def formats() -> str:
     )
 
 
+_TABLES = (
+    ("Images of a scan", "`images.csv` of `layerscope scan`: one row per image.",
+     "scan", "IMAGE_COLUMNS"),
+    ("Sites of a scan", "`sites.csv` of `layerscope scan`: one row per region on the wafer.",
+     "scan", "SITE_COLUMNS"),
+    ("Images of phases", "`images.csv` of `layerscope run --task phases`: one row per image.",
+     "segmentation", "PHASE_COLUMNS"),
+    ("Areas of phases", "`areas.csv` of the same: one row per image and class.",
+     "segmentation", "AREA_COLUMNS"),
+    ("Images of categories", "`images.csv` of `layerscope run --task categories`: a row per image.",
+     "categories", "IMAGE_COLUMNS"),
+    ("Answers of categories", "`answers.csv` of the same: one row per image and question.",
+     "categories", "ANSWER_COLUMNS"),
+    ("Probabilities of categories",
+     "`probabilities.csv` of the same: one row per image, question and possible answer.",
+     "categories", "PROBABILITY_COLUMNS"),
+)  # fmt: skip
+"""Title, text, module of `core` and name of the tables whose columns are always the same."""
+
+
 def columns() -> str:
-    """Columns of objects.csv and objects.parquet."""
+    """Columns of objects.csv and objects.parquet, and of the tables of other tasks."""
     from layerscope.measure import table_columns
 
+    head = ("column", "unit", "type", "meaning")
     rows = [_column(c) for c in table_columns()]
+    others: list[str] = []
+    for title, text, place, name in _TABLES:
+        known = getattr(importlib.import_module(f"layerscope.core.{place}"), name)
+        others += ["", f"## {title}", "", text, "", *_table(head, map(_column, known))]
     return "\n".join(
         [
+            "## Objects",
+            "",
             "One row per region, in this order. Lengths and areas come twice, in px and in µm; "
             "without a pixel size the µm columns are empty. The number of `p_…L` columns follows "
             "`--max-layers` (here 10).",
             "",
-            *_table(("column", "unit", "type", "meaning"), rows),
+            *_table(head, rows),
+            *others,
         ]
     )
 
@@ -429,7 +458,7 @@ def exit_codes() -> str:
 PAGES: dict[str, tuple[str, Callable[[], str]]] = {
     "materials": ("Materials", materials),
     "formats": ("File formats", formats),
-    "columns": ("Columns of the objects table", columns),
+    "columns": ("Columns of the tables", columns),
     "measurements": ("Measurements", measurements),
     "flags": ("Quality flags", flags),
     "heads": ("Layer heads", heads),

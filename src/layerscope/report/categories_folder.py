@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from layerscope.core.categories import (
     CategoryResult,
     CategoryRun,
 )
-from layerscope.errors import CannotWrite
 from layerscope.io.atomic import write_bytes
 from layerscope.io.label_sheets import write_label_sheet
 from layerscope.io.tables import write_table
@@ -22,7 +20,7 @@ from layerscope.report.categories_pictures import contact_sheet, draw_answers
 from layerscope.report.categories_sections import N_GALLERY, CategoryGlance, category_sections
 from layerscope.report.columns import words
 from layerscope.report.coverage_pictures import encode_png
-from layerscope.report.run_files import plain
+from layerscope.report.run_files import json_bytes, make_folder
 
 _PANEL_PX = 340
 _PICTURE_PX = 520
@@ -45,13 +43,7 @@ class CategoriesFolder:
     """
 
     def __init__(self, folder: str | Path):
-        self._target = Path(folder)
-        try:
-            self._target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(
-                f"cannot write to {folder}: {error.strerror}; choose another -o"
-            ) from None
+        self._target = make_folder(folder)
         self._glances: list[CategoryGlance] = []
 
     def __call__(self, result: CategoryResult) -> None:
@@ -137,5 +129,4 @@ def _run_json(run: CategoryRun) -> bytes:
         **tables,
         "failures": [{"path": f.path, "reason": f.reason} for f in run.failures],
     }
-    text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
+    return json_bytes(document)

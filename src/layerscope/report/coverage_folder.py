@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from layerscope.core.coverage import COVERAGE_COLUMNS, CoverageRun, SurfaceResult
-from layerscope.errors import CannotWrite
 from layerscope.io.atomic import write_bytes
 from layerscope.io.spm import write_gwy
 from layerscope.io.tables import write_table
@@ -24,7 +22,7 @@ from layerscope.report.coverage_pictures import (
 )
 from layerscope.report.coverage_sections import N_GALLERY, coverage_sections, coverage_title
 from layerscope.report.growth_sections import write_growth
-from layerscope.report.run_files import FileStems, plain
+from layerscope.report.run_files import FileStems, json_bytes, make_folder
 from layerscope.tasks.growth import GrowthStudy
 
 _OVERLAY_PX = 1024
@@ -52,14 +50,7 @@ class CoverageFolder:
     """
 
     def __init__(self, folder: str | Path):
-        self._target = Path(folder)
-        try:
-            for name in ("masks", "overlays", "scans"):
-                (self._target / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(
-                f"cannot write to {folder}: {error.strerror}; choose another -o"
-            ) from None
+        self._target = make_folder(folder, "masks", "overlays", "scans")
         self._glances: list[Glance] = []
         self._history: dict[str, list[str]] = {}
         self._facts: dict[str, dict[str, Any]] = {}
@@ -140,8 +131,7 @@ class CoverageFolder:
             "images": [{**row, **self._facts.get(str(row["image"]), {})} for row in rows],
             "failures": [{"path": f.path, "reason": f.reason} for f in run.failures],
         }
-        text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
-        return (text + "\n").encode()
+        return json_bytes(document)
 
 
 def _title(result: SurfaceResult) -> tuple[str, str]:

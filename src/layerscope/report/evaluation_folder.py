@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from layerscope.core.evaluation import Comparison, Evaluation
-from layerscope.errors import CannotWrite
 from layerscope.io.atomic import write_bytes
 from layerscope.io.tables import write_table
 from layerscope.report.coverage_pictures import encode_png
 from layerscope.report.evaluation_pictures import Rgb, draw_errors
 from layerscope.report.evaluation_sections import evaluation_sections
 from layerscope.report.pictures import shrink
+from layerscope.report.run_files import FileStems, json_bytes, make_folder
 from layerscope.report.values import Photo
 
 N_GALLERY = 8
 """Error maps on the page; all are in the folder."""
 
 _MAP_PX, _PAGE_PX = 1400, 900
-_LONGEST_STEM = 180  # bytes: file systems allow 255, and temporary names add some
-_FORBIDDEN = frozenset('/\\:*?"<>|')
+_DIGITS = 7  # more depend on the machine that adds up
 
 
 class _Shown(NamedTuple):
@@ -52,15 +50,9 @@ class EvaluationFolder:
     """
 
     def __init__(self, folder: str | Path):
-        self._target = Path(folder)
-        try:
-            (self._target / "errors").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(
-                f"cannot write to {folder}: {error.strerror}; choose another -o"
-            ) from None
+        self._target = make_folder(folder, "errors")
         self._shown: list[_Shown] = []
-        self._stems: set[str] = set()
+        self._stems = FileStems()
 
     def __call__(self, comparison: Comparison) -> None:
         """Draw and write the error map of one image.
@@ -79,20 +71,10 @@ class EvaluationFolder:
         )
         if picture is None:
             return
-        path = self._target / "errors" / f"{self._stem(comparison.name)}.png"
+        path = self._target / "errors" / f"{self._stems.of(comparison.name)}.png"
         write_bytes(path, encode_png(picture))
         kept = [*self._shown, _Shown(score, comparison.name, shrink(picture, _PAGE_PX))]
         self._shown = sorted(kept, key=lambda shown: shown[:2])[:N_GALLERY]
-
-    def _stem(self, name: str) -> str:
-        """Name of an image's file: unique whatever the file system makes of case and signs."""
-        safe = "".join("_" if c in _FORBIDDEN or not c.isprintable() else c for c in name)
-        safe = safe.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(" .") or "image"
-        stem, k = safe, 2
-        while stem.casefold() in self._stems:
-            stem, k = f"{safe}-{k}", k + 1
-        self._stems.add(stem.casefold())
-        return stem
 
     def finish(self, evaluation: Evaluation) -> Path:
         """Write figures, tables and page, and return the folder.
@@ -137,8 +119,7 @@ def evaluation_json(evaluation: Evaluation) -> bytes:
         "parameters": evaluation.parameters,
         "provenance": evaluation.provenance,
     }
-    text = json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
+    return json_bytes(document, _DIGITS)
 
 
 def _scores(scores: Mapping[str, float]) -> str:
@@ -147,17 +128,3 @@ def _scores(scores: Mapping[str, float]) -> str:
         f"{t} {scores[k]:.2f}" for k, t in named.items() if math.isfinite(scores.get(k, np.nan))
     ]
     return ", ".join(parts)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(v) for name, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (float, np.floating)):
-        return float(f"{float(value):.7g}") if math.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return value if isinstance(value, (int, str, bool)) or value is None else str(value)

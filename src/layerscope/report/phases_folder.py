@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ from layerscope.core.segmentation import (
     PhaseResult,
     PhaseRun,
 )
-from layerscope.errors import CannotWrite
 from layerscope.io.annotated.class_masks import write_mask
 from layerscope.io.atomic import write_bytes
 from layerscope.io.tables import write_table
 from layerscope.report.coverage_pictures import encode_png
 from layerscope.report.phases_pictures import class_image, draw_phases
 from layerscope.report.phases_sections import N_GALLERY, PhaseGlance, area_text, phase_sections
-from layerscope.report.run_files import FileStems, plain
+from layerscope.report.run_files import FileStems, json_bytes, make_folder
 
 _OVERLAY_PX = 1024
 _PICTURE_PX = 560
@@ -43,14 +41,7 @@ class PhasesFolder:
     """
 
     def __init__(self, folder: str | Path):
-        self._target = Path(folder)
-        try:
-            for name in ("classes", "overlays"):
-                (self._target / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(
-                f"cannot write to {folder}: {error.strerror}; choose another -o"
-            ) from None
+        self._target = make_folder(folder, "classes", "overlays")
         self._glances: list[PhaseGlance] = []
         self._files: dict[str, str] = {}
         self._stems = FileStems()
@@ -126,8 +117,7 @@ class PhasesFolder:
             "areas": areas,
             "failures": [{"path": f.path, "reason": f.reason} for f in run.failures],
         }
-        text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
-        return (text + "\n").encode()
+        return json_bytes(document)
 
 
 def _glance_at(result: PhaseResult) -> PhaseGlance:

@@ -1,12 +1,16 @@
-"""What the folders of runs have in common: names of files, and values that JSON can hold."""
+"""What the folders of runs have in common: making them, names of files, JSON."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from layerscope.errors import CannotWrite
 
 _LONGEST_STEM = 180  # bytes: file systems allow 255, and temporary names add some
 _FORBIDDEN = frozenset('/\\:*?"<>|')
@@ -29,16 +33,50 @@ class FileStems:
         return stem
 
 
-def plain(value: Any) -> Any:
-    """Return `value` as JSON can hold it: what is not finite becomes null."""
+def make_folder(folder: str | Path, *inside: str) -> Path:
+    """Make the folder of a run, and those `inside` of it.
+
+    Raises
+    ------
+    CannotWrite
+        If that is not possible.
+    """
+    target = Path(folder)
+    try:
+        for name in inside or (".",):
+            (target / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write to {folder}: {error.strerror}; choose another -o"
+        ) from None
+    return target
+
+
+def json_bytes(document: Mapping[str, Any], digits: int | None = None) -> bytes:
+    """Write a document as JSON; what is not finite becomes null.
+
+    Parameters
+    ----------
+    document : mapping
+        Numbers, texts, arrays, lists and mappings of them; other values as their text.
+    digits : int, optional
+        Significant ones of numbers that are not whole; default all.
+    """
+    text = json.dumps(plain(document, digits), indent=1, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def plain(value: Any, digits: int | None = None) -> Any:
+    """Return `value` as JSON can hold it; see `json_bytes`."""
     if isinstance(value, Mapping):
-        return {str(name): plain(v) for name, v in value.items()}
+        return {str(name): plain(v, digits) for name, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [plain(v, digits) for v in value]
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return plain(value.tolist(), digits)
     if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, (int, str, bool)) or value is None else str(value)
+        return plain(value.item(), digits)
+    if isinstance(value, float) and math.isfinite(value):
+        return value if digits is None else float(f"{value:.{digits}g}")
+    kept = isinstance(value, (int, str, bool)) or value is None
+    return value if kept else None if isinstance(value, float) else str(value)
