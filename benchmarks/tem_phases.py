@@ -11,6 +11,7 @@ magnification from 1 to 10 nm a pixel, and every flake in the truth, seen or not
     python benchmarks/tem_phases.py                  # 20 minutes of training each
     python benchmarks/tem_phases.py --quick          # one laboratory, 5 minutes
     python benchmarks/tem_phases.py --scratch        # without pretrained weights
+    python benchmarks/tem_phases.py --large          # memory and seams of 4096 x 4096 px
 
 With ``--cpu`` minutes are those of one processor core, for a machine that others use too.
 """
@@ -27,8 +28,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from layerscope.core.examples import DataSet, Example
+from layerscope.core.micrograph import Micrograph, Modality, PixelSize
 from layerscope.measure.scores_masks import MaskCounts, mean_figure
 from layerscope.models.file import Model, read_model
+from layerscope.ops.normalisation import as_unit, normalise
+from layerscope.report.phases_folder import PhasesFolder
+from layerscope.segmentation import run_phases
 from layerscope.synth.em import SynthEm, synth_em
 from layerscope.synth.em_files import em_set
 from layerscope.tasks.phases import cut_masks
@@ -107,11 +112,52 @@ def run(name: str, train: DataSet, test: DataSet, told: argparse.Namespace) -> f
     return reached
 
 
+def large(network: str) -> None:
+    """Memory of 4096 x 4096 px through a network, and the seam between its tiles."""
+    from layerscope.models.card import ModelCard
+    from layerscope.models.tiling import map_image
+    from layerscope.training.export import export_model
+    from layerscope.training.network_trial import ask_network
+    from layerscope.training.networks import build
+
+    made = build(network, channels=1, outputs=2).eval()
+    card = ModelCard(
+        "large", "phases", "labels", CLASSES[1:], 1, "standard", pixel_size_nm=(5.0, 5.0)
+    )
+    noise = np.random.default_rng(0)
+    image = noise.integers(0, 256, (4096, 4096), dtype=np.uint8)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "large.onnx"
+        card = export_model(made, card, path)
+        model = read_model(path)
+        writer, began = PhasesFolder(Path(folder) / "run"), time.process_time()
+        source = Micrograph(image, Modality.TEM, PixelSize(5.0, 5.0, "told"), name="large")
+        writer.finish(run_phases([source], model, on_result=writer))
+        spent = time.process_time() - began
+        side = 64 * 22
+        part = normalise("standard", as_unit(image[:side, :side]))
+        whole = ask_network(made, part, apart=True)
+        member = model.members[0]
+        tiled = map_image(
+            part, member._ask, stride=card.stride, margin_px=card.margin_px, tile_px=1024
+        )  # fmt: skip
+    print(
+        f"{network}: 4096 x 4096 px in {spent:.0f} s, peak memory {peak_gb():.2f} GB; looks "
+        f"{card.margin_px} px far; tiles of 1024 px against {side} px at once: "
+        f"{np.abs(tiled - whole).max():.1e} at most"
+    )
+
+
+def peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--scratch", action="store_true")
     parser.add_argument("--hard", action="store_true", help="the hard set only")
+    parser.add_argument("--large", action="store_true", help="memory and seams only")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--network", default="auto")
@@ -119,6 +165,9 @@ def main() -> None:
     parser.add_argument("--at", type=float, default=0.0, help="nm a pixel to learn at")
     parser.add_argument("--cpu", action="store_true")
     told = parser.parse_args()
+    if told.large:
+        large("plain-n" if told.network == "auto" else told.network)
+        return
     told.minutes = told.minutes or (5.0 if told.quick else 20.0)
     labs = {} if told.hard else LABS if not told.quick else {"holey": LABS["holey"]}
     reached = [run(name, *laboratory(name, seed), told) for name, seed in labs.items()]
@@ -126,8 +175,7 @@ def main() -> None:
         print(f"fair set: mean IoU {np.mean(reached):.3f} over {len(reached)} laboratories")
     if told.hard or not told.quick:
         run("hard set", *hard(), told)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"peak memory {most:.2f} GB")
+    print(f"peak memory {peak_gb():.2f} GB")
 
 
 if __name__ == "__main__":

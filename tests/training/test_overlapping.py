@@ -19,7 +19,9 @@ from layerscope.report.phases_errors import MaskErrorsFolder
 from layerscope.report.phases_folder import PhasesFolder
 from layerscope.report.phases_pictures import class_image, phase_colour, value_names
 from layerscope.segmentation import run_phases
+from layerscope.training.ensemble import Ensemble
 from layerscope.training.labelled import load_labelled
+from layerscope.training.networks import build
 from layerscope.training.overlap_scores import evaluate_masks
 from layerscope.training.overlapping import for_classes, losses_of
 from layerscope.training.phases import PhaseSettings, train_phases
@@ -176,6 +178,16 @@ def test_weights_follow_the_names_of_classes():
     assert turned["head.weight"][:, :, 0, 0].tolist() == [[2, 3], [0, 0], [0, 1]]
     assert turned["stem.weight"] is state["stem.weight"]
     assert "head.weight" not in for_classes(state, ("flake", "hole"), ("GFM", "CH"))
+
+
+def test_an_ensemble_of_classes_apart_is_the_mean_of_sigmoids():
+    members = [build("light-n", channels=1, outputs=2, seed=s).eval() for s in (1, 2)]
+    images = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        apart = torch.stack([m(images).sigmoid() for m in members])
+        logits, spread = Ensemble(members, apart=True).eval()(images)
+    assert torch.allclose(logits.sigmoid(), apart.mean(0), atol=1e-6)
+    assert torch.allclose(spread, apart.std(0, correction=0), atol=2e-6)
 
 
 def test_losses_by_class():

@@ -114,7 +114,7 @@ def test_parameters_of_published_networks(name, parameters):
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"), [("light-n", 0.16), ("light-s", 0.6), ("light-m", 2.2)]
+    ("name", "millions"), [("light-n", 0.16), ("light-s", 0.6), ("light-m", 2.2), ("plain-n", 0.91)]
 )
 def test_light_networks_are_light(name, millions):
     assert count_parameters(build(name, channels=3, outputs=4)) / 1e6 == pytest.approx(
