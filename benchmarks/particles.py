@@ -28,6 +28,7 @@ from layerscope.measure.scores_overlap import mask_iou
 from layerscope.measure.scores_precision import average_precision, match_objects, rank_class
 from layerscope.models.particle_ranker import write_ranker
 from layerscope.ops.outline_features import SLOPE_SMOOTHING_PX
+from layerscope.ops.outline_rims import with_true_rims
 from layerscope.ops.outlines import Slopes, rims_of
 from layerscope.ops.scale import mask_annotations
 from layerscope.tasks.particle_segmentation import choose_outlines, counted_pixels, grey_of, view_of
@@ -92,13 +93,18 @@ def by_formula(picture: Picture) -> FloatArray:
     return sure * rims.even**2 * rims.solidity**4 * (1 - rims.at_border)
 
 
-def ranked_masks(picture: Picture, score: FloatArray, least: float) -> tuple[CropMasks, FloatArray]:
+def ranked_masks(
+    picture: Picture, score: FloatArray, least: float = 0.0, *, moved: bool = False
+) -> tuple[CropMasks, FloatArray]:
     kept = choose_outlines(picture.ranked.outlines, score, picture.grey.shape, least)
-    return picture.ranked.outlines.take(kept).masks(picture.image.shape), score[kept]
+    outlines = picture.ranked.outlines.take(kept)
+    if moved:
+        outlines = with_true_rims(outlines, picture.grey)
+    return outlines.masks(picture.image.shape), score[kept]
 
 
-def ap50(masks: CropMasks, score: FloatArray, marked: CropMasks) -> float:
-    """COCO's average precision at an overlap of 0.5, of one picture."""
+def precision(masks: CropMasks, score: FloatArray, marked: CropMasks) -> tuple[float, float]:
+    """COCO's average precision at overlaps of 0.5 and 0.75, of one picture."""
     one = np.ones
     found = Objects.found(masks, one(len(masks), np.int64), score / max(score.max(initial=0), 1e-9))
     truth = Objects(
@@ -108,7 +114,8 @@ def ap50(masks: CropMasks, score: FloatArray, marked: CropMasks) -> float:
     matched = match_objects(
         found, truth, iou, (masks.area_px, marked.area_px), max_detections=MOST
     )  # fmt: skip
-    return float(average_precision(rank_class([matched]), max_detections=MOST)[0][0, 0])
+    levels = average_precision(rank_class([matched]), max_detections=MOST)[0][0]
+    return float(levels[0]), float(levels[5])
 
 
 def f1_of(masks: CropMasks, marked: CropMasks) -> float:
@@ -136,20 +143,23 @@ def held_out(pictures: list[Picture]) -> list[FloatArray]:
 def compare(pictures: list[Picture]) -> dict[str, float]:
     """Print the table; return what goes into the ranker's file."""
     forest = held_out(pictures)
-    rows: dict[str, list[float]] = {}
+    rows: dict[str, list[tuple[float, float]]] = {}
     for picture, score in zip(pictures, forest, strict=True):
         ways = {
             "Otsu + watershed": otsu_watershed(picture, told=False),
             "  told bright or dark": otsu_watershed(picture, told=True),
-            "outlines by formula": ranked_masks(picture, by_formula(picture), 0.0),
-            "outlines by forest": ranked_masks(picture, score, 0.0),
+            "outlines by formula": ranked_masks(picture, by_formula(picture)),
+            "outlines by forest": ranked_masks(picture, score),
+            "  rims at half height": ranked_masks(picture, score, moved=True),
         }
         for name, (masks, found) in ways.items():
-            rows.setdefault(name, []).append(ap50(masks, found, picture.marked))
+            rows.setdefault(name, []).append(precision(masks, found, picture.marked))
     for name, values in rows.items():
-        low, high = interval(np.array(values))
-        print(f"{name:24s} AP50 {np.mean(values):.3f} [{low:.3f}-{high:.3f}]")
-    worst = sorted(zip(rows["outlines by forest"], (p.name for p in pictures), strict=True))[:10]
+        at50, at75 = np.array(values).T
+        low, high = interval(at50)
+        print(f"{name:24s} AP50 {at50.mean():.3f} [{low:.3f}-{high:.3f}]  AP75 {at75.mean():.3f}")
+    named = zip(rows["outlines by forest"], (p.name for p in pictures), strict=True)
+    worst = sorted((values[0], name) for values, name in named)[:10]
     print("lowest:", ", ".join(f"{name[:4]} {value:.2f}" for value, name in worst))
     for least in (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6):
         f1 = [
@@ -159,7 +169,7 @@ def compare(pictures: list[Picture]) -> dict[str, float]:
         print(f"F1 with least score {least:.2f}: {np.mean(f1):.3f}")
     seconds = np.mean([p.seconds for p in pictures])
     print(f"outlines and features: {seconds:.2f} s of processor time per picture")
-    return {name.strip(): round(float(np.mean(values)), 4) for name, values in rows.items()}
+    return {name.strip(): round(float(np.mean(v, axis=0)[0]), 4) for name, v in rows.items()}
 
 
 def interval(values: FloatArray) -> tuple[float, float]:

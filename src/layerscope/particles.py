@@ -214,8 +214,9 @@ def _notes(image: Micrograph, particles: Particles, reference: str) -> tuple[str
         notes.append("no pixel size: lengths and areas in px only")
     if len(particles) and not reference:
         notes.append("no bare support to compare with: no transmission")
-    if particles.provenance.get("from") == "picture" and not particles.pixels.holes.any():
-        notes.append("holes of the support were not looked for: no porosity")
+    told = particles.provenance
+    if told.get("from") == "picture":
+        notes.append(f"particles taken as {told['polarity']}; {told['left_out']} others left out")
     return tuple(notes)
 
 

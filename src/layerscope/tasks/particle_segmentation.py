@@ -18,6 +18,7 @@ from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
 from layerscope.errors import InputError
 from layerscope.models.particle_ranker import Ranker, shipped_ranker
 from layerscope.ops.outline_features import outline_features
+from layerscope.ops.outline_rims import with_true_rims
 from layerscope.ops.outlines import Grey, Outlines, find_outlines
 from layerscope.ops.working_copy import WorkingCopy, make_working_copy
 
@@ -133,7 +134,7 @@ def segment_particles(
     kept = choose_outlines(
         outlines, score, view.grey.shape, settings.least_score, settings.most_overlap
     )
-    return _brought_back(outlines.take(kept), view, score[kept])
+    return _brought_back(with_true_rims(outlines.take(kept), view.grey), view, score[kept])
 
 
 def _nothing(image: Micrograph) -> tuple[CropMasks, FloatArray, IntArray]:

@@ -19,7 +19,7 @@ from layerscope.core.coverage import LabelMap
 from layerscope.core.examples import IGNORE, DataSet, Example
 from layerscope.core.micrograph import Micrograph, Modality
 from layerscope.core.particles import Particles, PixelClasses
-from layerscope.core.results import BoolArray, CropMasks
+from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
 from layerscope.errors import InputError, UnknownName, UnreadableFile
 from layerscope.io.annotated import read_dataset
 from layerscope.models.file import Model
@@ -271,7 +271,7 @@ class PictureSource:
     separation : Separation
         Of it only the smallest area is used.
     polarity : str
-        ``dark``, ``bright``, ``both``, or ``auto``: dark in a TEM picture, else both.
+        ``dark``, ``bright``, ``both``, or ``auto``: dark in a TEM picture, else what most are.
     ranker : Ranker or None
         The one that comes with the package by default.
     """
@@ -286,11 +286,9 @@ class PictureSource:
             raise UnknownName.of("polarity", self.polarity, POLARITIES)
 
     def find(self, image: Micrograph) -> Particles:
-        """Particles of `image`; in a TEM picture bright bodies are holes of the support."""
+        """Particles of `image`; on dark ones, bright bodies are holes of the support."""
         masks, score, sign = segment_particles(image, self.search, self.ranker)
-        polarity = self.polarity
-        if polarity == "auto":
-            polarity = "dark" if image.modality == Modality.TEM else "both"
+        polarity = self._polarity(image, score, sign)
         wanted = {"dark": sign < 0, "bright": sign > 0}.get(polarity, np.ones(len(sign), bool))
         holes = np.zeros(image.shape, bool)
         if polarity == "dark":
@@ -298,7 +296,16 @@ class PictureSource:
         kept = np.flatnonzero(wanted & (masks.area_px >= self.separation.min_area_px))
         found = masks.take(kept)
         pixels = PixelClasses(found.labels() > 0, holes, counted_pixels(image))
-        return gather_particles(found, score[kept], pixels, {"from": "picture"})
+        told = {"from": "picture", "polarity": polarity, "left_out": int((~wanted).sum())}
+        return gather_particles(found, score[kept], pixels, told)
+
+    def _polarity(self, image: Micrograph, score: FloatArray, sign: IntArray) -> str:
+        """Return the side that particles are on: in one picture all scatter more, or all less."""
+        if self.polarity != "auto":
+            return self.polarity
+        if image.modality == Modality.TEM or not len(sign):
+            return "dark"
+        return "bright" if float(score @ sign) > 0 else "dark"
 
     def about(self) -> dict[str, Any]:
         """Say what the ranker learned from."""
