@@ -149,6 +149,12 @@ def segment(
         notes.append("no pixel size: no areas in um2")
         if model.card.pixel_size_nm is not None:
             notes.append("no pixel size: taken as that of the training images")
+    size = image.pixel_size
+    if not model.is_exact(image.shape, None if size is None else 1e3 * size.um):
+        notes.append(
+            "larger than a window of this network, which looks at the whole image: windows are "
+            "blended, and numbers depend on them"
+        )
     if errors is None:
         notes.append("the model was never tried on held-out images: no intervals")
     return PhaseResult(

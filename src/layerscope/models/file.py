@@ -19,7 +19,7 @@ import numpy.typing as npt
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.models.card import ModelCard
 from layerscope.models.pixel_forest import PixelForest, forest_maps
-from layerscope.models.tiling import map_image, resized
+from layerscope.models.tiling import map_image, resized, sees_whole
 from layerscope.models.trees_file import read_forests
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import as_unit, normalise
@@ -192,6 +192,21 @@ class Model:
             if inside is not None:
                 square += inside**2
         return mean, np.sqrt(square / np.float32(count))
+
+    def is_exact(self, shape: tuple[int, int], pixel_size_nm: float | None = None) -> bool:
+        """Whether the answer to an image of `shape` is that of the networks to it as a whole.
+
+        False where a network looks at all of the image, which is larger than its window: then its
+        windows overlap and are blended.
+        """
+        return all(
+            m.card.input != "image"
+            or sees_whole(
+                _trained_shape(shape, pixel_size_nm, m.card), m.card.stride, m.card.margin_px,
+                m.card.tile_px,
+            )
+            for m in self.members
+        )  # fmt: skip
 
     def logits(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Ask the graph itself about a normalised batch (N, C, H, W) or (n, features)."""

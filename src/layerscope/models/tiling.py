@@ -45,11 +45,25 @@ def map_image(
     canvas = _padded(image, stride)
     if canvas.shape[0] * canvas.shape[1] <= tile_px**2:
         maps = ask(canvas)
-    elif margin_px is None or 3 * margin_px > tile_px:
+    elif margin_px is None or not sees_whole((height, width), stride, margin_px, tile_px):
         maps = _blended(canvas, ask, stride, tile_px)
     else:
         maps = _tiled(canvas, ask, stride, margin_px, tile_px)
     return maps[:height, :width]
+
+
+def sees_whole(shape: tuple[int, int], stride: int, margin_px: int | None, tile_px: int) -> bool:
+    """Whether `map_image` gives the numbers of the whole image; else its windows are blended.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    stride, margin_px, tile_px
+        As of `map_image`.
+    """
+    height, width = (-(-n // stride) * stride for n in shape)
+    fits = height * width <= tile_px**2
+    return fits or (margin_px is not None and 3 * margin_px <= tile_px)
 
 
 def _padded(image: FloatImage, stride: int) -> FloatImage:

@@ -40,6 +40,12 @@ SPANS: Mapping[str, tuple[float, float]] = {
     "percentile": (-1.0, 2.0),
     "clahe": (0.0, 1.0),
     "imagenet": (-2.2, 2.7),
+    "contrast": (-1.0, 2.0),
+    "minmax": (0.0, 1.0),
+    "stretched_clahe": (0.0, 1.0),
+    "gaussian": (0.0, 1.0),
+    "median": (0.0, 1.0),
+    "nlm": (0.0, 1.0),
 }
 """Values that a normalised image has, as far as patches keep them."""
 
