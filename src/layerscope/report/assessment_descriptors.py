@@ -14,13 +14,13 @@ from layerscope.measure.population import Estimate, bootstrap
 from layerscope.report.assessment_quantities import OF_KEY, QUANTITIES, Quantity
 from layerscope.report.assessment_runs import ImageSet, RunFolder
 from layerscope.report.columns import figures_of, numbers, words
+from layerscope.report.scan_text import whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
 UNITS = {"um": "µm", "um2": "µm²", "1/um2": "1/µm²", "px": "px", "1/px2": "1/px²", "px2": "px²"}
 _SMALL_UM = 0.1
-_FEWEST_IMAGES = 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Descriptor:
     @property
     def text(self) -> str:
         """Value, and its interval in brackets."""
-        return text_of(self.value, self.low, self.high, share=self.quantity.share)
+        return text_of(self.value, self.low, self.high, self.quantity)
 
     @property
     def bounded(self) -> bool:
@@ -64,16 +64,26 @@ class Descriptor:
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
 
-def text_of(value: float, low: float, high: float, *, share: bool = False) -> str:
-    """``0.66 [0.64–0.68]``; shares in percent; – where it was not measured."""
+def text_of(value: float, low: float, high: float, quantity: Quantity | None = None) -> str:
+    """``0.66 [0.64–0.68]``, counts without decimals, shares in percent; – where not measured."""
+    if quantity is not None and quantity.share:
+        return share_text(value, low, high)
     if not np.isfinite(value):
         return "–"
-    ends = (value, low, high)
-    told = [f"{100 * v:.1f}" if share else figures_of(v) for v in ends]
-    unit = " %" if share else ""
+    if quantity is not None and quantity.whole:
+        return whole(value)
     if not (np.isfinite(low) and np.isfinite(high)):
-        return f"{told[0]}{unit}"
-    return f"{told[0]}{unit} [{told[1]}–{told[2]}]"
+        return figures_of(value)
+    return f"{figures_of(value)} [{figures_of(low)}–{figures_of(high)}]"
+
+
+def share_text(value: float, low: float, high: float) -> str:
+    """Share with its interval in percent: ``40.0 % [39.3–40.4]``."""
+    if not np.isfinite(value):
+        return "–"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f} % [{100 * low:.1f}–{100 * high:.1f}]"
 
 
 def describe(data: ImageSet) -> tuple[Descriptor, ...]:
@@ -88,14 +98,14 @@ def describe(data: ImageSet) -> tuple[Descriptor, ...]:
 def _population(run: RunFolder) -> Iterator[Descriptor]:
     """Figures of all images, as the run made them."""
     table = whole_population(run)
-    whole = int(np.count_nonzero(numbers(run.tables["particles"], "border_weight") > 0))
+    inside = int(np.count_nonzero(numbers(run.tables["particles"], "border_weight") > 0))
     every = len(run.tables["particles"])
     for row in table.to_dict("records"):
         quantity = OF_KEY.get(str(row["quantity"]))
         if quantity is None:
             continue
         by_image = quantity.key in ("coverage", "porosity")
-        n = len(run.tables["images"]) if by_image else whole
+        n = len(run.tables["images"]) if by_image else inside
         n = every if quantity.key in ("count", "count_at_border", *_CLASSES) else n
         yield Descriptor(
             quantity, float(row["value"]), float(row["low"]), float(row["high"]),
@@ -138,20 +148,20 @@ def _share(
 ) -> Descriptor:
     """Share of whole particles, weighted for those that the border hides.
 
-    Images are drawn where there are five or more: particles of one image are not independent.
+    Images are drawn where there are five or more, as particles of one image are not independent;
+    else, and where every draw is the same, Wilson's interval on the particles.
     """
-    weights, of = numbers(kept, "border_weight"), words(kept, "image")
+    weights, names = numbers(kept, "border_weight"), np.array(words(kept, "image"))
     pairs = np.column_stack([yes * weights, weights])
-    if len(images) >= _FEWEST_IMAGES:
-        names = np.array(of)
-        groups = [pairs[names == image] for image in images]
-        estimate = bootstrap(groups, _ratio, unit="images")
-    else:
-        estimate = wilson(int(np.count_nonzero(yes)), len(kept))
-        value = float(pairs[:, 0].sum() / pairs[:, 1].sum())
-        low, high = min(estimate.low, value), max(estimate.high, value)
-        estimate = Estimate(value, low, high, f"{estimate.interval} particles")
-    return Descriptor(OF_KEY[key], *estimate[:3], "", len(kept), "particles", estimate[3], source)
+    groups = [pairs[names == image] for image in images]
+    drawn = bootstrap(groups, _ratio, unit="images")
+    value, low, high, how = drawn
+    # Where all or none are, every draw says the same, which is no certainty.
+    if not low < high:
+        counted = wilson(int(np.count_nonzero(yes)), len(kept))
+        low, high = min(counted.low, value), max(counted.high, value)
+        how = f"{counted.interval} particles"
+    return Descriptor(OF_KEY[key], value, low, high, "", len(kept), "particles", how, source)
 
 
 def _ratio(rows: FloatArray, weights: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.errors import LayerscopeError
-from layerscope.report.assessment_descriptors import UNITS, text_of
+from layerscope.report.assessment_descriptors import UNITS, share_text, text_of
 from layerscope.report.assessment_quantities import OF_KEY
 from layerscope.report.assessment_record import EditHistory, flags_of
 from layerscope.report.assessment_runs import (
@@ -25,7 +25,8 @@ from layerscope.report.phases_pictures import picture_of
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Photo, Section, Table
 
-_PHOTO_PX = 620
+_PHOTO_PX = 760
+_BREADTH = 0.82  # so that the page of an image with two runs is one page
 _SHOWN = (
     "count", "count_at_border", "density", "lateral_size_median", "lateral_aspect_median",
     "share_thin", "share_medium", "share_thick", "share_unknown", "fold_share_median",
@@ -85,11 +86,11 @@ def _facts(image: AssessedImage, history: EditHistory | None) -> Iterator[str]:
 def _photos(image: AssessedImage, data: ImageSet) -> Iterator[Photo]:
     plain = _original(image)
     if plain is not None:
-        yield Photo(plain, "As it was recorded.")
+        yield Photo(plain, "As it was recorded.", _BREADTH)
     for k, run in enumerate(data.runs):
         path = run.picture(image.in_run[k]) if k in image.in_run else None
         if path is not None:
-            yield Photo(_shrunk(read_overlay(path)), f"{run.kind.capitalize()}.")
+            yield Photo(_shrunk(read_overlay(path)), f"{run.kind.capitalize()}.", _BREADTH)
 
 
 def _original(image: AssessedImage) -> Rgb | None:
@@ -138,7 +139,7 @@ def _areas(run: RunFolder, image: AssessedImage, position: int) -> Table:
     cells = tuple(
         (
             str(r["class"]),
-            text_of(r["fraction"], r["fraction_low"], r["fraction_high"], share=True),
+            share_text(r["fraction"], r["fraction_low"], r["fraction_high"]),
             text_of(r["area_um2"], r["area_low_um2"], r["area_high_um2"]),
             "95 %, errors on held-out images" if np.isfinite(r["fraction_low"]) else none,
         )
@@ -154,7 +155,7 @@ def _figures(run: RunFolder, image: AssessedImage, position: int) -> Table:
     for r in rows:
         quantity = OF_KEY.get(str(r["quantity"]))
         if quantity is not None and quantity.key in _SHOWN:
-            value = text_of(r["value"], r["low"], r["high"], share=quantity.share)
+            value = text_of(r["value"], r["low"], r["high"], quantity)
             unit = UNITS.get(str(r["unit"]), str(r["unit"]))
             of[quantity.key] = (quantity.label, value, unit, str(r["interval"]))
     cells = tuple(tuple(of[key]) for key in _SHOWN if key in of)

@@ -28,6 +28,8 @@ class Quantity:
         What it matters for, with its source.
     share : bool
         Shown in percent.
+    whole : bool
+        A count, shown without decimals.
     """
 
     key: str
@@ -36,6 +38,7 @@ class Quantity:
     definition: str
     relevance: str
     share: bool = False
+    whole: bool = False
 
 
 _SIZE = (
@@ -136,12 +139,12 @@ QUANTITIES = (
     ),
     Quantity(
         "aggregates", "Aggregates", AGGREGATES, "groups of two or more particles that touch",
-        _AGGREGATES,
+        _AGGREGATES, whole=True,
     ),
-    Quantity("count", "Particles", AMOUNT, "every particle, those cut by a border too", _AMOUNT),
-    Quantity(
-        "count_at_border", "Cut by the border", AMOUNT, "their sizes are lower bounds", _AMOUNT
-    ),
+    Quantity("count", "Particles", AMOUNT, "every particle, those cut by a border too", _AMOUNT,
+             whole=True),
+    Quantity("count_at_border", "Cut by the border", AMOUNT, "their sizes are lower bounds",
+             _AMOUNT, whole=True),
     Quantity("density", "Particles per area", AMOUNT, "corrected for the border", _AMOUNT),
     Quantity("coverage", "Covered", AMOUNT, "share of the imaged area under particles", _AMOUNT,
              share=True),

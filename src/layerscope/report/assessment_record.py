@@ -57,7 +57,7 @@ def flags(data: ImageSet) -> Section:
     title, rows = "Quality flags", tuple(flag_rows(data))
     if not rows:
         text = "No image was flagged and every input could be analysed."
-        return Section(title, (text,), banners=(Banner("good", "Nothing flagged", text),))
+        return Section(title, banners=(Banner("good", "Nothing flagged", text),), new_page=True)
     severe = sum(1 for row in rows if row[1] != "note")
     banner = Banner(
         "warning" if severe else "note",
@@ -67,7 +67,7 @@ def flags(data: ImageSet) -> Section:
     )
     table = Table(("image or input", "kind", "what"), rows, "All of them.", widths=(2, 1, 5),
                   printed=len(rows))  # fmt: skip
-    return Section(title, banners=(banner,), tables=(table,))
+    return Section(title, banners=(banner,), tables=(table,), new_page=True)
 
 
 def flag_rows(data: ImageSet) -> Iterator[tuple[str, str, str]]:
@@ -124,7 +124,7 @@ def _model(run: RunFolder, card: Mapping[str, Any]) -> Section:
     ]
     scores = _scores(card)
     untried = Banner("warning", "Not tried on held-out images", "Nothing is known of its errors.")
-    own = Table(("", ""), tuple(rows), "Model card", widths=(1.3, 4))
+    own = Table(("item", "entry"), tuple(rows), "Model card", widths=(1.3, 4))
     return Section(
         f"Model of the {run.kind} run",
         banners=() if scores else (untried,),

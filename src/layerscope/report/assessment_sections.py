@@ -13,7 +13,7 @@ from layerscope.errors import InputError
 from layerscope.report.assessment_descriptors import (
     Descriptor,
     class_shares,
-    text_of,
+    share_text,
     whole_population,
 )
 from layerscope.report.assessment_quantities import (
@@ -72,11 +72,11 @@ def identification(told: Particulars, data: ImageSet, number: str) -> Section:
         ("made of", ", ".join(run.name for run in data.runs)),
         ("images", _images_line(data)),
     )
-    signed = (("prepared by", "", ""), ("reviewed by", "", ""))
+    signed = (("prepared by", "", ""), ("", "", ""), ("reviewed by", "", ""), ("", "", ""))
     return Section(
         "Identification",
         tables=(
-            Table(("", ""), rows, widths=(1, 4)),
+            Table(("item", "entry"), rows, widths=(1, 4)),
             Table(("", "name, signature", "date"), signed, widths=(1, 3, 1)),
         ),
     )
@@ -103,7 +103,7 @@ def findings(data: ImageSet, found: Sequence[Descriptor]) -> Section:
     of = {d.quantity.key: d for d in found}
     tiles = [(str(len(data.images)), "image" if len(data.images) == 1 else "images")]
     if "count" in of:
-        tiles.append((figures_of(of["count"].value, 6), "particles"))
+        tiles.append((of["count"].text, "particles"))
     if "lateral_size_median" in of and np.isfinite(of["lateral_size_median"].value):
         d = of["lateral_size_median"]
         tiles.append((f"{figures_of(d.value)} {d.unit}", "median lateral size"))
@@ -138,7 +138,7 @@ def _sentences(data: ImageSet, of: dict[str, Descriptor]) -> Iterator[str]:
     phases = data.of_kind("phases")
     if phases is not None:
         shares = [(n, e) for n, _, e in class_shares(phases) if np.isfinite(e.value)]
-        listed = ", ".join(f"{n} {text_of(*e[:3], share=True)}" for n, e in shares)
+        listed = ", ".join(f"{n} {share_text(*e[:3])}" for n, e in shares)
         yield f"Phases, mean share of an image: {listed}."
     yield (
         "All figures are of the images and of nothing else: what a sample holds depends on how it "
@@ -193,7 +193,7 @@ def _group(name: str, rows: Sequence[Descriptor], *, first: bool) -> Section:
     )
     columns = ("descriptor", "value [95 %]", "unit", "n", "interval, or why none", "what it is")
     why = tuple(dict.fromkeys(d.quantity.relevance for d in rows))
-    table = Table(columns, cells, numeric=(1,), widths=(1.7, 1.9, 0.5, 1.1, 1.9, 2.7))
+    table = Table(columns, cells, numeric=(1,), widths=(1.6, 1.9, 0.7, 1.1, 1.9, 2.6))
     return Section(
         f"Descriptors: {name.lower()}",
         tuple(f"Why it matters: {text}" for text in why),
@@ -246,9 +246,7 @@ def phases(data: ImageSet) -> Section | Skipped:
     title, run = "Phases", data.of_kind("phases")
     if run is None:
         return Skipped(title, "No phases run was given.")
-    rows = tuple(
-        (name, text_of(*e[:3], share=True), str(n), e.interval) for name, n, e in class_shares(run)
-    )
+    rows = tuple((name, share_text(*e[:3]), str(n), e.interval) for name, n, e in class_shares(run))
     table = Table(("class", "mean share [95 %]", "images", "interval, or why none"), rows,
                   "Images count alike. Shares of single images are on their pages.",
                   numeric=(1, 2), widths=(2, 2, 1, 3))  # fmt: skip

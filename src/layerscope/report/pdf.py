@@ -198,7 +198,7 @@ def _photo(photo: Photo, width: float) -> Any:
 
 
 def _captioned_photo(photo: Photo) -> list[Any]:
-    return [_photo(photo, WIDTH / 2 - 8), _paragraph(photo.caption, "soft")]
+    return [_photo(photo, photo.breadth * (WIDTH / 2 - 8)), _paragraph(photo.caption, "soft")]
 
 
 def _plots(plots: Sequence[Plot]) -> list[Any]:

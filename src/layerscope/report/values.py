@@ -41,10 +41,11 @@ class Plot:
 
 @dataclass(frozen=True)
 class Photo:
-    """Pixels, uint8 (H, W, 3) RGB, shown as JPEG."""
+    """Pixels, uint8 (H, W, 3) RGB, shown as JPEG; on paper over `breadth` of half a page."""
 
     pixels: npt.NDArray[np.uint8]
     caption: str = ""
+    breadth: float = 1.0
 
 
 @dataclass(frozen=True)
