@@ -135,6 +135,7 @@ def test_a_page_bound_elsewhere_needs_its_token(project):
 
 def test_a_few_strokes_answer_for_the_rest(client):
     assert answered(client) == [({"done": True, "whole": False}, b"")]
+    assert client.post("/api/images/0/prepare", json={**WHOLE, "client": "me"}).json() == {}
     paint(client)
     *pieces, (end, _) = answered(client)
     assert end == {"done": True, "whole": True}

@@ -41,6 +41,8 @@ _BLOCK = 4  # chunks a side that are answered roughly at once: features of 1024 
 STROKES, MODEL = "strokes", "model"
 """Where a prediction comes from: what was painted, or a model file."""
 
+_KEPT_CHUNKS = 30  # whose features fit into `labelling.feature_cache`
+
 _KEPT = 3
 _CERTAIN = 255
 
@@ -163,6 +165,18 @@ class Painter:
             return "Paint a few strokes in two classes, and the rest is answered."
         return f"Only {painted[0]} has strokes so far. Paint a few in a second class."
 
+    def prepare(self, index: int, box: Box, wanted: Callable[[], bool]) -> None:
+        """Do what the first answer about a box needs, while nobody has painted yet."""
+        import sklearn.ensemble  # noqa: F401  takes a second or two
+
+        kept = self._map(index, STROKES)
+        for block in _blocks(kept.chunks(box)[:_KEPT_CHUNKS]):
+            if not wanted():
+                return
+            with self._lock:
+                self._session(index).look(_around(block))
+                self._tidy(index)
+
     def answer(
         self, index: int, source: str, box: Box, level: int, wanted: Callable[[], bool]
     ) -> Generator[Piece, None, bool]:
@@ -199,8 +213,7 @@ class Painter:
         for chunk in chunks:
             if kept.is_fresh(chunk, stamp):
                 yield kept.piece(chunk, level, coarse=False)
-        rough = _blocks(stale) if source == STROKES else []
-        for coarse, parts in [(True, b) for b in rough] + [(False, [c]) for c in stale]:
+        for coarse, parts in _steps(stale, rough=source == STROKES):
             if not wanted() or self._stamp(source) != stamp:
                 return False
             self._compute(index, source, parts, stamp, coarse=coarse)
@@ -289,11 +302,7 @@ class Painter:
             self._grey = True
             self._sessions.clear()
             return self._ask(index, window, coarse=coarse)
-        if index != self._asked:
-            for i, other in self._sessions.items():
-                if i != index:
-                    other.rest()
-            self._asked = index
+        self._tidy(index)
         return session.answer(window, coarse=coarse).probabilities
 
     def _ask_model(self, index: int, kept: ShareMap, stamp: int) -> None:
@@ -310,6 +319,17 @@ class Painter:
         for chunk in kept.chunks((0, 0, *kept.shape)):
             part = ordered[chunk.top : chunk.bottom, chunk.left : chunk.right]
             kept.put(chunk, part, stamp)
+
+    def _tidy(self, index: int) -> None:
+        """Keep features of one image only, and of the others what the strokes need."""
+        if index == self._asked:
+            return
+        painted = set(self._painted_images())
+        for i in [i for i in self._sessions if i != index]:
+            self._sessions[i].rest()
+            if i not in painted:
+                del self._sessions[i]
+        self._asked = index
 
     def _tell_changes(self) -> None:
         """Tell the sessions what was painted since they were asked last."""
@@ -388,6 +408,20 @@ def _binned(part: Shares, scale: int) -> Shares:
     rows, columns = padded.shape[0] // scale, padded.shape[1] // scale
     blocks = padded.reshape(rows, scale, columns, scale, classes)
     return np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+
+
+def _steps(stale: Sequence[Window], *, rough: bool) -> list[tuple[bool, list[Window]]]:
+    """In which order chunks are answered roughly (True) and exactly.
+
+    All roughly first; of more than a session keeps the features of, block by block.
+    """
+    exact = [(False, [chunk]) for chunk in stale]
+    if not rough:
+        return exact
+    blocks = _blocks(stale)
+    if len(stale) <= _KEPT_CHUNKS:
+        return [*((True, block) for block in blocks), *exact]
+    return [s for b in blocks for s in ((True, b), *((False, [chunk]) for chunk in b))]
 
 
 def _blocks(chunks: Sequence[Window]) -> list[list[Window]]:

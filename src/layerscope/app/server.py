@@ -257,6 +257,13 @@ def _add_image_routes(app: FastAPI, desk: Desk) -> None:
         packed = zlib.compress(part.tobytes(), 1)
         return Response(packed, media_type=_BINARY, headers={"content-encoding": "deflate"})
 
+    @app.post("/api/images/{index}/prepare")
+    def prepare(index: int, asked: AnswerAsked) -> dict[str, Any]:
+        ticket = desk.ticket(asked.client)
+        box = (asked.top, asked.left, asked.bottom, asked.right)
+        desk.painter.prepare(index, box, partial(desk.is_newest, asked.client, ticket))
+        return {}
+
     @app.post("/api/images/{index}/answer")
     def answer(index: int, asked: AnswerAsked) -> StreamingResponse:
         ticket = desk.ticket(asked.client)

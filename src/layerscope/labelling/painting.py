@@ -152,8 +152,14 @@ class PaintSession:
             asked = (other._classes, other._settings, other._features.count)
             if asked != (self._classes, self._settings, self._features.count):
                 raise InputError("sessions of other classes, settings or channels cannot be joined")
-        self._teachers = tuple(sessions)
-        self._forests.clear()
+        if self._teachers != tuple(sessions):
+            self._teachers = tuple(sessions)
+            self._forests.clear()
+
+    def look(self, window: Window) -> None:
+        """Compute the features of a window before anybody paints: the first answer comes sooner."""
+        for _ in self._features.tiles(window):
+            pass
 
     def rest(self) -> None:
         """Forget the features of all pixels but the painted ones, until somebody asks again."""

@@ -1,6 +1,6 @@
 // The page of a labelling project: opens images, sends strokes, shows answers.
 
-import { EditQueue, Refusal, get, getBytes, postFrames, postLines } from "./api.js";
+import { EditQueue, Refusal, get, getBytes, post, postFrames, postLines } from "./api.js";
 import { askClasses, askExport, askModel, confirm, showHelp } from "./dialogs.js";
 import { $, arrows, choose, element, percent, toast } from "./dom.js";
 import { ImageList } from "./images.js";
@@ -229,18 +229,22 @@ class Page {
     const { scene } = this;
     if (!scene || this.#busy || this.queue.length || !this.stage.camera.width) return;
     this.#stopAsking();
-    if (!scene.image.sources.includes(this.source)) return;
     const view = this.stage.camera.box();
     const box = { top: Math.max(view.top, 0), left: Math.max(view.left, 0), bottom: Math.min(view.bottom, scene.image.height), right: Math.min(view.right, scene.image.width) };
     const { level } = this.stage;
     const { revision } = scene.image;
     const state = `${this.source} ${revision}`;
     if (box.bottom <= box.top || box.right <= box.left || scene.prediction.isFresh(level, box, state)) return;
+    const body = { source: this.source, ...box, level, client: CLIENT };
+    if (!scene.image.sources.includes(this.source)) {
+      post(`/api/images/${scene.image.id}/prepare`, body).catch(() => {}); // only sooner, never needed
+      return;
+    }
     const asking = new AbortController();
     this.#asking = asking;
     const late = setTimeout(() => this.#work("Looking …"), 250);
     try {
-      for await (const [head, bytes] of postFrames(`/api/images/${scene.image.id}/answer`, { source: this.source, ...box, level, client: CLIENT }, asking.signal)) {
+      for await (const [head, bytes] of postFrames(`/api/images/${scene.image.id}/answer`, body, asking.signal)) {
         if (scene !== this.scene || asking.signal.aborted) return;
         if (head.error) throw new Refusal(head.error);
         if (head.done) {
