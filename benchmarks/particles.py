@@ -165,7 +165,7 @@ def compare(pictures: list[Picture]) -> dict[str, float]:
         f1 = [
             f1_of(ranked_masks(p, s, least)[0], p.marked)
             for p, s in zip(pictures, forest, strict=True)
-        ]  # noqa: E501
+        ]
         print(f"F1 with least score {least:.2f}: {np.mean(f1):.3f}")
     seconds = np.mean([p.seconds for p in pictures])
     print(f"outlines and features: {seconds:.2f} s of processor time per picture")

@@ -166,6 +166,7 @@ def test_a_damaged_ranker_is_refused(tmp_path):
         Ranker(np.array([0]), node, real, np.array([0, 0]), np.array([1, 0]), real)
 
 
+@pytest.mark.thorough
 def test_a_taught_ranker_tells_discs_from_noise():
     from layerscope.training.particles import RankerSettings, grow_ranker, rank_picture
 
