@@ -26,7 +26,6 @@ from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Photo, Section, Table
 
 _PHOTO_PX = 760
-_BREADTH = 0.82  # so that the page of an image with two runs is one page
 _SHOWN = (
     "count", "count_at_border", "density", "lateral_size_median", "lateral_aspect_median",
     "share_thin", "share_medium", "share_thick", "share_unknown", "fold_share_median",
@@ -47,20 +46,27 @@ def image_pages(data: ImageSet, history: EditHistory | None) -> Iterator[Section
 
 
 def _page(image: AssessedImage, data: ImageSet, history: EditHistory | None) -> Section:
-    found = list(flags_of(image, data))
-    banners = tuple(
-        Banner("warning" if kind == "doubt" else "note", kind.capitalize(), f"{what}.")
-        for kind, what in found
-    )
+    photos = tuple(_photos(image, data))
     tables = [t for k, run in enumerate(data.runs) for t in _tables(run, image, k)]
     return Section(
         f"Image {image.name}",
         tuple(_facts(image, history)),
-        banners=banners,
-        photos=tuple(_photos(image, data)),
+        banners=tuple(_banners(image, data)),
+        photos=photos,
         tables=tuple(tables),
         new_page=True,
+        photos_in_row=min(max(len(photos), 2), 3),  # so that most images take one page
     )
+
+
+def _banners(image: AssessedImage, data: ImageSet) -> Iterator[Banner]:
+    found = list(flags_of(image, data))
+    doubts = [what for kind, what in found if kind == "doubt"]
+    if doubts:
+        yield Banner("warning", "Look at this image", f"{'. '.join(doubts)}.")
+    for kind, what in found:
+        if kind != "doubt":
+            yield Banner("note", kind.capitalize(), f"{what}.")
 
 
 def _facts(image: AssessedImage, history: EditHistory | None) -> Iterator[str]:
@@ -86,11 +92,11 @@ def _facts(image: AssessedImage, history: EditHistory | None) -> Iterator[str]:
 def _photos(image: AssessedImage, data: ImageSet) -> Iterator[Photo]:
     plain = _original(image)
     if plain is not None:
-        yield Photo(plain, "As it was recorded.", _BREADTH)
+        yield Photo(plain, "As it was recorded.")
     for k, run in enumerate(data.runs):
         path = run.picture(image.in_run[k]) if k in image.in_run else None
         if path is not None:
-            yield Photo(_shrunk(read_overlay(path)), f"{run.kind.capitalize()}.", _BREADTH)
+            yield Photo(_shrunk(read_overlay(path)), f"{run.kind.capitalize()}.")
 
 
 def _original(image: AssessedImage) -> Rgb | None:

@@ -110,8 +110,6 @@ def findings(data: ImageSet, found: Sequence[Descriptor]) -> Section:
     for key, name in (("share_thin", "thin"), ("aggregated_share", "in aggregates")):
         if key in of and np.isfinite(of[key].value):
             tiles.append((f"{100 * of[key].value:.0f} %", name))
-    doubtful = sum(bool(image.doubts) for image in data.images)
-    tiles.append((str(doubtful), "doubtful images"))
     return Section(
         "Findings", tuple(_sentences(data, of)), banners=tuple(_warnings(data, of)),
         tiles=tuple(tiles),

@@ -129,15 +129,16 @@ def _section(part: Section) -> list[Any]:
     for pair in _pairs(part.cards):
         story += [_card_row(pair), Spacer(1, 8)]
     story += _plots(part.plots)
-    for photos in _pairs(part.photos):
-        story.append(_side_by_side([_captioned_photo(p) for p in photos]))
+    n = part.photos_in_row
+    for photos in _pairs(part.photos, n):
+        story.append(_side_by_side([_captioned_photo(p, WIDTH / n - 8) for p in photos], n))
     for table in part.tables:
         story += [*_table(table), Spacer(1, 10)]
     return story
 
 
-def _pairs(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (items[i : i + 2] for i in range(0, len(items), 2))
+def _pairs(items: Sequence[Any], n: int = 2) -> Iterator[Sequence[Any]]:
+    return (items[i : i + n] for i in range(0, len(items), n))
 
 
 def _grid(
@@ -166,9 +167,9 @@ def _tiles(tiles: Sequence[tuple[str, str]]) -> Any:
                  ("INNERGRID", (0, 0), (-1, -1), 0.6, PALE))  # fmt: skip
 
 
-def _side_by_side(cells: list[list[Any]]) -> Any:
-    padded: list[Any] = [*cells, *[""] * (2 - len(cells))]
-    return _grid([padded], [WIDTH / 2] * 2)
+def _side_by_side(cells: list[list[Any]], n: int = 2) -> Any:
+    padded: list[Any] = [*cells, *[""] * (n - len(cells))]
+    return _grid([padded], [WIDTH / n] * n)
 
 
 def _card_row(cards: Sequence[Card]) -> Any:
@@ -197,8 +198,8 @@ def _photo(photo: Photo, width: float) -> Any:
     return Image(streams.BytesIO(encode_jpeg(photo.pixels)), width, height)
 
 
-def _captioned_photo(photo: Photo) -> list[Any]:
-    return [_photo(photo, photo.breadth * (WIDTH / 2 - 8)), _paragraph(photo.caption, "soft")]
+def _captioned_photo(photo: Photo, width: float) -> list[Any]:
+    return [_photo(photo, width), _paragraph(photo.caption, "soft")]
 
 
 def _plots(plots: Sequence[Plot]) -> list[Any]:

@@ -41,11 +41,10 @@ class Plot:
 
 @dataclass(frozen=True)
 class Photo:
-    """Pixels, uint8 (H, W, 3) RGB, shown as JPEG; on paper over `breadth` of half a page."""
+    """Pixels, uint8 (H, W, 3) RGB, shown as JPEG."""
 
     pixels: npt.NDArray[np.uint8]
     caption: str = ""
-    breadth: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,8 @@ class Section:
         Large number and what it counts.
     new_page : bool
         Begins a page on paper.
+    photos_in_row : int
+        Photos side by side on paper.
     """
 
     title: str
@@ -98,6 +99,7 @@ class Section:
     photos: tuple[Photo, ...] = ()
     tables: tuple[Table, ...] = ()
     new_page: bool = False
+    photos_in_row: int = 2
 
 
 @dataclass(frozen=True)
