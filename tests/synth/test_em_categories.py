@@ -1,5 +1,7 @@
 """Synthetic answers follow from what was drawn, and from what a magnification shows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,8 @@ from layerscope.io import read
 from layerscope.io.label_sheets import read_label_sheet
 from layerscope.io.questionnaires import read_questionnaire
 from layerscope.ops.magnification import magnification_in
-from layerscope.synth.em_categories import categorised_set, write_categorised
+from layerscope.synth.em import synth_em
+from layerscope.synth.em_categories import categorised_set, morphology_of, write_categorised
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +57,22 @@ def test_a_written_folder_is_labelled_data(pictures, tmp_path):
     for picture in pictures[:5]:
         path = tmp_path / "images" / f"{picture.micrograph.name}.png"
         np.testing.assert_array_equal(read(path).data.squeeze(), picture.micrograph.data)
+
+
+@pytest.mark.parametrize(
+    ("layers", "contrast", "answer"),
+    [
+        (18, 0.09, "thick, flat, rigid (>10 layers)"),
+        (6, 0.03, "thin, flat or wavy, few kinks (<10 layers)"),
+        (18, 0.05, ""),
+        (6, 0.09, ""),
+    ],
+)
+def test_thickness_is_told_where_it_can_be_seen(layers, contrast, answer):
+    """A thin flake that Bragg reflection darkens looks thick: nobody could label it."""
+    drawn = synth_em(1, shape=(96, 96), pixel_size_nm=20.0, n_flakes=4, crumpled_share=0.0)
+    ones = np.ones(len(drawn.flakes), int)
+    told = replace(drawn, n_layers=layers * ones, contrast=contrast * ones)
+    assert drawn.flakes.area_px.max() > 0.03 * 96**2
+    assert morphology_of(told) == answer
+    assert morphology_of(replace(told, crumpled=ones > 0)) == "thin, crumpled, many folds"

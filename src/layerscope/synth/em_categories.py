@@ -126,7 +126,7 @@ def _draw(seed: int, name: str, shape: tuple[int, int]) -> Categorised:
         "image type": "BF",
         "particle count": _count(picture.flakes),
         "material composition": _composition(picture, dirty) if times >= 5_000 else "NA",
-        "morphology": _morphology(picture) if times >= 5_000 else "NA",
+        "morphology": morphology_of(picture) if times >= 5_000 else "NA",
         "nanostructures": dots,
         "usability": "yes",
     }
@@ -184,8 +184,8 @@ def _composition(picture: SynthEm, dirty: bool) -> str:
     return "one" if len(picture.flakes) else "NA"
 
 
-def _morphology(picture: SynthEm) -> str:
-    """Shape of the particles; empty where they are too small or too dim for anybody to tell."""
+def morphology_of(picture: SynthEm) -> str:
+    """Answer for the shape of the particles; empty where they are too small or dim to tell."""
     area_px = picture.flakes.area_px
     if len(area_px) and area_px.max() < _TOLD_SHARE * picture.layers.size:
         return ""
