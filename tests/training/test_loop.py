@@ -212,6 +212,44 @@ def test_it_stops_without_a_gain():
     assert same(fitted.state, states[1])
 
 
+@pytest.mark.parametrize(
+    ("goals", "looks"),
+    [({"rmse": 0.3}, 2), ({"rmse": 0.3, "mae": 0.2}, 4), ({"rmse": 0.1}, 4), ({"mae": 0.05}, 0)],
+)
+def test_it_stops_when_every_goal_is_reached(goals, looks):
+    """As high as the goal is enough; what is not a number reaches none."""
+    seen = [(0.5, 0.1), (0.3, 0.3), (float("nan"), 0.1), (0.1, 0.2), (0.4, 0.4), (0.4, 0.4)]
+    states = []
+
+    def validate(module):
+        states.append({k: v.clone() for k, v in module.state_dict().items()})
+        return dict(zip(("rmse", "mae"), seen[len(states) - 1], strict=True))
+
+    fitted = train(changed(goals=goals, validations=6), validate=validate)
+    assert fitted.stopped == ("goals" if looks else "steps")
+    assert len(fitted.history) == (looks or 6)
+    assert fitted.steps == fitted.history["step"].iloc[-1]
+    assert same(fitted.state, states[-1])
+
+
+def test_goals_of_a_figure_that_nobody_gives_are_told():
+    with pytest.raises(InputError, match="'rmse'"):
+        train(changed(goals={"rmse": 0.1}), validate=accuracy)
+
+
+def test_the_best_weights_are_kept_where_a_metric_is_named_beside_goals():
+    figures, states = iter([(0.2, 0.9), (0.3, 0.1)]), []
+
+    def validate(module):
+        states.append({k: v.clone() for k, v in module.state_dict().items()})
+        return dict(zip(("rmse", "mae"), next(figures), strict=True))
+
+    settings = changed(goals={"mae": 0.1}, metric="rmse", lower_is_better=True, validations=6)
+    fitted = train(settings, validate=validate)
+    assert fitted.stopped == "goals"
+    assert same(fitted.state, states[0])
+
+
 def test_the_plateau_lowers_the_rate():
     settings = changed(metric="loss", lower_is_better=True, schedule="plateau", warmup_steps=0)
     settings = FitSettings(**{**vars(settings), "plateau_patience": 1, "learning_rate": 1e-9})
