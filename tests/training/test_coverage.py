@@ -29,6 +29,8 @@ from layerscope.training.coverage_scenes import asked_for, synthetic_films
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
+from layerscope.training.coverage_fit import mislead  # noqa: E402
+
 PUBLISHED = ("cnn-sc", "cnn-sc-star", "mlp-i", "mlp-m", "cnn-i", "cnn-m", "seg18-i", "seg18-m",
              "seg50", "seg101")  # fmt: skip
 
@@ -203,6 +205,18 @@ def test_synthetic_films_are_exact_and_repeatable():
     assert asked_for("scans") == 0
     with pytest.raises(InputError, match="synthetic:1"):
         asked_for("synthetic:0")
+
+
+def test_a_misled_picture_keeps_its_grey_and_repeats():
+    x = np.random.default_rng(0).random((6, 4, 16, 16), np.float32)
+    one, two = (mislead(x, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(one, two)
+    assert np.array_equal(one[:, :2], x[:, :2])
+    changed = np.any(one[:, 2:] != x[:, 2:], axis=(2, 3))
+    assert 0 < changed.mean() < 1
+    for i, k in np.argwhere(changed):
+        order = np.argsort(x[i, 0].ravel())
+        assert np.all(np.diff(one[i, 2 + k].ravel()[order]) >= 0)
 
 
 def test_what_cannot_be_trained_or_asked_is_refused(tmp_path, regressor):

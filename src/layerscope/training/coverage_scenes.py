@@ -24,8 +24,9 @@ from layerscope.synth.surface_artefacts import Artefacts
 
 _ASKED = re.compile(r"synthetic:(\d+)")
 _MOST = 2000
-_SIDES_PX = (128, 192, 256, 320, 384, 512)
+_SIDES_PX = (128, 192, 256, 320, 384)
 _LONGEST_PX = 512
+"""As long as the scans that instruments are usually set to, and `Artefacts.draw` is made for."""
 _SHRUNK_SHARE = 0.3  # pictures that somebody made smaller: no noise from pixel to pixel
 _CALM_SHARE = 0.3  # scans of a better instrument than most
 _ENDS = (0.5, 99.5)
@@ -77,7 +78,7 @@ def _example(k: int, number: int, seed: int, sides_px: tuple[int, ...]) -> Examp
         coverage=0.02 + 0.96 * (k + 0.5) / number,
         material=str(rng.choice(_MATERIALS)),
         pixel_size_nm=float(np.exp(rng.uniform(np.log(4), np.log(40)))),
-        artefacts=_artefacts(rng),
+        artefacts=_artefacts(rng, side * shrink),
     )
     heights = level(surface.micrograph).data
     mask = np.where(surface.particles, IGNORE, surface.layers > 0).astype(np.uint8)
@@ -87,9 +88,12 @@ def _example(k: int, number: int, seed: int, sides_px: tuple[int, ...]) -> Examp
     return Example.from_arrays(f"film-{k:04d}", _shown(heights, rng), mask.astype(np.uint8))
 
 
-def _artefacts(rng: np.random.Generator) -> Artefacts:
-    """Draw all of them, weaker by one factor for some scans; their number stays."""
-    drawn = Artefacts.draw(rng)
+def _artefacts(rng: np.random.Generator, side_px: int) -> Artefacts:
+    """Draw all of them, as dense as in a large scan; weaker by one factor for some scans."""
+    drawn, share = Artefacts.draw(rng), side_px / _LONGEST_PX
+    drawn = replace(
+        drawn, scars=round(share * drawn.scars), particles=round(share**2 * drawn.particles)
+    )
     if rng.random() >= _CALM_SHARE:
         return drawn
     factor = float(rng.uniform(0, 1))
