@@ -25,7 +25,7 @@ from layerscope.errors import InputError
 from layerscope.io.atomic import write_bytes
 from layerscope.models.card import ModelCard, TrainingSet
 from layerscope.synth.em import synth_em
-from layerscope.training.export import export_model
+from layerscope.training.export import export_model, write_weights
 from layerscope.training.labelled import LabelledImages
 from layerscope.training.loop import FitSettings, Progress, fit
 from layerscope.training.losses import SIGMOID, BceDice
@@ -122,7 +122,11 @@ def pretrain_tem(
         progress=progress,
     )  # fmt: skip
     figures = dict(fitted.history.iloc[-1]) if len(fitted.history) else {}
-    return export_model(network, _card(wanted, fitted.steps, figures), out, half=True)
+    card = export_model(network, _card(wanted, fitted.steps, figures), out, half=True)
+    # Weights to go on from need 11 bits as little as those to ask: 1.8 instead of 3.7 MB.
+    state = {k: v.half() if v.is_floating_point() else v for k, v in fitted.state.items()}
+    write_weights(state, card, Path(out).with_suffix(".safetensors"))
+    return card
 
 
 def open_series(

@@ -5,8 +5,8 @@ more time: a CPU library is fast at matrix products and slow at what lies betwee
 with one thread, four patches of 256 x 256 px, forward and backward: 0.14 s for 0.91 million
 parameters here, 0.70 s for the 0.58 million of light-s, 0.79 s for a U-Net on ResNet-18.
 
-The coarsest level has 1/64 of the resolution: a pixel of the answer depends on some 380 px around
-it, so that the inside of a flake larger than a patch still sees an edge.
+The coarsest level has 1/64 of the resolution: a pixel of the answer depends on 317 px around it, so
+that the inside of a flake larger than a patch still sees an edge.
 """
 
 from __future__ import annotations
