@@ -42,13 +42,15 @@ def size_distribution_figure(
     )
     if np.isfinite([mu, sigma]).all():
         _draw_lognormal(ax, mu, sigma, edges)
+        ax.legend(loc="upper right")
     ax.plot(sizes, np.full(len(sizes), -0.03 * max(counts)), "|", color=GREY, markersize=6)
     ax.set_xscale("log")
     plain_log_ticks(ax.xaxis, edges[0], edges[-1])
     ax.set(xlabel=f"lateral size ({unit})", ylabel="particles (%)",
            ylim=(-0.06 * max(counts), 1.25 * max(counts)))  # fmt: skip
     ax.grid(visible=False, axis="x")
-    ax.legend(loc="upper right")
+    if np.isfinite([mu, sigma]).all():
+        ax.legend(loc="upper right")
     return figure
 
 
