@@ -98,7 +98,8 @@ def formats() -> str:
             "",
             *_table(("name", "what", "extensions", "read when named"), rows),
             "",
-            "[AFM scans: channels, units, what was checked](../howto/read_afm.md).",
+            "[AFM scans: channels, units, what was checked](../howto/read_afm.md). "
+            "[Electron micrographs: scale, optics, what is no image](../howto/read_em.md).",
             "",
             "## Stage positions",
             "",

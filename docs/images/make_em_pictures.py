@@ -1,13 +1,15 @@
-"""The picture of docs/howto/synth_em.md: synthetic TEM images above, their truth below."""
+"""Pictures of docs/howto/synth_em.md (images above, truth below) and read_em.md."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from layerscope.draw import draw_scale_bar
+from layerscope.report.normalisation_figure import compare_normalisations
 from layerscope.synth.em import SynthEm, synth_em
 
 HERE = Path(__file__).parent
@@ -26,8 +28,20 @@ def outlined(grey: np.ndarray, picture: SynthEm) -> np.ndarray:
     return rgb
 
 
+def normalisations() -> None:
+    """Draw what networks see of a thin flake on holey carbon, few counts and a hot pixel."""
+    picture = synth_em(24, shape=(420, 420), pixel_size_nm=6.5, support="holey").micrograph
+    counts = (picture.data.astype(np.uint16) * 12) + 400
+    counts[100, 300] = 65535
+    image = replace(picture, data=counts, white_level=65535.0, name="flake")
+    names = ("unit", "minmax", "percentile", "clahe", "stretched_clahe", "nlm")
+    sheet = cv2.imdecode(np.frombuffer(compare_normalisations([image], names), np.uint8), 1)
+    cv2.imwrite(str(HERE / "normalisations.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, 75])
+
+
 def main() -> None:
-    """Draw the sheet."""
+    """Draw the sheets."""
+    normalisations()
     columns = []
     for seed, pixel_nm, support in SHOWN:
         picture = synth_em(seed, shape=(360, 360), pixel_size_nm=pixel_nm, support=support)

@@ -101,7 +101,7 @@ def test_noise_is_measured_beside_edges(noise):
 def test_denoising_brings_the_picture_nearer_to_the_clean_one(name, left):
     clean, noisy = chessboard(0.05)
     found = normalise(name, noisy[..., None].astype(np.float32))[..., 0]
-    # Min-max follows: compare up to gain and offset.
+    # Stretched after it: compare up to gain and offset.
     gain, offset = np.polyfit(found.ravel(), clean.ravel(), 1)
     rms = float(np.sqrt(np.mean((gain * found + offset - clean) ** 2)))
     assert rms < left * 0.05

@@ -1,4 +1,4 @@
-"""Ways to take noise off a picture, then min-max: entries of `normalisation.NORMALISATIONS`.
+"""Ways to take noise off a picture, then `stretched`: entries of `normalisation.NORMALISATIONS`.
 
 Each maps a whole image (H, W, C), float32 from 0 to 1, to float32 of the same shape from 0 to 1.
 """
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from layerscope.ops.channels import FloatImage
-from layerscope.ops.normalisation import minmax
+from layerscope.ops.normalisation import stretched
 
 _SIGMA_PX = 1.0
 _PATCH_PX, _SEARCH_PX = 5, 15
@@ -21,23 +21,23 @@ _LEVELS = 65535
 
 
 def gaussian(image: FloatImage) -> FloatImage:
-    """Gaussian of 1 px, then min-max."""
-    return minmax(_same_shape(cv2.GaussianBlur(image, (0, 0), _SIGMA_PX), image))
+    """Gaussian of 1 px, then stretched."""
+    return stretched(_same_shape(cv2.GaussianBlur(image, (0, 0), _SIGMA_PX), image))
 
 
 def median(image: FloatImage) -> FloatImage:
-    """Median of 3 x 3 pixels, then min-max: takes off single hot pixels and keeps edges."""
+    """Median of 3 x 3 pixels, then stretched: takes off single hot pixels and keeps edges."""
     planes = [cv2.medianBlur(np.ascontiguousarray(image[..., c]), 3) for c in _channels(image)]
-    return minmax(np.stack(planes, axis=2))
+    return stretched(np.stack(planes, axis=2))
 
 
 def nlm(image: FloatImage) -> FloatImage:
-    """Non-local means with the noise of the image itself, then min-max.
+    """Non-local means with the noise of the image itself, then stretched.
 
     Buades, Coll and Morel, CVPR (2005): each pixel becomes the mean of those whose surroundings
     look alike. Per channel, patches of 5 x 5 in windows of 15 x 15.
     """
-    return minmax(np.stack([_non_local(image[..., c]) for c in _channels(image)], axis=2))
+    return stretched(np.stack([_non_local(image[..., c]) for c in _channels(image)], axis=2))
 
 
 def noise_of(plane: FloatImage) -> float:

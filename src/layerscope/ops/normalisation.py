@@ -30,6 +30,7 @@ NORMALISATIONS = Registry(
         "clahe": f"{_HERE}:clahe",
         "contrast": f"{_HERE}:contrast",
         "minmax": f"{_HERE}:minmax",
+        "stretched": f"{_HERE}:stretched",
         "stretched_clahe": f"{_HERE}:stretched_clahe",
         "gaussian": "layerscope.ops.denoising:gaussian",
         "median": "layerscope.ops.denoising:median",
@@ -157,17 +158,22 @@ def minmax(image: FloatImage) -> FloatImage:
     return np.clip(scaled, 0, 1, dtype=np.float32)
 
 
+def stretched(image: FloatImage) -> FloatImage:
+    """0.5th percentile of each channel to 0, 99.5th to 1, what lies beyond cut: no hot pixels."""
+    rows = image.reshape(-1, image.shape[2])
+    low, high = np.percentile(rows, [0.5, 99.5], axis=0).astype(np.float32)
+    scaled = (image - low) / np.maximum(high - low, _SMALLEST_SPAN)
+    return np.clip(scaled, 0, 1, dtype=np.float32)
+
+
 def stretched_clahe(image: FloatImage) -> FloatImage:
-    """0.5th percentile to 0, 99.5th to 1, then CLAHE in 256 levels: 8 x 8 regions, clip limit 2.
+    """Stretched, then CLAHE of each channel in 256 levels: 8 x 8 regions, clip limit 2.
 
     For electron micrographs, whose counts fill a small part of their range and whose cameras have
     hot pixels. In 256 levels the limit means the same for every image; in the 65 536 of `clahe` a
     region of fewer pixels than that has one or none per level, so that little is cut.
     """
-    rows = image.reshape(-1, image.shape[2])
-    low, high = np.percentile(rows, [0.5, 99.5], axis=0).astype(np.float32)
-    scaled = (image - low) / np.maximum(high - low, _SMALLEST_SPAN)
-    levels = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    levels = np.rint(stretched(image) * 255).astype(np.uint8)
     even = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
     planes = [even.apply(np.ascontiguousarray(levels[..., c])) for c in range(levels.shape[2])]
     return np.stack(planes, axis=2).astype(np.float32) / np.float32(255)

@@ -55,10 +55,12 @@ def compare_normalisations(images: Sequence[Micrograph], names: Sequence[str] = 
 def _figure(images: Sequence[Micrograph], names: Sequence[str]) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     heights = [h for i in images for h in (_picture_in(i) + _TEXT_IN, _BARS_IN)]
     size = (_COLUMN_IN * len(names), sum(heights) + 0.25 * len(images))
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(h_pad=0.06)
+    figure = Figure(figsize=size, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2 * len(images), len(names), squeeze=False, height_ratios=heights)
     for row, image in enumerate(images):
