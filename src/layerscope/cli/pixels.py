@@ -36,10 +36,10 @@ def train_pixels(
     ] = False,
     features: Annotated[
         str, typer.Option(help="scales: ilastik's 49 per channel; wide: five more.")
-    ] = "scales",
+    ] = "wide",
     normalisation: Annotated[
         str, typer.Option(help="unit: as it is; standard, percentile, clahe: brightness evened.")
-    ] = "unit",
+    ] = "standard",
     trees: Annotated[int, typer.Option()] = 100,
     pixels: Annotated[int, typer.Option(help="Most painted pixels to learn from.")] = 6_000,
     suggest: Annotated[int, typer.Option("--next", help="Windows to paint next.")] = 5,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -28,8 +29,8 @@ from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import as_unit, normalise
 
 FOLDS = 3
-PART_PX = 128
-"""Scribbles of one image are held out in squares of this side: wider than a feature looks."""
+STROKE_GAP_PX = 9
+"""Pixels of a class with a smaller gap between them are one stroke, and held out together."""
 
 _SAMPLED = 500
 
@@ -46,11 +47,14 @@ class Painted:
         Flat positions, ascending.
     classes : ndarray of uint8, (n,)
         From 0.
+    strokes : ndarray of int32, (n,)
+        Number of the stroke, from 1 for each class.
     """
 
     pixels: FloatImage
     index: IntArray
     classes: npt.NDArray[np.uint8]
+    strokes: npt.NDArray[np.int32]
 
 
 def choose_pixels(
@@ -201,24 +205,31 @@ def _painted(
             normalise(settings.normalisation, with_channels(units[i], channels)),
             chosen[i],
             scribbles[i].ravel()[chosen[i]] - np.uint8(1),
+            _strokes(scribbles[i], classes).ravel()[chosen[i]],
         )
         for i in used
     ]
 
 
+def _strokes(labels: Labels, classes: int) -> npt.NDArray[np.int32]:
+    """Give each painted pixel the number of its stroke, (H, W), from 1 for each class."""
+    found, near = np.zeros(labels.shape, np.int32), np.ones((STROKE_GAP_PX,) * 2, np.uint8)
+    for k in range(1, classes + 1):
+        mine = (labels == k).astype(np.uint8)
+        if mine.any():
+            joined = cv2.connectedComponents(cv2.dilate(mine, near), connectivity=8)[1]
+            found[mine > 0] = joined[mine > 0]
+    return found
+
+
 def fold_pixels(painted: Sequence[Painted]) -> list[npt.NDArray[np.int64]]:
     """Part, 0 to `FOLDS` - 1, in which each chosen pixel is held out.
 
-    Whole images if there are as many, else squares of `PART_PX`.
+    Whole images if there are as many, else strokes: those of each class in turn.
     """
     if len(painted) >= FOLDS:
         return [np.full(len(p.index), i % FOLDS, np.int64) for i, p in enumerate(painted)]
-    parts = []
-    for i, p in enumerate(painted):
-        y, x = np.divmod(p.index, p.pixels.shape[1])
-        squares = np.unique(y // PART_PX * 10**6 + x // PART_PX, return_inverse=True)[1]
-        parts.append((squares + i) % FOLDS)
-    return parts
+    return [((p.strokes + i) % FOLDS).astype(np.int64) for i, p in enumerate(painted)]
 
 
 def _fold_trees(
@@ -259,7 +270,7 @@ def _checked(
     right = [float((found[values == k] == k).mean()) for k in np.unique(values)]
     return {
         "balanced_accuracy": float(np.mean(right)),
-        "held_out_by": "image" if len(painted) >= FOLDS else f"square of {PART_PX} px",
+        "held_out_by": "image" if len(painted) >= FOLDS else "stroke",
     }
 
 

@@ -48,8 +48,8 @@ def draw_doubt(
     grey = cv2.resize(picture_of(image), size, interpolation=cv2.INTER_AREA)
     shown = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
     font = int(np.clip(round(max(size) / 42) + 4, 12, 30))
-    scale = image.pixel_size
-    scale = None if scale is None else PixelSize(scale.y_nm / zoom, scale.x_nm / zoom, scale.source)
+    known = image.pixel_size
+    scale = None if known is None else PixelSize(known.y_nm / zoom, known.x_nm / zoom, known.source)
     left = framed(
         with_scale_bar(_tinted(grey, shown), scale, font), [title] if title else [], None,
         _key(labels, classes), font,
