@@ -17,6 +17,7 @@ from layerscope.errors import InputError, UnknownName
 from layerscope.io.annotated import read_dataset
 from layerscope.io.annotated.class_masks import read_class_masks
 from layerscope.io.ilastik.exports import write_labels, write_probabilities
+from layerscope.io.ilastik.project_file import write_project
 from layerscope.labelling.dataset import prepare
 from layerscope.labelling.dataset_masks import (
     check_overlap,
@@ -263,6 +264,19 @@ def test_labels_of_ilastik_and_label_pictures_are_read_too(folder):
     assert background.exit_code == 0
     filled = read_dataset(folder / "b" / "dataset")
     assert (np.array(filled.classes)[filled.examples[0].label_map()[10:20]] == "film").all()
+
+
+def test_the_forest_of_a_project_makes_masks(tmp_path):
+    from ilastik_files import project_with_forest
+    from ilastik_files import scene as disc_scene
+
+    image, _, disc = disc_scene(1)
+    cv2.imwrite(str(tmp_path / "disc.png"), image)
+    write_project(tmp_path / "p.ilp", project_with_forest()[0])
+    run(tmp_path / "disc.png", "-o", tmp_path / "out", "--masks", tmp_path / "p.ilp")
+    data = read_dataset(tmp_path / "out" / "dataset")
+    assert data.classes == ("carbon", "flake")
+    assert ((data.examples[0].label_map() == 1) == disc).mean() > 0.95
 
 
 def test_what_is_not_possible_is_said_in_one_line(folder):

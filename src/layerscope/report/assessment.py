@@ -41,6 +41,7 @@ from layerscope.report.assessment_sections import (
     identification,
     limits,
     phases,
+    references,
 )
 from layerscope.report.run_files import plain
 from layerscope.report.values import Section, Skipped
@@ -84,6 +85,7 @@ def assessment_sections(
         categories(data),
         flags(data),
         limits(),
+        references(),
         *models(data),
         thresholds(data),
         edits(history, data),

@@ -1,10 +1,7 @@
 """What an assessor needs to know of each quantity: what it is, and what it matters for.
 
-The relevance is that of the literature and of the rules cited; nothing here is a verdict on a
-sample. Sources: REACH Annex VI as amended by Regulation (EU) 2018/1881 (nanoforms); Commission
-Recommendation 2022/C 229/01 (definition of nanomaterial); ISO/TS 21356-1:2021; Wick et al., Angew.
-Chem. Int. Ed. 53, 7714 (2014); Sanchez et al., Chem. Res. Toxicol. 25, 15 (2012); Schinwald et al.,
-ACS Nano 6, 736 (2012); Fadeel et al., ACS Nano 12, 10582 (2018).
+The relevance is that of the literature and of the rules cited (`REFERENCES`); nothing here is a
+verdict on a sample.
 """
 
 from __future__ import annotations
@@ -157,3 +154,16 @@ QUANTITIES = (
 """In the order of the table."""
 
 OF_KEY = {q.key: q for q in QUANTITIES}
+
+REFERENCES = (
+    ("REACH Annex VI", "Regulation (EC) No 1907/2006 as amended by Commission Regulation (EU) "
+     "2018/1881, nanoforms"),
+    ("2022/C 229/01",
+     "Commission Recommendation of 10 June 2022 on the definition of nanomaterial"),
+    ("ISO/TS 21356-1", "Nanotechnologies: structural characterization of graphene, part 1: "
+     "graphene from powders and dispersions (2021)"),
+    ("Wick 2014", "P. Wick et al., Angew. Chem. Int. Ed. 53, 7714 (2014)"),
+    ("Sanchez 2012", "V. C. Sanchez et al., Chem. Res. Toxicol. 25, 15 (2012)"),
+    ("Schinwald 2012", "A. Schinwald et al., ACS Nano 6, 736 (2012)"),
+)  # fmt: skip
+"""How a source is cited, and what it is."""

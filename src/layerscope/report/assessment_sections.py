@@ -20,6 +20,7 @@ from layerscope.report.assessment_quantities import (
     AGGREGATES,
     CRUMPLING,
     GROUPS,
+    REFERENCES,
     SIZE,
     THICKNESS,
 )
@@ -298,3 +299,9 @@ def limits() -> Section:
             "This document describes; it makes no statement on hazard, exposure or risk.",
         ),
     )
+
+
+def references() -> Section:
+    """Rules and papers that the descriptors cite."""
+    table = Table(("cited as", "source"), REFERENCES, widths=(1.2, 5), printed=len(REFERENCES))
+    return Section("Rules and literature cited", tables=(table,))
