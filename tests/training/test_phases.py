@@ -152,7 +152,6 @@ def test_settings_that_cannot_be_are_refused():
         ({"members": 0}, "1 to 10"),
         ({"members": 3, "network": "forest"}, "ensemble of its trees"),
         ({"weights": "imagenet"}, "unet/resnet18"),
-        ({"members": 2, "overlapping": True}, "one class per pixel"),
     ):
         with pytest.raises(InputError, match=why):
             PhaseSettings(**told)

@@ -81,6 +81,8 @@ class ModelCard:
     tile_px : int
         Side of the largest window that is given to the graph at once. Windows of larger images
         give the same numbers if `margin_px` is at most a third of it.
+    smoothing_px : int
+        Of ``"pixel_features"``: radius of `ops.guided.guided_maps` over the whole image's answer.
     thresholds : mapping of str to float
         Per name of `classes`, for ``"labels"`` and ``"instances"``.
     network : str
@@ -110,6 +112,7 @@ class ModelCard:
     stride: int = 1
     margin_px: int | None = None
     tile_px: int = LARGEST_WINDOW_PX
+    smoothing_px: int = 0
     thresholds: Mapping[str, float] = field(default_factory=dict)
     network: str = ""
     parameters: int = 0
@@ -139,6 +142,8 @@ class ModelCard:
             raise InputError(f"card: {self.channels} channels; expected 1 to 4")
         if self.stride < 1 or self.tile_px < 64 or (self.margin_px or 0) < 0:
             raise InputError("card: stride from 1, tile_px from 64 and margin_px from 0 expected")
+        if self.smoothing_px < 0 or (self.smoothing_px and self.input != "pixel_features"):
+            raise InputError("card: smoothing_px from 0 expected, and for pixel features only")
         size = self.pixel_size_nm
         if size is not None and not 0 < size[0] <= size[1] < math.inf:
             raise InputError(f"card: pixel_size_nm {list(size)}; expected smallest and largest")

@@ -22,6 +22,7 @@ from layerscope.models.pixel_forest import PixelForest, forest_maps
 from layerscope.models.tiling import map_image, resized, sees_whole
 from layerscope.models.trees_file import read_forests
 from layerscope.ops.channels import FloatImage
+from layerscope.ops.guided import guided_maps
 from layerscope.ops.normalisation import as_unit, normalise
 
 CARD_KEY = "layerscope.card"
@@ -77,6 +78,7 @@ class Member:
             )  # fmt: skip
         else:
             maps = forest_maps(pixels, self.forests, card.features)
+            maps = guided_maps(maps, pixels, card.smoothing_px)
         maps, count = resized(maps, shape), len(card.classes)
         return maps[..., :count], maps[..., count:] if self.tells_spread else None
 

@@ -29,15 +29,20 @@ class Candidate:
         Of a forest: a name in `ops.pixel_features.FEATURE_SETS`.
     members : int
         Networks that are trained apart and answer together.
+    smoothing_px : int
+        Of a forest: radius of `ops.guided.guided_maps`.
     """
 
     network: str
     normalisation: str
     features: str = ""
     members: int = 1
+    smoothing_px: int = 0
 
     def __str__(self) -> str:
         what = f"{self.network} on {self.features} features" if self.features else self.network
+        if self.smoothing_px:
+            what += f", smoothed over {self.smoothing_px} px"
         what = f"{self.members} x {what}" if self.members > 1 else what
         return f"{what}, {self.normalisation}"
 

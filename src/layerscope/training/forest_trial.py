@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -146,18 +146,36 @@ def _evenly(labels: npt.NDArray[np.uint8], number: int, rng: np.random.Generator
     return np.sort(rng.choice(known, min(number, len(known)), replace=False))
 
 
-def try_forest(drawn: ForestData, folds: Sequence[Split], settings: ForestSettings) -> Trial:
-    """Grow a forest per fold and ask it about the specimens that it has not seen.
-
-    A fold whose training part has one class only is left out.
-    """
-    answers: list[HeldOut] = []
-    for k, (train, test) in enumerate(folds):
+def grow_folds(
+    drawn: ForestData, folds: Sequence[Split], settings: ForestSettings
+) -> dict[int, RandomForestClassifier]:
+    """Grow a forest per fold, by its number; a fold that teaches one class only is left out."""
+    grown = {}
+    for k, (train, _) in enumerate(folds):
         samples = join_samples([drawn.learned[i] for i in train])
-        if len(np.unique(samples.classes)) < 2:
-            continue
-        forest = grow_forest(samples, settings)
-        answers += [_ask(forest, drawn, int(i), k) for i in test]
+        if len(np.unique(samples.classes)) > 1:
+            grown[k] = grow_forest(samples, settings)
+    return grown
+
+
+def try_forest(
+    drawn: ForestData,
+    folds: Sequence[Split],
+    settings: ForestSettings,
+    grown: Mapping[int, RandomForestClassifier] | None = None,
+) -> Trial:
+    """Ask a forest per fold about the specimens that it has not seen.
+
+    Parameters
+    ----------
+    drawn : ForestData
+    folds : sequence of (train, test)
+    settings : ForestSettings
+    grown : mapping, optional
+        From `grow_folds`; default: grown here.
+    """
+    forests = grow_folds(drawn, folds, settings) if grown is None else grown
+    answers = [_ask(f, drawn, int(i), k) for k, f in forests.items() for i in folds[k][1]]
     return Trial(drawn.candidate, tuple(answers))
 
 

@@ -33,7 +33,14 @@ from layerscope.training.choice import (
     mean_iou,
     trial_lines,
 )
-from layerscope.training.forest_trial import ForestData, grow_final, sample_images, try_forest
+from layerscope.training.forest_smoothing import try_smoothing
+from layerscope.training.forest_trial import (
+    ForestData,
+    grow_final,
+    grow_folds,
+    sample_images,
+    try_forest,
+)
 from layerscope.training.labelled import LabelledImages, load_labelled, take_few
 from layerscope.training.seen import Seen, fingerprint, fingerprints
 from layerscope.training.splits import Split, grouped_folds
@@ -204,6 +211,7 @@ class _Training:
             self.data, self.rest = whole.take(few), whole.take(rest)
         self.base = None if settings.start is None else _base_of(settings.start)
         self.drawn: dict[Candidate, ForestData] = {}
+        self.grown: dict[Candidate, dict[int, Any]] = {}
         self.state: dict[str, Any] = {}
         self.origin = self._origin()
 
@@ -242,7 +250,7 @@ class _Training:
                 self.tell(f"no time to try {candidate}")
                 continue
             trials.append(self._try_forest(candidate, folds))
-        trials = [t for t in trials if t.answers]
+        trials = self._smoothed([t for t in trials if t.answers], folds)
         network = self._network()
         if network is None:
             return trials
@@ -251,6 +259,15 @@ class _Training:
             self.tell(f"no network was tried: {why}")
             return trials
         return [*trials, self._try_network(network, folds, numbers, minutes)]
+
+    def _smoothed(self, trials: list[Trial], folds: Sequence[Split]) -> list[Trial]:
+        """Put the best forest's smoothed answer in the place of its own, where that is better."""
+        if not trials or self._forests_are_late():
+            return trials
+        best = best_trial(trials)
+        grown = self.grown[best.candidate]
+        found = try_smoothing(self.data, best.candidate, folds, grown, self.settings.seed)
+        return trials if found is None else [found if t is best else t for t in trials]
 
     def _forests_are_late(self) -> bool:
         # With forests alone the clock has no say, so that the same input gives the same bytes.
@@ -292,7 +309,9 @@ class _Training:
         return found
 
     def _try_forest(self, candidate: Candidate, folds: Sequence[Split]) -> Trial:
-        return try_forest(self._drawn(candidate), folds, self._forest_settings())
+        drawn, settings = self._drawn(candidate), self._forest_settings()
+        self.grown[candidate] = grow_folds(drawn, folds, settings)
+        return try_forest(drawn, folds, settings, self.grown[candidate])
 
     def _drawn(self, candidate: Candidate) -> ForestData:
         if candidate not in self.drawn:
@@ -383,7 +402,7 @@ class _Training:
 
     def _finish(self, candidate: Candidate, card: ModelCard) -> ModelCard:
         if candidate.network == FOREST:
-            drawn = self._drawn(candidate)
+            drawn = self._drawn(replace(candidate, smoothing_px=0))
             forest = grow_final(drawn, self._forest_settings())
             return write_forest(forest, card, self.out, drawn.checked[0].features[:2000])
         from layerscope.training.export import export_model
@@ -432,6 +451,7 @@ class _Training:
             normalisation=candidate.normalisation,
             input="pixel_features" if candidate.features else "image",
             features=candidate.features or "scales",
+            smoothing_px=candidate.smoothing_px,
             pixel_size_nm=data.pixel_size_nm,
             network=candidate.network,
             trained_on=tuple(dict.fromkeys((*before, source))),
