@@ -46,6 +46,17 @@ def test_a_bare_hole_is_never_a_particle():
     assert not (particles.masks.labels() > 0)[bare].any()
 
 
+def test_a_flake_that_covers_a_hole_in_part_is_followed_by_its_shadow():
+    flake, _, _ = flake_over_hole()
+    holes = disc(flake.shape, 80, 100, 25) | disc(flake.shape, 40, 170, 18)
+    clean = np.where(holes, 1.0, 0.7) * np.where(flake, 0.6, 1.0)
+    grey = (clean + np.random.default_rng(2).normal(0, 0.01, flake.shape)).astype(np.float32)
+    found = covered_holes(pixels_of(flake & ~holes, holes), grey)
+    truth = flake & holes
+    assert (found & truth).sum() / (found | truth).sum() > 0.9
+    assert not covered_holes(pixels_of(flake & ~holes, holes)).any()
+
+
 def test_a_hole_at_the_border_of_the_picture_is_not_taken_as_covered():
     flake, holes = np.ones((60, 60), bool), disc((60, 60), 0, 30, 12)
     flake &= ~holes

@@ -22,6 +22,8 @@ _ENCLOSED = 0.95
 _TOUCH_PX = 2
 _LEAST_LEVEL_PX = 50
 _TOLD_APART = 3.0
+_SMOOTHING_PX = 2.0
+_BESIDE_PX, _RIM_PX = 12, 3
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ def covered_holes(pixels: PixelClasses, grey: Grey | None = None) -> BoolArray:
 
     A hole is seen through a thin flake and is often labelled as a hole only. One whose rim is a
     particle's all round is taken as covered; with a picture, it is left bare if it is as bright as
-    the holes elsewhere, where the flake would have made it darker.
+    the holes elsewhere, where the flake would have made it darker. Of a hole that a particle covers
+    in part, what is darker than vacuum and touches the particle is covered, if the picture is good
+    enough to tell.
 
     Parameters
     ----------
@@ -123,17 +127,90 @@ def covered_holes(pixels: PixelClasses, grey: Grey | None = None) -> BoolArray:
     """
     bare = pixels.holes & ~pixels.objects & pixels.valid
     count, labels = cv2.connectedComponents(bare.view(np.uint8), connectivity=8)
-    enclosed = [
-        k for k, where in enumerate(_frames(labels, count), start=1)
-        if _is_enclosed(labels[where] == k, pixels.objects[where])
-    ]  # fmt: skip
-    if not enclosed:
-        return np.zeros(bare.shape, bool)
-    if grey is not None:
-        vacuum = _level_of(grey, bare & ~np.isin(labels, enclosed))
-        behind = _transmission(pixels, grey)
-        enclosed = [k for k in enclosed if not _is_empty(grey[labels == k], vacuum, behind)]
-    return np.asarray(np.isin(labels, enclosed))
+    out = np.zeros(bare.shape, bool)
+    beam = None if grey is None else _Beam.of(pixels, labels, grey)
+    for k, where in enumerate(_frames(labels, count), start=1):
+        hole, objects = labels[where] == k, pixels.objects[where]
+        if _is_enclosed(hole, objects):
+            empty = beam is not None and beam.is_empty(where, hole)
+            out[where] |= hole & (not empty)
+        elif beam is not None and (_grown(hole) & objects).any():
+            out[where] |= beam.covered_part(where, hole, objects)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Beam:
+    """Levels that tell a covered hole from a bare one.
+
+    Attributes
+    ----------
+    grey, smooth : ndarray of float32, (H, W)
+    vacuum : float
+        Level of bare holes.
+    noise : float
+        Standard deviation of a smoothed pixel there.
+    support : float
+    on_support : ndarray of bool, (H, W)
+        Particles where no hole is named.
+    """
+
+    grey: Grey
+    smooth: Grey
+    vacuum: float
+    noise: float
+    support: float
+    on_support: BoolArray
+
+    @classmethod
+    def of(cls, pixels: PixelClasses, labels: npt.NDArray[np.int32], grey: Grey) -> _Beam | None:
+        """Measure the levels; None where there is no bare support or no hole to compare with."""
+        smooth = cv2.GaussianBlur(grey, (0, 0), _SMOOTHING_PX, borderType=cv2.BORDER_REFLECT)
+        touched = np.unique(labels[_grown(pixels.objects)])
+        alone = (labels > 0) & ~np.isin(labels, touched)
+        holes = alone if np.count_nonzero(alone) >= _LEAST_LEVEL_PX else labels > 0
+        if min(np.count_nonzero(holes), np.count_nonzero(pixels.support)) < _LEAST_LEVEL_PX:
+            return None
+        # Without a hole that stands alone: vacuum is the brightest that there is.
+        share = 0.5 if holes is alone else 0.9
+        vacuum = float(np.quantile(smooth[holes], share))
+        spread = np.abs(smooth[holes] - vacuum) if share == 0.5 else smooth[holes][:0]
+        noise = 1.4826 * float(np.median(spread)) if len(spread) else 0.02 * vacuum
+        support = float(np.median(grey[pixels.support]))
+        on_support = pixels.objects & ~pixels.holes
+        return cls(grey, np.asarray(smooth), vacuum, noise, support, on_support)
+
+    def _covered(self, where: tuple[slice, slice], hole: BoolArray) -> float | None:
+        """Level that the particle beside `hole` would give it, where it can be told from vacuum."""
+        side = 2 * _BESIDE_PX + 1
+        near = cv2.dilate(hole.view(np.uint8), np.ones((side, side), np.uint8)) > 0
+        beside = self.grey[where][near & self.on_support[where]]
+        if len(beside) < _LEAST_LEVEL_PX or self.support <= 0:
+            return None
+        covered = self.vacuum * float(np.median(beside)) / self.support
+        return covered if self.vacuum - covered >= _TOLD_APART * self.noise else None
+
+    def is_empty(self, where: tuple[slice, slice], hole: BoolArray) -> bool:
+        """Whether an enclosed hole is as bright as vacuum, where a particle would have shown."""
+        covered = self._covered(where, hole)
+        here = float(np.median(self.grey[where][hole]))
+        return covered is not None and here > (self.vacuum + covered) / 2
+
+    def covered_part(
+        self, where: tuple[slice, slice], hole: BoolArray, objects: BoolArray
+    ) -> BoolArray:
+        """Pixels of `hole` that are darker than vacuum and join the particle."""
+        covered = self._covered(where, hole)
+        if covered is None:
+            return np.zeros(hole.shape, bool)
+        dark = hole & (self.smooth[where] < (self.vacuum + covered) / 2)
+        # The rim of a hole is blurred: a dark line along it is no particle.
+        wide = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
+        dark |= objects
+        opened = cv2.morphologyEx(dark.view(np.uint8), cv2.MORPH_OPEN, wide).view(bool)
+        _, pieces = cv2.connectedComponents((opened | objects).view(np.uint8))
+        joined = np.isin(pieces, np.unique(pieces[objects])) & hole
+        return np.asarray(joined & opened)
 
 
 def aggregates_of(masks: CropMasks) -> IntArray:
@@ -189,52 +266,28 @@ def _flags(masks: CropMasks, valid: BoolArray) -> IntArray:
 
 
 def _frames(labels: npt.NDArray[np.int32], count: int) -> list[tuple[slice, slice]]:
-    """Box around each of the labels 1.., a pixel wider."""
+    """Box around each of the labels 1.., wide enough to see what is beside them."""
     from scipy import ndimage
 
     found = ndimage.find_objects(labels, max_label=count - 1) if count > 1 else []
     wide = [
-        tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in where) for where in found if where
+        tuple(slice(max(s.start - _BESIDE_PX, 0), s.stop + _BESIDE_PX) for s in where)
+        for where in found
+        if where
     ]
     return [(rows, columns) for rows, columns in wide]
 
 
 def _is_enclosed(hole: BoolArray, objects: BoolArray) -> bool:
     """Whether nearly all pixels around `hole` are objects; at the picture's border nobody knows."""
-    grown = cv2.dilate(hole.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    rim = grown & ~hole
+    rim = _grown(hole) & ~hole
+    # A frame reaches beyond its hole unless the picture ends there.
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
     inner = rows[0] > 0 and columns[0] > 0
     inner = inner and rows[-1] < hole.shape[0] - 1 and columns[-1] < hole.shape[1] - 1
     return bool(inner and rim.any() and objects[rim].mean() >= _ENCLOSED)
 
 
-def _level_of(grey: Grey, where: BoolArray) -> tuple[float, float] | None:
-    """Median over `where` and its standard error; None where there are too few pixels."""
-    values = grey[where]
-    if len(values) < _LEAST_LEVEL_PX:
-        return None
-    # Noise of neighbours goes together: a quarter of the pixels count.
-    return float(np.median(values)), 1.2533 * float(values.std()) / np.sqrt(len(values) / 4)
-
-
-def _transmission(pixels: PixelClasses, grey: Grey) -> float | None:
-    """Share of the beam that a typical particle lets through, from those over bare support."""
-    body, support = _level_of(grey, pixels.objects & ~pixels.holes), _level_of(grey, pixels.support)
-    if body is None or support is None or support[0] <= 0:
-        return None
-    return body[0] / support[0]
-
-
-def _is_empty(
-    values: npt.NDArray[np.float32], vacuum: tuple[float, float] | None, through: float | None
-) -> bool:
-    """Whether an enclosed hole is as bright as vacuum, where a particle would have been seen."""
-    here = _level_of(values, np.ones(len(values), bool))
-    if here is None or vacuum is None or through is None:
-        return False
-    error = float(np.hypot(here[1], vacuum[1]))
-    covered = vacuum[0] * through
-    if abs(vacuum[0] - covered) < _TOLD_APART * error:
-        return False
-    return abs(here[0] - vacuum[0]) < abs(here[0] - covered)
+def _grown(mask: BoolArray) -> BoolArray:
+    """`mask` and the pixels beside it."""
+    return np.asarray(cv2.dilate(mask.view(np.uint8), np.ones((3, 3), np.uint8)) > 0)
