@@ -18,9 +18,9 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
 from layerscope.errors import InputError
 from layerscope.physics.materials import load
-from layerscope.physics.thin_film import Stack, flake_reflectance
+from layerscope.physics.sheets import Sheets, pile_reflectance
+from layerscope.physics.thin_film import Stack
 from layerscope.synth.camera import (
-    WAVELENGTH_NM,
     FloatImage,
     SynthCamera,
     expose,
@@ -42,9 +42,6 @@ OBJECTIVES: Mapping[str, tuple[float, float]] = {
 
 SMALLEST_CRYSTAL_PX = 150
 """Crystals of which fewer pixels are seen have no truth: their shape cannot be told."""
-
-Sheets = tuple[tuple[str, int], ...]
-"""Materials from the substrate up, each with its number of layers."""
 
 _NEVER = np.float32(np.inf)
 _GAP_PX = 7.0
@@ -334,7 +331,7 @@ def _paint(
     camera: SynthCamera, stack: Stack, grown: _Grown, dirt: Clutter, na: float
 ) -> tuple[FloatArray, FloatImage]:
     """Light of the bare substrate (3,) and of the scene (H, W, 3) before the optics."""
-    reflectance = np.stack([_reflectance(s, stack, na) for s in grown.sheets])
+    reflectance = np.stack([pile_reflectance(s, stack, na=na) for s in grown.sheets])
     palette = expose(camera, reflectance, reflectance[0]).astype(np.float32)
     scene = palette[grown.sheet]
     height_nm = np.array([_height_nm(s) for s in grown.sheets], np.float32)[grown.sheet]
@@ -343,15 +340,6 @@ def _paint(
     if dirt.polymer_nm.any():
         coat(scene, camera, stack, dirt.polymer_nm, na)
     return palette[0].astype(float), scene
-
-
-def _reflectance(sheets: Sheets, stack: Stack, na: float) -> FloatArray:
-    if not sheets:
-        return flake_reflectance(load("MoS2"), [0.0], stack, WAVELENGTH_NM, na=na)[0]
-    films = [(load(name), n * load(name).require_layer_nm()) for name, n in sheets]
-    below = Stack((*reversed(films[:-1]), *stack.films), stack.base)
-    crystal, thickness_nm = films[-1]
-    return flake_reflectance(crystal, [thickness_nm], below, WAVELENGTH_NM, na=na)[0]
 
 
 def _height_nm(sheets: Sheets) -> float:
