@@ -7,7 +7,7 @@ from layerscope.core.results import RegionSignal
 from layerscope.errors import InputError
 from layerscope.physics.sheets import pile_reflectance, possible_piles, tell_sheets
 from layerscope.physics.thin_film import Stack
-from layerscope.synth.camera import develop, expose, find_camera
+from layerscope.synth.camera import WAVELENGTH_NM, develop, expose, find_camera
 
 SUBSTRATE = Stack.parse("SiO2(285nm)/Si")
 PAIR = ("MoS2", "MoSe2")
@@ -16,7 +16,7 @@ PAIR = ("MoS2", "MoSe2")
 def signal_of(sheets, camera, oxide_nm=285.0):
     """Colours that a camera gives of piles, without noise."""
     device, stack = find_camera(camera), SUBSTRATE.with_oxide(oxide_nm)
-    light = np.stack([pile_reflectance(s, stack) for s in ((), *sheets)])
+    light = np.stack([pile_reflectance(s, stack, WAVELENGTH_NM) for s in ((), *sheets)])
     level = develop(device, expose(device, light, light[0]).astype(np.float32)).astype(float)
     n, one = len(sheets), np.ones(len(sheets))
     rgb, ground = level[1:], np.repeat(level[:1], n, axis=0)

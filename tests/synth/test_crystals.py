@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from films import coverage_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerscope.errors import InputError
@@ -27,6 +27,7 @@ def test_outline_holds_the_area_of_its_disc(seed, shape, size_px, turn_deg):
     assert (time < 0.5).sum() == pytest.approx(np.pi / 16 * size_px**2, rel=0.08)
 
 
+@settings(max_examples=15)
 @given(SEEDS, st.sampled_from(sorted(HEXAGONALITY)), st.floats(0, 360))
 def test_measured_facets_are_those_that_were_drawn(seed, shape, turn_deg):
     outline = draw_outline(np.random.default_rng(seed), shape, 120, turn_deg, irregularity=0)

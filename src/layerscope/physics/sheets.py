@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
+import numpy.typing as npt
 
 from layerscope.core.results import FloatArray, IntArray, RegionSignal
 from layerscope.errors import InputError
@@ -90,20 +91,27 @@ def possible_piles(
     return tuple(alone + (pairs if stacked else []))
 
 
-def pile_reflectance(pile: Sheets, stack: Stack, *, na: float = 0.45) -> FloatArray:
-    """Power reflectance (W,) of sheets on a stack at `WAVELENGTH_NM`; without sheets, of the stack.
+def pile_reflectance(
+    pile: Sheets,
+    stack: Stack,
+    wavelength_nm: npt.ArrayLike = WAVELENGTH_NM,
+    *,
+    na: float = 0.45,
+) -> FloatArray:
+    """Power reflectance (W,) of sheets on a stack; without sheets, of the stack.
 
     Parameters
     ----------
     pile : Sheets
     stack : Stack
+    wavelength_nm : array_like, (W,)
     na : float
     """
     films = [(load(name), n * load(name).require_layer_nm()) for name, n in pile]
     # A film of zero thickness is optically absent, whatever it is made of.
     crystal, thickness_nm = films[-1] if films else (stack.base, 0.0)
     below = Stack((*reversed(films[:-1]), *stack.films), stack.base)
-    return flake_reflectance(crystal, [thickness_nm], below, WAVELENGTH_NM, na=na)[0]
+    return flake_reflectance(crystal, [thickness_nm], below, wavelength_nm, na=na)[0]
 
 
 def tell_sheets(

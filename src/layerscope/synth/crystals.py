@@ -331,7 +331,7 @@ def _paint(
     camera: SynthCamera, stack: Stack, grown: _Grown, dirt: Clutter, na: float
 ) -> tuple[FloatArray, FloatImage]:
     """Light of the bare substrate (3,) and of the scene (H, W, 3) before the optics."""
-    reflectance = np.stack([pile_reflectance(s, stack, na=na) for s in grown.sheets])
+    reflectance = np.stack([pile_reflectance(s, stack, WAVELENGTH_NM, na=na) for s in grown.sheets])
     palette = expose(camera, reflectance, reflectance[0]).astype(np.float32)
     scene = palette[grown.sheet]
     height_nm = np.array([_height_nm(s) for s in grown.sheets], np.float32)[grown.sheet]
