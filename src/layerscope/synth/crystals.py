@@ -21,6 +21,7 @@ from layerscope.physics.materials import load
 from layerscope.physics.sheets import Sheets, pile_reflectance
 from layerscope.physics.thin_film import Stack
 from layerscope.synth.camera import (
+    WAVELENGTH_NM,
     FloatImage,
     SynthCamera,
     expose,

@@ -120,7 +120,7 @@ def _stage(before: int, after: int, blocks: int, step: int) -> nn.Sequential:
 
 
 FLAKE_N = Architecture(
-    partial(FlakeNetwork, size=FlakeSize((24, 48, 88, 136, 176), (1, 2, 3, 3, 2))),
+    partial(FlakeNetwork, size=FlakeSize((16, 32, 64, 128, 192), (0, 2, 3, 4, 4))),
     "Terraces by foreground, boundary and depth; smallest",
 )
 FLAKE_S = Architecture(
