@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 from typer.testing import CliRunner
 
 from layerscope.cli import app
@@ -15,6 +16,7 @@ from layerscope.errors import InputError, UnreadableFile
 from layerscope.experiments import EXPERIMENTS
 from layerscope.experiments.adaptation import shift_colours
 from layerscope.experiments.conduct import Finding, conduct, plan_of
+from layerscope.experiments.figure import draw_finding
 from layerscope.experiments.folder import FILES, write_finding
 from layerscope.experiments.labelled import Labelled, classes_of, layer_ranges
 from layerscope.experiments.learning import figures_of, guess_majority
@@ -136,6 +138,31 @@ def test_reading_tells_shown_from_not_shown():
     assert "+0.104 [+0.077 to +0.131]: shown" in reading_of(finding_of(coin(0.1), 5))
     assert ": not shown" in reading_of(finding_of(coin(0.001), 5))
     assert "(no interval)" in reading_of(finding_of(coin(0.1), 2))
+
+
+def test_reading_names_only_what_a_study_used():
+    finding = finding_of(coin(0.1), 3)
+    network = finding.plan["effort"]["network"]
+    assert f"{network}, {TINY.steps} steps, {TINY.source_steps} on a source" in reading_of(finding)
+    sizes = replace(coin(0.1), pairs=((network, "plain"),), has_source=False)
+    finding = replace(finding, study=replace(finding.study, has_source=False))
+    assert "on a source" not in reading_of(finding)
+    assert not EXPERIMENTS["size"].has_source
+    assert not EXPERIMENTS["noise"].has_source
+    trials = {
+        seed: tuple(replace(t, arm=network if t.arm == "better" else t.arm) for t in found)
+        for seed, found in finding.trials.items()
+    }
+    told = reading_of(replace(finding, study=sizes, trials=trials))
+    assert f"Here {network}" not in told
+    assert f"Here {TINY.steps} steps." in told
+
+
+def test_a_figure_promises_no_bars_that_it_has_not():
+    for seeds, said in ((1, "too few seeds for intervals"), (3, "bars: 95 % interval over seeds")):
+        figure = draw_finding(finding_of(coin(0.1), seeds))
+        texts = {t.get_text() for t in figure.findobj(match=Text)}
+        assert any(said in text for text in texts), seeds
 
 
 def test_differences_are_taken_seed_by_seed():

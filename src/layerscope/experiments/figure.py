@@ -50,7 +50,7 @@ def _draw_arms(means: pd.DataFrame, trials: pd.DataFrame, arms: list[str], basel
     ax.set_ylim(-0.6, len(arms) - 0.4)
     ax.set_xlim(min(0.0, baseline), 1)
     ax.set_xlabel("mean IoU over the classes")
-    ax.set_title("bars: 95 % interval over seeds; ticks: single seeds", fontsize=8)
+    ax.set_title(f"{_bars(means)}; ticks: single seeds", fontsize=8)
     return figure
 
 
@@ -80,7 +80,7 @@ def _draw_settings(
     for ax in axes[1:]:
         ax.set_yticklabels([])
     handles, labels = axes[0].get_legend_handles_labels()
-    note = "dotted: learns nothing; bars: 95 % interval over seeds"
+    note = f"dotted: learns nothing; {_bars(means)}"
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(arms), 3), title=note,
                   title_fontsize=8)  # fmt: skip
     return figure
@@ -92,6 +92,12 @@ def _draw_line(ax: Any, rows: pd.DataFrame, i: int, shift: float) -> None:
     ax.errorbar(place + shift, rows[METRIC], yerr=_reach(rows), fmt="-" + _MARKERS[i % 5],
                 color=_COLOURS[i % 5], markersize=5, linewidth=1.3, capsize=2.5,
                 label=str(rows["arm"].iloc[0]))  # fmt: skip
+
+
+def _bars(means: pd.DataFrame) -> str:
+    """Say what bars are, or why there are none."""
+    known = np.isfinite(means[f"{METRIC}_low"].to_numpy(float)).any()
+    return "bars: 95 % interval over seeds" if known else "too few seeds for intervals"
 
 
 def _reach(rows: pd.DataFrame) -> np.ndarray[Any, Any]:

@@ -41,4 +41,5 @@ NOISE = Study(
         "saw 0.5 to 2 times that magnification, noise up to 4 % and blur up to 1.5 px.",
         "Grey images are brought to one mean and spread instead of contrast to the substrate.",
     ),
+    has_source=False,
 )

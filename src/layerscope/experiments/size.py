@@ -29,4 +29,5 @@ SIZE = Study(
     run_size,
     (("light-s", "light-n"), ("light-m", "light-s")),
     notes=("A step of light-s costs some 2.3 times that of light-n, one of light-m 5 times.",),
+    has_source=False,
 )

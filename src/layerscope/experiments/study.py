@@ -191,6 +191,8 @@ class Study:
     options : mapping
         What else decides the figures, for the record.
     beside : Beside, optional
+    has_source : bool
+        Some network learns on source images first.
     """
 
     name: str
@@ -207,6 +209,7 @@ class Study:
     synthetic: Callable[[], World] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     beside: Beside | None = None
+    has_source: bool = True
 
 
 def find_study(name: str, studies: Registry) -> Study:

@@ -141,7 +141,11 @@ def _sentence(row: pd.Series, axis: str) -> str:
 
 def _cautions(finding: Finding, compared: pd.DataFrame) -> list[str]:
     effort, many = finding.plan["effort"], int((compared["shown"] != "").sum())
-    spent = f"{effort['network']}, {effort['steps']} steps, {effort['source_steps']} on a source"
+    # The study of sizes names its networks itself, and not every study has a source.
+    named = {*compared["arm"], *compared["against"]}
+    spent = "" if effort["network"] in named else f"{effort['network']}, "
+    spent += f"{effort['steps']} steps"
+    spent += f", {effort['source_steps']} on a source" if finding.study.has_source else ""
     small = "Small networks and short trainings: differences may shrink with longer ones."
     out = [f"{small} Here {spent}." if effort["name"] != "full" else f"{spent}."]
     if many > 1:
