@@ -33,7 +33,7 @@ _CONTENT = ("particle count", "material composition", "morphology", "nanostructu
 _FIELD_NM = 3e7  # at a magnification of 1: 3 um at 10 000 times
 _USABLE_SHARE, _PATTERN_SHARE = 0.85, 0.12
 _DIRTY_SHARE = 0.4  # of the images that can show it
-_THICK, _THICK_LAYERS, _THIN_LAYERS = 10, (17, 20), (5, 8)
+_THICK, _THICK_LAYERS, _THIN_LAYERS = 10, (17, 20), (4, 7)
 _DARK, _LIGHT = 0.075, 0.06
 """Share of the beam from which a flat flake looks thick, and up to which it looks thin: ten layers
 take 0.047 of it, Bragg reflection adds to that. A flake in between, or on the other side than its
@@ -185,24 +185,29 @@ def _composition(picture: SynthEm, dirty: bool) -> str:
 
 
 def morphology_of(picture: SynthEm) -> str:
-    """Answer for the shape of the particles; empty where they are too small or dim to tell."""
+    """Answer for the shape of the particles; empty where most of them are too small or dim."""
     area_px = picture.flakes.area_px
-    if len(area_px) and area_px.max() < _TOLD_SHARE * picture.layers.size:
-        return ""
-    kinds = set()
-    rows = zip(picture.n_layers, picture.crumpled, picture.contrast, strict=True)
-    for n, crumpled, contrast in rows:
-        if crumpled:
-            kinds.add("thin, crumpled, many folds")
-        elif (contrast < _DARK) if n > _THICK else (contrast > _LIGHT):
-            return ""
-        elif n > _THICK:
-            kinds.add("thick, flat, rigid (>10 layers)")
-        else:
-            kinds.add("thin, flat or wavy, few kinks (<10 layers)")
-    if not kinds:
+    if not len(area_px):
         return "NA"
-    return kinds.pop() if len(kinds) == 1 else "combination"
+    if area_px.max() < _TOLD_SHARE * picture.layers.size:
+        return ""
+    area: dict[str, float] = {}
+    rows = zip(picture.n_layers, picture.crumpled, picture.contrast, area_px, strict=True)
+    for n, crumpled, contrast, px in rows:
+        kind = _shape_of(int(n), bool(crumpled), float(contrast))
+        area[kind] = area.get(kind, 0.0) + float(px)
+    if area.pop("", 0.0) > area_px.sum() / 2:
+        return ""
+    return area.popitem()[0] if len(area) == 1 else "combination"
+
+
+def _shape_of(n_layers: int, crumpled: bool, contrast: float) -> str:
+    """Answer for one flake; empty where its thickness cannot be told."""
+    if crumpled:
+        return "thin, crumpled, many folds"
+    if n_layers > _THICK:
+        return "thick, flat, rigid (>10 layers)" if contrast >= _DARK else ""
+    return "thin, flat or wavy, few kinks (<10 layers)" if contrast <= _LIGHT else ""
 
 
 def _strew_dots(
