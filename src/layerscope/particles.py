@@ -35,7 +35,7 @@ from layerscope.measure.number_density import BORDER
 from layerscope.measure.particle_population import Field, summarise_particles
 from layerscope.measure.particle_signal import ThicknessLimits
 from layerscope.measure.particles import measure_particles, particle_columns
-from layerscope.ops.scale import mask_annotations, resolve_pixel_size
+from layerscope.ops.scale import as_magnifications, mask_annotations, resolve_pixel_size
 from layerscope.tasks.particle_segmentation import grey_of
 from layerscope.tasks.particle_sources import ParticleSource
 
@@ -64,6 +64,9 @@ class Settings:
         How particles that the border cuts are counted; a name in `measure.number_density.BORDER`.
     limits : ThicknessLimits
     max_pixels : int
+    magnification_table : str or None
+        File of pixel sizes by magnification, for images that have none; see
+        `ops.magnification_table`.
     """
 
     pixel_size: str | None = None
@@ -71,11 +74,13 @@ class Settings:
     border: str = "weighted"
     limits: ThicknessLimits = field(default_factory=ThicknessLimits)
     max_pixels: int = MAX_PIXELS
+    magnification_table: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no image could make right, before any image is read."""
         if self.pixel_size is not None:
             PixelSize.parse(self.pixel_size)
+        as_magnifications(self.magnification_table)
         if self.border not in BORDER:
             raise InputError(f"border {self.border!r}: expected one of {', '.join(BORDER)}")
 
@@ -185,7 +190,10 @@ def prepare(one: Source, settings: Settings) -> Micrograph:
     """Read one image, find its pixel size, and leave out what is burnt into it."""
     image = one.micrograph or read(one.path, max_pixels=settings.max_pixels)
     scaled = resolve_pixel_size(
-        image, pixel_size=settings.pixel_size, scale_bar_length=settings.scale_bar_length
+        image,
+        pixel_size=settings.pixel_size,
+        magnification_table=settings.magnification_table,
+        scale_bar_length=settings.scale_bar_length,
     )
     return mask_annotations(scaled)
 
@@ -255,6 +263,7 @@ def _told(settings: Settings) -> dict[str, Any]:
     return {
         "pixel_size": settings.pixel_size,
         "scale_bar_length": settings.scale_bar_length,
+        "magnification_table": settings.magnification_table,
         "border": settings.border,
         "thin_below": settings.limits.thin,
         "medium_below": settings.limits.medium,

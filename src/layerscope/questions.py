@@ -35,7 +35,7 @@ from layerscope.io.sources import Source, name_sources
 from layerscope.models.answers import questionnaire_of
 from layerscope.models.file import Model
 from layerscope.ops.magnification import view_of
-from layerscope.ops.scale import mask_annotations, resolve_pixel_size
+from layerscope.ops.scale import as_magnifications, mask_annotations, resolve_pixel_size
 from layerscope.tasks.categories import answer_questions, doubt_scale, least_probability
 
 if TYPE_CHECKING:
@@ -57,17 +57,22 @@ class Reading:
     unknown_below : float or None
         Least probability of an answer; None: that of the model.
     max_pixels : int
+    magnification_table : str or None
+        File of pixel sizes by magnification, for images that have none; see
+        `ops.magnification_table`.
     """
 
     pixel_size: str | None = None
     magnification: float | None = None
     unknown_below: float | None = None
     max_pixels: int = MAX_PIXELS
+    magnification_table: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no image could make right, before any image is read."""
         if self.pixel_size is not None:
             PixelSize.parse(self.pixel_size)
+        as_magnifications(self.magnification_table)
         View(self.magnification)
 
 
@@ -143,7 +148,10 @@ def answer(source: Source, model: Model, reading: Reading) -> CategoryResult:
         If it cannot be read, or the model does not suit it.
     """
     image = source.micrograph or read(source.path, max_pixels=reading.max_pixels)
-    image = mask_annotations(resolve_pixel_size(image, pixel_size=reading.pixel_size))
+    scaled = resolve_pixel_size(
+        image, pixel_size=reading.pixel_size, magnification_table=reading.magnification_table
+    )
+    image = mask_annotations(scaled)
     view = view_of(image, Path(source.path).name or source.name, reading.magnification)
     answers = answer_questions(image, view, model, reading.unknown_below)
     notes = [str(note) for note in image.metadata.get("notes", ())]

@@ -25,7 +25,7 @@ from layerscope.errors import LayerscopeError
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import Source, name_sources
 from layerscope.models.file import Model
-from layerscope.ops.scale import TableSource, mask_annotations, resolve_pixel_size
+from layerscope.ops.scale import as_magnifications, mask_annotations, resolve_pixel_size
 from layerscope.tasks.phases import (
     disagreement,
     doubt_phases,
@@ -51,18 +51,20 @@ class Scale:
     pixel_size : str or None
         For example ``"0.52nm"``, where the file has none.
     max_pixels : int
-    magnification_table : path or MagnificationTable or None
-        Pixel sizes by magnification, for files that have none; see `ops.magnification_table`.
+    magnification_table : str or None
+        File of pixel sizes by magnification, for images that have none; see
+        `ops.magnification_table`.
     """
 
     pixel_size: str | None = None
     max_pixels: int = MAX_PIXELS
-    magnification_table: TableSource | None = None
+    magnification_table: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no image could make right, before any image is read."""
         if self.pixel_size is not None:
             PixelSize.parse(self.pixel_size)
+        as_magnifications(self.magnification_table)
 
 
 def run_phases(

@@ -130,7 +130,7 @@ def run(
     pixel_size: PixelSizeText = None,
     objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
     magnification_table: Annotated[
-        Path | None, typer.Option(help="TOML with [objectives].")
+        Path | None, typer.Option(help="TOML: [objectives] or [magnifications]; CSV of the latter.")
     ] = None,
     scale_bar: Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")] = None,
     magnification: Annotated[
@@ -184,6 +184,7 @@ def run(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Find flakes and count layers; the coverage of films; phases, categories, particles."""
+    table = str(magnification_table) if magnification_table else None
     if task == "coverage":
         from layerscope.cli.coverage import cover_images
         from layerscope.surfaces import Question
@@ -197,7 +198,7 @@ def run(
         from layerscope import segmentation
         from layerscope.cli.phases import segment_images
 
-        told = segmentation.Scale(pixel_size, max_pixels)
+        told = segmentation.Scale(pixel_size, max_pixels, table)
         segment_images(images, model, told, out, as_json=as_json, quiet=quiet)
     if task == "categories":
         from layerscope.cli.categories import categorise_images
@@ -205,14 +206,14 @@ def run(
         from layerscope.questions import Reading
 
         times = parse_magnification(magnification) if magnification else None
-        asked = Reading(pixel_size, times, unknown_below, max_pixels)
+        asked = Reading(pixel_size, times, unknown_below, max_pixels, table)
         categorise_images(images, model, asked, out, as_json=as_json, quiet=quiet)
     if task == "particles":
         from layerscope.cli.particles import Asked, measure_images
 
         particles = Asked(
             model, labels, objects, holes, min_area, pixel_size, scale_bar, border, polarity, split,
-            max_pixels,
+            max_pixels, magnification_table,
         )  # fmt: skip
         measure_images(images, particles, out, as_json=as_json, quiet=quiet)
     if task != "flakes":
@@ -231,9 +232,7 @@ def run(
     find = choose_finder(finder or ("network" if model else "classical"), model)
     names = names_of(images)
     known = read_labels(labels) if labels else None
-    scale = pipeline.Scale(
-        pixel_size, objective, str(magnification_table) if magnification_table else None, scale_bar
-    )
+    scale = pipeline.Scale(pixel_size, objective, table, scale_bar)
     curve = tone_of(tone)
     optics = pipeline.Optics(curve, na, oxide_sd, flat_field_of(flat_field, names))
     with ProgressBar("analysing", quiet) as progress:

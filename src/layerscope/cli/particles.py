@@ -34,13 +34,16 @@ class Asked:
     polarity: str
     split: bool
     max_pixels: int
+    magnification_table: Path | None
 
     def settings(self) -> Settings:
         """Return the settings of the run."""
         from layerscope.particles import Settings
 
+        table = self.magnification_table
         return Settings(
-            self.pixel_size, self.scale_bar, self.border, max_pixels=self.max_pixels
+            self.pixel_size, self.scale_bar, self.border, max_pixels=self.max_pixels,
+            magnification_table=str(table) if table else None,
         )  # fmt: skip
 
     def source(self) -> ParticleSource:
