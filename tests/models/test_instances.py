@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from layerscope.core.results import CropMasks
 from layerscope.errors import InputError
-from layerscope.models.instances import Decoding, decode, part_by
+from layerscope.models.instances import Decoding, decode, join_alike, part_by
 from layerscope.training.flake_targets import depth_of, meeting
 
 rectangles = st.lists(
@@ -152,3 +152,17 @@ def test_a_region_of_two_plateaus_is_two_terraces():
     assert part_by(labels, plateaus, 10, 0.6).max() == 1
     assert part_by(labels, plateaus, 500, 0.1).max() == 1
     assert part_by(labels, np.zeros_like(plateaus), 10, 0.1).max() == 1
+
+
+def test_plateaus_of_one_colour_are_one_terrace():
+    """Three plateaus of one region, two of them alike, and an alike one of another region."""
+    labels = np.zeros((4, 12), np.uint16)
+    labels[:, :9], labels[:, 9:] = 1, 2
+    plateaus = np.repeat(np.array([1, 2, 3, 4], np.uint16), 3)[None].repeat(4, axis=0)
+    level = np.array([[0.0] * 3, [10.0] * 3, [10.5] * 3, [30.0] * 3, [10.0] * 3])
+    joined = join_alike(labels, plateaus, level, np.ones(3))
+    assert joined[0, 0] == joined[0, 3]
+    assert len(np.unique(joined)) == 3
+    assert joined[0, 9] == 4
+    parted = part_by(labels, joined, 1, 0.1)
+    assert len(np.unique(parted)) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -175,6 +176,37 @@ def part_by(labels: Labels, plateaus: Labels, least_px: int, share: float) -> La
     out = np.zeros(labels.shape, np.uint16)
     out.ravel()[area] = np.minimum(number[index], _MOST)
     return _numbered(_grown(out, area))
+
+
+def join_alike(labels: Labels, plateaus: Labels, level: FloatArray, limit: FloatArray) -> Labels:
+    """Give plateaus of one region that have one colour one number: a crack parts no terrace.
+
+    Parameters
+    ----------
+    labels, plateaus : ndarray of uint16, (h, w)
+        As in `part_by`.
+    level : ndarray, (plateaus + 1, 3)
+        Colour of each plateau.
+    limit : ndarray, (3,)
+        Largest difference of what is one colour.
+
+    Returns
+    -------
+    ndarray of uint16, (h, w)
+        `plateaus`, some of them joined.
+    """
+    held = (labels > 0) & (plateaus > 0)
+    width = len(level)
+    pairs = np.unique(labels[held].astype(np.int64) * width + plateaus[held])
+    region, plateau = np.divmod(pairs, width)
+    name = np.arange(width)
+    for start, stop in pairwise([*np.flatnonzero(np.diff(region, prepend=-1)), len(region)]):
+        inside = plateau[start:stop]
+        for i, one in enumerate(inside):
+            for other in inside[i + 1 :]:
+                if (np.abs(level[one] - level[other]) <= limit).all():
+                    name[name == name[other]] = name[one]
+    return name[plateaus].astype(np.uint16)
 
 
 def _numbered(labels: Labels) -> Labels:

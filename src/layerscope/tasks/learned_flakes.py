@@ -13,7 +13,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import CropMasks, Detections, FloatArray
 from layerscope.errors import InputError
 from layerscope.models.flake_maps import BINNING, FlakeModel, FloatMaps, draw_maps
-from layerscope.models.instances import Decoding, decode, part_by
+from layerscope.models.instances import Decoding, decode, join_alike, part_by
 from layerscope.ops.comparison import Thresholds, compare, measure_thresholds
 from layerscope.ops.deviation import Steps, levels_at
 from layerscope.ops.illumination import LEVELS
@@ -33,6 +33,10 @@ _SAMPLE_PX = 600
 
 _CORE_PX = 12
 """Inner pixels of what could be a region: one of 200 px, 7 x 7 at half resolution, has 25."""
+
+_SAME_COLOUR = 1.5
+"""Plateaus of one region are parts of one terrace if their colours differ by no more than this many
+times what a flat spot varies by."""
 
 _SUMMIT = 0.6
 """A depth that each whole terrace reaches; the score of those that do not is less."""
@@ -148,6 +152,8 @@ class _Drawn:
         labels = decode(self.maps, cuts)
         if cuts.plateau_share < 1:
             plateaus = _plateaus(view, labels, self.limits)
+            colour = _levels(plateaus, self.deviation)
+            plateaus = join_alike(labels, plateaus, colour, _SAME_COLOUR * self.limits.flat)
             labels = part_by(labels, plateaus, min_area_px, cuts.plateau_share)
         labels = _of_size(labels, min_area_px)
         if not labels.any():
