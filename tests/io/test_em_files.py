@@ -1,6 +1,7 @@
 """Tags of TIFF makers, companions, and real electron microscope files."""
 
 import contextlib
+import os
 from pathlib import Path
 
 import em_files
@@ -88,7 +89,9 @@ def test_text_of_jeol(tmp_path):
     assert found.metadata["voltage_kv"] == 5
     assert found.metadata["companion"]["name"] == "a.txt"
     assert len(found.metadata["companion"]["sha256"]) == 64
-    assert read(written(tmp_path, "b", jeol_text(width=74))).pixel_size is None
+    resized = read(written(tmp_path, "b", jeol_text(width=74)))
+    assert resized.pixel_size is None
+    assert any("of 74 columns" in note for note in resized.metadata["notes"])
 
 
 def test_text_of_hitachi(tmp_path):
@@ -107,6 +110,18 @@ def test_other_texts_change_nothing(tmp_path, text):
     found = read(written(tmp_path, "a", text))
     assert found.pixel_size is None
     assert "companion" not in found.metadata
+
+
+def test_hostile_companions_change_nothing_but_a_note(tmp_path):
+    path = written(tmp_path, "a", b"$CM_MAG " + b"9" * 900_000)
+    assert "magnification" not in read(path).metadata
+    (tmp_path / "a.txt").unlink()
+    os.mkfifo(tmp_path / "a.txt")  # opening it would wait for ever
+    assert "companion" not in read(path).metadata
+    (tmp_path / "s_1.ser").write_bytes(em_files.ser(SHOT))
+    (tmp_path / "s.emi").write_bytes(b'<ObjectInfo><!DOCTYPE a [<!ENTITY b "c">]>&b;</ObjectInfo>')
+    notes = read(tmp_path / "s_1.ser").metadata["notes"]
+    assert any("declares a document type" in note for note in notes)
 
 
 def emi(mode):

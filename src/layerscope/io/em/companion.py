@@ -58,10 +58,17 @@ def with_companion(micrograph: Micrograph, path: Path) -> Micrograph:
     notes: list[str] = []
     said = _emi(raw, notes) if form == "ser" else _text(raw, micrograph.shape, notes)
     if said is None:
-        return micrograph
+        return _with_notes(micrograph, notes)
     if said.optics.mode == "diffraction":
         raise UnreadableFile(f"{path}: a diffraction pattern, as {beside.name} says; no image")
-    return _joined(micrograph, said, beside.name, raw, notes)
+    return _joined(_with_notes(micrograph, notes), said, beside.name, raw)
+
+
+def _with_notes(micrograph: Micrograph, notes: list[str]) -> Micrograph:
+    if not notes:
+        return micrograph
+    told = micrograph.metadata
+    return replace(micrograph, metadata={**told, "notes": (*told.get("notes", ()), *notes)})
 
 
 def _bytes(path: Path, limit: int) -> bytes | None:
@@ -74,15 +81,11 @@ def _bytes(path: Path, limit: int) -> bytes | None:
         return None
 
 
-def _joined(
-    micrograph: Micrograph, said: Said, name: str, raw: bytes, notes: list[str]
-) -> Micrograph:
-    told = micrograph.metadata
+def _joined(micrograph: Micrograph, said: Said, name: str, raw: bytes) -> Micrograph:
     metadata = {
         **said.optics.said(),
-        **told,
+        **micrograph.metadata,
         "companion": {"name": name, "sha256": hashlib.sha256(raw).hexdigest(), **said.header},
-        "notes": (*told.get("notes", ()), *notes),
     }
     return replace(
         micrograph,
