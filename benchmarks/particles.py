@@ -199,9 +199,12 @@ def count_over_holes(train: int, test: int, minutes: float) -> None:
         hidden = PixelClasses(flake & ~holes, holes, valid)
         plain = Separation(fill_holes=False)
         ways = {
+            "flake hides hole": separate_particles(
+                PixelClasses(flake, holes & ~flake, valid), grey
+            ),
             "both labels": separate_particles(PixelClasses(flake, holes, valid), grey),
-            "one label, hole-blind": separate_particles(hidden, grey, plain),
-            "one label, hole-aware": separate_particles(hidden, grey),
+            "hole hides flake, blind": separate_particles(hidden, grey, plain),
+            "hole hides flake, aware": separate_particles(hidden, grey),
         }
         if model is not None:
             ways["phases model"] = ModelSource(model, ClassNames(("flake",), ("hole",))).find(image)
@@ -210,8 +213,9 @@ def count_over_holes(train: int, test: int, minutes: float) -> None:
             rows.setdefault(name, []).append((len(found), len(truth), float(area)))
     for name, values in rows.items():
         found, true, area = (np.array(v) for v in zip(*values, strict=True))
-        print(f"{name:24s} {found.sum()} particles of {true.sum()} "
-              f"({100 * (found.sum() / true.sum() - 1):+.1f} %), area {np.median(area):.3f}")  # fmt: skip
+        off = 100 * (found.sum() / true.sum() - 1)
+        print(f"{name:24s} {found.sum()} particles of {true.sum()} ({off:+.1f} %), "
+              f"area {np.median(area):.3f}")  # fmt: skip
 
 
 def trained_forest(scenes: list[SynthEm], minutes: float) -> Model:

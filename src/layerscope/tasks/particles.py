@@ -118,7 +118,8 @@ def covered_holes(pixels: PixelClasses, grey: Grey | None = None) -> BoolArray:
     particle's all round is taken as covered; with a picture, it is left bare if it is as bright as
     the holes elsewhere, where the flake would have made it darker. Of a hole that a particle covers
     in part, what is darker than vacuum and touches the particle is covered, if the picture is good
-    enough to tell.
+    enough to tell. Where classes overlap somewhere, somebody said what lies under what: then
+    nothing is added.
 
     Parameters
     ----------
@@ -126,6 +127,8 @@ def covered_holes(pixels: PixelClasses, grey: Grey | None = None) -> BoolArray:
     grey : ndarray of float32, (H, W), optional
     """
     bare = pixels.holes & ~pixels.objects & pixels.valid
+    if (pixels.holes & pixels.objects).any():
+        return np.zeros(bare.shape, bool)
     count, labels = cv2.connectedComponents(bare.view(np.uint8), connectivity=8)
     out = np.zeros(bare.shape, bool)
     beam = None if grey is None else _Beam.of(pixels, labels, grey)
