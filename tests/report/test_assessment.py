@@ -269,6 +269,7 @@ def test_the_document_says_all_that_a_reader_may_ask(runs, tmp_path):
         "Edited by hand: not according to the log.",
         "count | not visible | – | too near",
         "border | weighted",
+        "from | labels",
         sha,
         "makes no statement on hazard",
     ):  # fmt: skip

@@ -36,11 +36,12 @@ def report(
     from layerscope.report.assessment_record import flag_rows
     from layerscope.report.assessment_runs import read_runs
     from layerscope.report.assessment_sections import Particulars
+    from layerscope.report.scan_text import counted
 
     data = read_runs(runs)
     told = Particulars(sample, laboratory, operator, reference, date)
     write_assessment(data, out, told, None if edits is None else _history(edits))
-    typer.echo(f"{len(data.images)} images in {len(data.runs)} runs")
+    typer.echo(f"{counted(len(data.images), 'image')} in {counted(len(data.runs), 'run')}")
     for line in summary_lines(describe(data)):
         typer.echo(f"  {line}")
     severe = [row for row in flag_rows(data) if row[1] != "note"]

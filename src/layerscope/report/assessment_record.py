@@ -177,9 +177,15 @@ def thresholds(data: ImageSet) -> Section:
     tables = tuple(
         Table(("setting", "value"), rows, f"Run {run.name}", widths=(2, 4), printed=len(rows))
         for run in data.runs
-        if (rows := tuple(flat_rows(run.parameters)))
+        if (rows := (*flat_rows(run.parameters), *flat_rows(_sources(run))))
     )
     return Section("Settings and thresholds", tables=tables)
+
+
+def _sources(run: RunFolder) -> Mapping[str, Any]:
+    """Say where the run's objects came from; its model has a section of its own."""
+    own = ("model", "model_sha256", "version", "schema")
+    return {name: value for name, value in run.provenance.items() if name not in own}
 
 
 def edits(history: EditHistory | None, data: ImageSet) -> Section | Skipped:
