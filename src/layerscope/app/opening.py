@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from layerscope.app.palette import PaintClass, paint_classes
-from layerscope.errors import InputError
+from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.sources import name_sources
 from layerscope.report.run_files import FileStems
 
@@ -36,7 +36,15 @@ def chosen_classes(known: Sequence[PaintClass], asked: Sequence[str]) -> tuple[P
 
 
 def with_new(known: list[tuple[str, Path]], paths: list[Path]) -> list[tuple[str, Path]]:
-    """List known images and new ones, which get names that no other has."""
+    """List known images and new ones, which get names that no other has.
+
+    Raises
+    ------
+    UnreadableFile
+        If a new one is not there.
+    """
+    if missing := [p for p in paths if not p.exists()]:
+        raise UnreadableFile(f"{missing[0]}: no such file or folder")
     have = {path for _, path in known}
     new = [p for p in paths if p.resolve() not in have]
     stems = FileStems()

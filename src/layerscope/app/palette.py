@@ -14,6 +14,13 @@ COLOURS = (
     "#999999",
 )  # fmt: skip
 
+_USUAL = (
+    ("flake", "gfm", "graphene", "particle"),
+    ("hole", "holes", "vacuum"),
+    ("film", "support", "background", "substrate", "carbon"),
+)
+"""Names that get the first, second and third colour wherever they stand in the list."""
+
 MOST = len(COLOURS)
 """Classes on a page: each has a colour of its own, and a key from 1 to 9."""
 
@@ -46,7 +53,7 @@ def paint_classes(names: Iterable[str], colours: Sequence[str] = ()) -> tuple[Pa
     ----------
     names : iterable of str
     colours : sequence of str
-        Of the first ones; the others have theirs from `COLOURS`.
+        Of the first ones; the others get free ones of `COLOURS`.
 
     Raises
     ------
@@ -62,10 +69,16 @@ def paint_classes(names: Iterable[str], colours: Sequence[str] = ()) -> tuple[Pa
             f"classes {', '.join(map(repr, clean))}: expected different names, up to "
             f"{_LONGEST} letters each"
         )
-    chosen = [c.casefold() for c in colours] + list(COLOURS[len(colours) :])
+    chosen = [c.casefold() for c in colours][: len(clean)]
     if wrong := [c for c in chosen if not _HEX.fullmatch(c)]:
         raise InputError(f"colour {wrong[0]!r}: expected e.g. #009e73")
+    usual = {n: c for names, c in zip(_USUAL, COLOURS, strict=False) for n in names}
+    kept = {usual[n] for n in folded[len(chosen) :] if n in usual}
+    for name in folded[len(chosen) :]:
+        wished = usual.get(name, "")
+        free = [c for c in COLOURS if c not in chosen and c not in kept] or list(COLOURS)
+        chosen.append(wished if wished and wished not in chosen else free[0])
     return tuple(
         PaintClass(name, value, colour)
-        for value, (name, colour) in enumerate(zip(clean, chosen, strict=False), 1)
+        for value, (name, colour) in enumerate(zip(clean, chosen, strict=True), 1)
     )

@@ -33,7 +33,7 @@ from layerscope.app.opening import chosen_classes, user_name, with_new
 from layerscope.app.palette import PaintClass, paint_classes
 from layerscope.app.summary import ImageState, Summary
 from layerscope.batch.lock import RunLock
-from layerscope.core.micrograph import Micrograph
+from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.errors import InputError, LayerscopeError
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import name_sources
@@ -128,7 +128,7 @@ class Project:
         self.images, self.classes = tuple(images), tuple(classes)
         self.log = EditLog(folder / LOG)
         self.pictures = PictureStore(folder / "pictures")
-        self.revision = 0
+        self.revision = len(self.log.edits)
         self._now, self._pixel_size = now, pixel_size
         self._micrographs: OrderedDict[int, Micrograph] = OrderedDict()
         self._drawings: OrderedDict[int, Drawing] = OrderedDict()
@@ -172,6 +172,8 @@ class Project:
         CannotWrite
             If the folder cannot be written.
         """
+        if pixel_size is not None:
+            PixelSize.parse(pixel_size)
         target = Path(folder)
         make_folders(target)
         known = read_images(target)

@@ -76,8 +76,9 @@ function joinedBytes(a, b) {
 }
 
 /**
- * Sends edits one after the other. Where the program does not answer, they wait and are sent again;
- * what the program refuses is told and dropped.
+ * Sends edits one after the other. Where the program does not answer, strokes wait and are sent
+ * again: painted twice they are the same. Other edits, and what the program refuses, are told and
+ * dropped.
  */
 export class EditQueue {
   #waiting = [];
@@ -94,9 +95,9 @@ export class EditQueue {
   }
 
   /** Resolves with the answer, or with null where the program refused. */
-  send(path, body) {
+  send(path, body, again = false) {
     return new Promise((resolve) => {
-      this.#waiting.push({ path, body, resolve });
+      this.#waiting.push({ path, body, again, resolve });
       this.onCount(this.length);
       this.#run();
     });
@@ -106,17 +107,18 @@ export class EditQueue {
     if (this.#running) return;
     this.#running = true;
     while (this.#waiting.length) {
-      const { path, body, resolve } = this.#waiting[0];
+      const { path, body, again, resolve } = this.#waiting[0];
       let answer = null;
       try {
         answer = await post(path, body);
       } catch (error) {
-        if (!(error instanceof Refusal)) {
+        if (!(error instanceof Refusal) && again) {
           this.onTrouble("The program does not answer. What you paint is kept here until it does.", true);
           await new Promise((wake) => setTimeout(wake, 1500));
           continue;
         }
-        this.onTrouble(error.message, false);
+        const refused = error instanceof Refusal;
+        this.onTrouble(refused ? error.message : "The program does not answer; nothing was changed.", false);
       }
       this.#waiting.shift();
       this.onCount(this.length);

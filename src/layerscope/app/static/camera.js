@@ -1,7 +1,7 @@
 // Which part of the image is on the screen: the image point in the middle, and the zoom.
 
 const LARGEST = 64;
-const [ABOVE, BELOW, BESIDE] = [64, 58, 14];
+const [ABOVE, BELOW, BESIDE] = [64, 58, 14]; // for the tools, the scale bar, and to breathe
 
 export class Camera {
   x = 0;

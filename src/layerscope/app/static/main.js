@@ -5,7 +5,7 @@ import { askClasses, askExport, askModel, confirm, showHelp } from "./dialogs.js
 import { $, arrows, choose, element, percent, toast } from "./dom.js";
 import { ImageList } from "./images.js";
 import { listenKeys } from "./keys.js";
-import { LayerPanel, UNSURE_VALUE, showAreas, showClasses, showFacts, showSources, showThresholds } from "./panels.js";
+import { LayerPanel, UNSURE_VALUE, showAreas, showChips, showClasses, showFacts, showSources, showThresholds } from "./panels.js";
 import { Picture } from "./picture.js";
 import { Prediction } from "./prediction.js";
 import { LabelRaster } from "./raster.js";
@@ -135,7 +135,7 @@ class Page {
   async #stroked(stroke) {
     const { scene } = this;
     const { layer, value, diameter, points, box } = stroke;
-    const answer = await this.queue.send(`/api/images/${scene.image.id}/strokes`, { layer, value, diameter, points });
+    const answer = await this.queue.send(`/api/images/${scene.image.id}/strokes`, { layer, value, diameter, points }, true);
     if (!answer) {
       this.stage.takeBack(stroke);
       return;
@@ -293,6 +293,7 @@ class Page {
     const { classes } = this.project;
     if (!image.sources.includes(this.source)) this.source = image.sources[0] ?? "strokes";
     showClasses(classes, this.mode === "teach" ? image.scribbled : image.labelled, this.mode, this.brush.value, (v) => this.pick(v));
+    showChips(classes, this.mode, this.brush.value, (v) => this.pick(v));
     showSources(image.sources, this.source, (source) => {
       this.source = source;
       this.scene.prediction = new Prediction(image.height, image.width, classes);
@@ -336,6 +337,8 @@ class Page {
     }[this.#step];
     button.disabled = this.#busy || !this.#step;
     button.replaceChildren(`${text} `, element("kbd", {}, key));
+    $("quick-accept").textContent = text;
+    $("quick-accept").disabled = button.disabled;
     $("withdraw").hidden = !again;
   }
 
@@ -491,6 +494,7 @@ class Page {
     click("undo", () => this.undo());
     click("redo", () => this.undo("redo"));
     click("accept", () => (this.#step === "next" ? this.next() : this.accept()));
+    click("quick-accept", () => $("accept").click());
     click("withdraw", () => this.withdraw());
     click("next", () => this.next());
     click("mode-teach", () => this.setMode("teach"));

@@ -28,6 +28,15 @@ export function showClasses(classes, counts, mode, value, pick) {
     element("span", { className: "count" }, count ? pixels(count) : ""))));
 }
 
+/** The classes once more, small, where the panel is not in view. */
+export function showChips(classes, mode, value, pick) {
+  const rows = classes.map((c) => [c.value, c.name, c.colour]);
+  if (mode === "correct") rows.push([UNSURE_VALUE, "nobody knows", null]);
+  $("chips").replaceChildren(...rows.map(([v, name, colour]) => element("button", {
+    type: "button", role: "radio", "aria-checked": v === value, "aria-label": name, title: name, onclick: () => pick(v),
+  }, swatch(colour))));
+}
+
 /** Checkbox and opacity of every layer. */
 export class LayerPanel {
   shown = {};

@@ -14,6 +14,7 @@ export class Stage {
   #panning = null;
   #frame = 0;
   #hover = null;
+  #fitted = true; // the whole image is shown, also after the window changed
 
   /**
    * @param {{tool: string, layer: string, value: number, size: number, shown: object}} brush  read at every stroke
@@ -39,24 +40,31 @@ export class Stage {
     const fresh = this.scene?.image.id !== scene?.image.id;
     this.scene = scene;
     this.#drawing = null;
-    if (scene && fresh) this.camera.fit(scene.image);
+    if (scene && fresh) this.#fit();
     this.redraw();
   }
 
   fit() {
     if (!this.scene) return;
-    this.camera.fit(this.scene.image);
+    this.#fit();
     this.#moved();
+  }
+
+  #fit() {
+    this.camera.fit(this.scene.image);
+    this.#fitted = true;
   }
 
   zoomBy(factor, x = this.camera.width / 2, y = this.camera.height / 2) {
     if (!this.scene) return;
+    this.#fitted = false;
     this.camera.zoomAt(factor, x, y, this.scene.image);
     this.#moved();
   }
 
   panBy(dx, dy) {
     if (!this.scene) return;
+    this.#fitted = false;
     this.camera.pan(dx, dy, this.scene.image);
     this.#moved();
   }
@@ -85,9 +93,8 @@ export class Stage {
       canvas.width = Math.round(width * this.ratio);
       canvas.height = Math.round(height * this.ratio);
     }
-    const first = !this.camera.width;
     this.camera.resize(width, height);
-    if (first && this.scene) this.camera.fit(this.scene.image);
+    if (this.#fitted && this.scene) this.#fit();
     this.#moved();
   }
 
