@@ -120,6 +120,7 @@ def train_flakes(
     card = replace(card, trained_on=(*_base_sources(wanted.base), *card.trained_on))
     share = choose_parting(network, card, data)
     settings_of = {**card.settings, "plateau_share": share}
+    network.half = True
     return export_model(network, replace(card, settings=settings_of), out, half=True)
 
 

@@ -110,6 +110,7 @@ def pretrain(
         raise InputError(f"{state}: holds a training; add --resume, or remove the folder")
     scenes, held_out = open_series(folder, wanted)
     network = build(wanted.network, channels=3, outputs=len(MAPS), seed=wanted.seed)
+    assert isinstance(network, FlakeNetwork)  # PretrainSettings has seen to it
     fitted = fit_flakes(
         network,
         scenes,
@@ -125,6 +126,7 @@ def pretrain(
         progress=progress,
     )  # fmt: skip
     figures = dict(fitted.history.iloc[-1]) if len(fitted.history) else {}
+    network.half = True
     return export_model(network, pretrained_card(wanted, fitted, figures), out, half=True)
 
 
