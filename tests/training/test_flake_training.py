@@ -271,6 +271,7 @@ def test_fine_tuning_starts_from_the_shipped_network():
     tuned = load_base("flake-n")
     fine_tune(tuned, scenes_of(data), settings)
     with torch.no_grad():
+        tuned.half = True
         answer = tuned.eval()(torch.from_numpy(noise)).numpy()
     assert np.abs(shipped.logits(noise) - answer).max() < 0.05
     assert choose_parting(tuned, shipped.card, data) in (0.1, 1.0)
