@@ -249,3 +249,21 @@ def test_labels_of_a_project_are_sparse_label_pictures(tmp_path):
     told = read_dataset(tmp_path / "p.ilp", values={"background": 2, "carbon": 1})
     assert told.classes == ("background", "carbon")
     assert (told.examples[0].label_map()[labels == 2] == 0).all()
+
+
+def test_spoiled_bytes_are_one_line_or_still_a_project(tmp_path):
+    project, _ = project_with_forest()
+    write_project(tmp_path / "p.ilp", project)
+    whole = (tmp_path / "p.ilp").read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for k in range(40):
+        data = bytearray(whole)
+        for place in rng.integers(len(data) if k % 2 else 4000, size=3).tolist():
+            data[place] = int(rng.integers(256))
+        (tmp_path / "x.ilp").write_bytes(data)
+        try:
+            read_project(tmp_path / "x.ilp")
+        except UnreadableFile as error:
+            refused += "\n" not in str(error)
+    assert refused > 10  # checksums see most of them
