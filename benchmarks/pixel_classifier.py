@@ -30,10 +30,12 @@ from layerscope.labelling.learning import choose_pixels, fit_pixels
 from layerscope.labelling.painting import PaintSession, PaintSettings
 from layerscope.models.trees import trees_of
 from layerscope.ops.normalisation import as_unit, normalise
+from layerscope.ops.pixel_features import pixel_features
 from layerscope.ops.tiles import Window
 from layerscope.synth.em import CLASSES, synth_em
 
 HRTEM = Path(__file__).resolve().parents[2] / "shared/data/tem/graphene_hrtem"
+APART = 3  # every third pixel along a row and a column is judged
 SIGMAS = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
 
 
@@ -160,7 +162,7 @@ def compare(image: np.ndarray, labels: np.ndarray) -> None:
     print(f"  same class on {other:.2%}: two forests of scikit-learn that differ in their seed")
 
 
-def hrtem(draws: int, test: int | None) -> None:
+def hrtem(draws: int) -> None:
     if not HRTEM.is_dir():
         print(f"hrtem: no {HRTEM}")
         return
@@ -170,16 +172,16 @@ def hrtem(draws: int, test: int | None) -> None:
     masks = [cv2.imread(str(HRTEM / "masks" / p.name), cv2.IMREAD_GRAYSCALE) > 127 for p in paths]
     print(f"hrtem: 5 of {len(paths)} images, of {len(set(session))} sessions")
     cases = [
-        (taught, features, autocontext)
-        for taught in ("masks", "strokes")
-        for features, autocontext in (("scales", False), ("wide", False), ("wide", True))
-    ]
+        ("masks", "scales", False), ("masks", "wide", False), ("strokes", "scales", False),
+        ("strokes", "wide", False), ("strokes", "wide", True),
+    ]  # fmt: skip
+    seen = {name: [seen_of(image, name) for image in images] for name in ("scales", "wide")}
     scores: dict[tuple, list[float]] = {case: [] for case in cases}
     for draw in range(draws):
         rng = np.random.default_rng(draw)
         chosen = rng.permutation(sorted(set(session)))[:5]
         train = [int(rng.choice(np.flatnonzero(session == s))) for s in chosen]
-        others = [i for i in range(len(paths)) if session[i] not in set(chosen)][:test]
+        others = [i for i in range(len(paths)) if session[i] not in set(chosen)]
         whole = [masks[i].astype(np.uint8) + np.uint8(1) for i in train]
         taught = {"masks": whole, "strokes": [strokes_of(w - 1, rng) for w in whole]}
         for case in cases:
@@ -187,9 +189,8 @@ def hrtem(draws: int, test: int | None) -> None:
             found = fit_pixels(
                 [images[i] for i in train], taught[case[0]], ("clean", "dirt"), settings
             )
-            scores[case].append(
-                dice(found, [images[i] for i in others], [masks[i] for i in others])
-            )
+            told = [said_of(found, images[i], seen[case[1]][i]) for i in others]
+            scores[case].append(dice(told, [masks[i][::APART, ::APART] for i in others]))
         print(f"  draw {draw}: " + "  ".join(f"{s[-1]:.3f}" for s in scores.values()), flush=True)
     for (taught_by, features, context), values in scores.items():
         name = f"{taught_by}, {features}{', autocontext' if context else ''}"
@@ -207,17 +208,29 @@ def strokes_of(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return labels
 
 
-def dice(classifier, images: list, masks: list) -> float:
-    both = said = true = 0
-    for image, mask in zip(images, masks, strict=True):
-        found = classifier.probabilities(image).argmax(axis=2) == 1
-        both, said, true = both + (found & mask).sum(), said + found.sum(), true + mask.sum()
-    return float(2 * both / (said + true))
+def seen_of(image: np.ndarray, features: str) -> np.ndarray:
+    """Features (F, n) of the pixels that are judged."""
+    pixels = normalise(PaintSettings().normalisation, as_unit(image))
+    planes = pixel_features(pixels, features)[:, ::APART, ::APART]
+    return np.ascontiguousarray(planes.reshape(len(planes), -1))
+
+
+def said_of(classifier, image: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Pixels (n,) that are said to be of the second class."""
+    if len(classifier.stages) == 1:
+        return classifier.forests[0].probabilities(seen).argmax(axis=1) == 1
+    return (classifier.probabilities(image)[::APART, ::APART].argmax(axis=2) == 1).ravel()
+
+
+def dice(told: list, masks: list) -> float:
+    said, true = np.concatenate(told), np.concatenate([m.ravel() for m in masks])
+    return float(2 * (said & true).sum() / (said.sum() + true.sum()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--only", choices=("painting", "speed", "hrtem"))
     asked = parser.parse_args()
     if asked.only != "hrtem":
@@ -225,7 +238,7 @@ def main() -> None:
         if asked.only != "painting":
             compare(image, labels)
     if asked.only in (None, "hrtem"):
-        hrtem(2 if asked.quick else 8, 12 if asked.quick else None)
+        hrtem(2 if asked.quick else asked.draws)
 
 
 if __name__ == "__main__":
