@@ -102,7 +102,8 @@ def count_bars(counts: pd.DataFrame) -> Any:
     counts : pandas.DataFrame
         `core.prepared.COUNT_COLUMNS`.
     """
-    names = list(dict.fromkeys(words(counts, "image")))[:_MOST_BARS]
+    every = list(dict.fromkeys(words(counts, "image")))
+    names = every[:_MOST_BARS]
     classes = list(dict.fromkeys(words(counts, "class")))
     overlapping = bool(counts.groupby("image")["share"].sum().sub(1).abs().max() > 1e-6)
     figure, (ax,) = new_figure(7.2, 1.1 + 0.22 * len(names))
@@ -118,7 +119,12 @@ def count_bars(counts: pd.DataFrame) -> Any:
                 edgecolor="white", linewidth=0.4, label=name)  # fmt: skip
         left = left + share
     ax.set_yticks(place, [n if len(n) < 30 else f"{n[:28]}…" for n in names])
-    ax.set(xlabel="share of the labelled pixels (%)", xlim=(0, 100), ylim=(-0.6, len(names) - 0.4))
+    more = f"; the first {len(names)} of {len(every)} images" if len(every) > len(names) else ""
+    ax.set(
+        xlabel=f"share of the labelled pixels (%){more}",
+        xlim=(0, 100),
+        ylim=(-0.6, len(names) - 0.4),
+    )
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.grid(visible=False, axis="y")
     figure.legend(loc="outside upper left", ncols=min(len(classes), 5))
