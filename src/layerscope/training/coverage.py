@@ -79,7 +79,7 @@ class CoverageSettings:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Pictures to learn from, to stop by, and to try the model on; the same scale for all."""
+    """Pictures to learn from and to stop by, at one scale; to try the model on, as they came."""
 
     train: Pictures
     valid: Pictures
@@ -87,6 +87,7 @@ class Parts:
     test_names: tuple[str, ...]
     pixel_size_nm: float | None
     held_out: bool
+    test_sizes_nm: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,12 +180,14 @@ def part_pictures(
     def some(index: IntArray) -> Pictures:
         return Pictures([pictures[i][0] for i in index], [pictures[i][1] for i in index])
 
+    tried = Pictures([loaded.images[i] for i in test], [loaded.labels[i] for i in test])
+    own = tuple(sizes_nm[i] for i in test)
     names = tuple(loaded.names[i] for i in test) if held else ()
     tell(
         f"{len(train)} pictures to learn from, {len(valid) if held else 0} to stop by, "
         f"{len(names)} to try the model on"
     )
-    return Parts(some(train), some(valid), some(test), names, target_nm, held)
+    return Parts(some(train), some(valid), tried, names, target_nm, held, own)
 
 
 def _parted(groups: tuple[str, ...], seed: int) -> tuple[IntArray, IntArray, IntArray]:
@@ -242,10 +245,9 @@ def _tried(card: ModelCard, parts: Parts, out: Path, tell: Tell) -> ModelCard:
         return card
     model = read_model(out)
     true, found = [], []
-    for image, mask in zip(parts.test.images, parts.test.masks, strict=True):
-        picture = as_unit(image)
-        known = mask != IGNORE
-        found.append(ask(model, picture, known, parts.pixel_size_nm).fraction)
+    test = parts.test
+    for image, mask, size_nm in zip(test.images, test.masks, parts.test_sizes_nm, strict=True):
+        found.append(ask(model, as_unit(image), mask != IGNORE, size_nm).fraction)
         true.append(coverage_of(mask))
     figures = error_figures(np.array(found), np.array(true))
     told = ", ".join(f"{k.upper()} {v:.3f}" for k, v in figures.items())

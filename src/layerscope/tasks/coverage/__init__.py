@@ -17,7 +17,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 from layerscope.registry import Registry
 from layerscope.tasks.coverage.field import Field, make_field
-from layerscope.tasks.coverage.learned import SUFFIX, find_by_model
+from layerscope.tasks.coverage.learned import SHIPPED_MODEL, find_by_model, is_model
 from layerscope.tasks.coverage.request import Request
 
 METHODS = Registry(
@@ -55,10 +55,11 @@ def find_coverage(
     micrograph : Micrograph
         Levelled heights (nm), or a picture. NaN and excluded pixels are counted in nothing.
     method : str, optional
-        A name in `METHODS`, the path of a model (``model.onnx``), or ``"auto"``: ``terraces`` for
-        heights, ``edges`` for pictures, ``threshold`` where a threshold is given. Beside a model
-        and under ``auto`` another method is asked too, and where it says something else this is a
-        doubt.
+        A name in `METHODS`, ``film-n`` (the shipped model), the path of a model (``model.onnx``),
+        or ``"auto"``: ``terraces`` for heights, ``edges`` for pictures, ``threshold`` where a
+        threshold is given. Beside a model and under ``auto`` another method is asked too, and where
+        it says something else this is a doubt. Heights whose histogram has no two humps are shown
+        to ``film-n`` for that.
     layer_nm : float, optional
         Thickness of one layer.
     threshold : float, optional
@@ -82,21 +83,24 @@ def find_coverage(
     if threshold is not None and method not in (AUTO, "threshold"):
         raise InputError(f"a threshold was given, but method {method} uses none: leave one of them")
     field = make_field(micrograph, film)
-    if method.endswith(SUFFIX):
+    if is_model(method):
         usual = _ask(_order(field, request)[0], field, request)
         return _agree(_ask(method, field, request), usual)
     if method != AUTO:
         return _ask(method, field, request)
     first, second = _order(field, request)
     answer = _ask(first, field, request)
-    answer = _agree(answer, _ask(second, field, request)) if second else answer
+    check = _ask(second, field, request)
+    answer = _agree(answer, check)
+    if check.doubts and field.is_height and field.film == "bright":
+        answer = _agree(answer, _ask(SHIPPED_MODEL, field, request))
     return _doubt_levelling(_doubt_rows(answer), micrograph) if field.is_height else answer
 
 
 def _ask(method: str, field: Field, request: Request) -> Coverage:
     answer: Coverage = (
         find_by_model(field, request, method)
-        if method.endswith(SUFFIX)
+        if is_model(method)
         else METHODS[method](field, request)
     )
     return replace(answer, by_method={**answer.by_method, answer.method: answer.fraction})

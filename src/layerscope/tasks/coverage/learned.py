@@ -23,6 +23,7 @@ from layerscope.core.coverage import Coverage, LabelMap
 from layerscope.core.results import BoolArray
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.models.file import Model, read_model
+from layerscope.models.shipped import model_path
 from layerscope.models.tiling import resized
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import normalise
@@ -31,12 +32,19 @@ from layerscope.tasks.coverage.field import Field
 from layerscope.tasks.coverage.request import Request
 
 SUFFIX = ".onnx"
+SHIPPED_MODEL = "film-n"
+"""Of the package: `robust`, trained on synthetic scans."""
 CLASSES = ("substrate", "film")
 _ENDS = (0.5, 99.5)  # percentiles of heights that become black and white, as pictures show them
 _Z95 = 1.96
 _BATCH = 16
 AskTiles = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 _THRESHOLD = 0.5
+
+
+def is_model(method: str) -> bool:
+    """Whether `method` names a model: the shipped one, or a file."""
+    return method == SHIPPED_MODEL or method.endswith(SUFFIX)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +63,7 @@ class Answer:
 
 
 def find_by_model(field: Field, request: Request, path: str) -> Coverage:
-    """Coverage by the model in the file `path`.
+    """Coverage by the model in the file `path`, or the shipped one.
 
     The interval is that of the model's error on whole pictures of specimens that it had not seen.
 
@@ -144,8 +152,9 @@ def open_model(path: str) -> Model:
     UnreadableFile
         If it is missing or no model.
     """
+    file = model_path(path)
     try:
-        model = _opened(path, Path(path).stat().st_mtime_ns)
+        model = _opened(str(file), file.stat().st_mtime_ns)
     except OSError as error:
         raise UnreadableFile(f"cannot read model {path}: {error.strerror}") from None
     if model.card.task != "coverage" or "patch_px" not in model.card.settings:
