@@ -16,6 +16,7 @@ from layerscope.core.results import CropMasks
 from layerscope.core.segmentation import ClassMasks
 from layerscope.errors import InputError
 from layerscope.io.annotations import read_coco
+from layerscope.io.xlsx import read_xlsx
 from layerscope.models.card import ModelCard
 from layerscope.ops.instances import label_islands
 from layerscope.particles import Settings, run_particles
@@ -64,6 +65,9 @@ def test_a_run_of_labels_writes_everything(labelled, tmp_path):
     written = pd.read_csv(out / "particles.csv")
     assert len(written) == 1
     assert (cv2.imread(str(out / "masks" / "a.png"), -1) > 0).sum() == flake.sum()
+    book = read_xlsx(out / "particles.xlsx")
+    assert book[0] == list(run.images.columns)
+    assert [line[0] for line in book[1:]] == ["a", "b"]
     coco = read_coco(out / "annotations.coco.json")
     assert coco[0].masks.area_px.tolist() == [flake.sum()]
     document = json.loads((out / "run.json").read_text())

@@ -1,5 +1,7 @@
 """From pixels to particles: holes of the support neither fake nor cut them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,10 +10,13 @@ from tests.builders.particle_scenes import dark_discs, disc, flake_over_hole, pi
 
 from layerscope.core.results import CropMasks, Flag
 from layerscope.errors import InputError, UnreadableFile
+from layerscope.io import read
+from layerscope.io.annotations import read_instances
 from layerscope.measure.scores_overlap import mask_iou
 from layerscope.models.particle_ranker import Ranker, read_ranker, shipped_ranker, write_ranker
 from layerscope.ops.outline_features import FEATURES, outline_features
 from layerscope.ops.outlines import find_outlines
+from layerscope.ops.scale import mask_annotations
 from layerscope.tasks.particle_segmentation import (
     SearchSettings,
     grey_of,
@@ -153,6 +158,19 @@ def test_features_do_not_follow_brightness_and_contrast():
     column = [FEATURES.index(n) for n in ("solidity", "roundness", "inner_level")]
     after = outline_features((0.5 * grey + 0.2).astype(np.float32), counted, outlines)
     np.testing.assert_allclose(after[:, column], before[:, column], atol=0.06)
+
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "tem" / "em_particles"
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data")
+def test_a_published_picture_without_its_bar():
+    image = mask_annotations(read(REAL / "images" / "027f25010a.png"))
+    labels = read_instances(REAL / "instances" / "027f25010a.png")
+    masks, _, _ = segment_particles(image)
+    overlap = mask_iou(masks, labels)
+    assert (overlap.max(axis=0) > 0.7).all()
+    assert len(masks) <= len(labels) + 1
 
 
 def test_a_ranker_is_read_back_as_it_was_written(tmp_path):

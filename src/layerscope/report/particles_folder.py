@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from layerscope.core.particles import (
     PARTICLE_IMAGE_COLUMNS,
@@ -17,12 +17,16 @@ from layerscope.io.annotations import write_instances
 from layerscope.io.atomic import write_bytes
 from layerscope.io.rle import compress, run_lengths
 from layerscope.io.tables import write_table
+from layerscope.io.xlsx_book import Sheet, write_xlsx
 from layerscope.measure.particles import particle_columns
 from layerscope.report.columns import figures_of
 from layerscope.report.coverage_pictures import encode_png
 from layerscope.report.particles_pictures import draw_particles
 from layerscope.report.particles_sections import N_GALLERY, ParticleGlance, particle_sections
 from layerscope.report.run_files import FileStems, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _OVERLAY_PX = 1024
 _PICTURE_PX = 560
@@ -115,6 +119,9 @@ class ParticlesFolder:
             units = {c.name: c.unit for c in columns}
             write_table(table, self._target / f"{name}.csv")
             write_table(table, self._target / f"{name}.parquet", units=units)
+        write_xlsx(
+            self._target / "particles.xlsx", [_sheet(name, table) for name, table, _ in parts]
+        )  # fmt: skip
         coco = {
             "info": {"version": str(run.provenance.get("version", ""))}, "images": self._images,
             "categories": [{"id": 1, "name": "particle"}], "annotations": self._entries,
@@ -144,6 +151,11 @@ class ParticlesFolder:
             "failures": [{"path": f.path, "reason": f.reason} for f in run.failures],
         }
         return _json(document)
+
+
+def _sheet(name: str, table: pd.DataFrame) -> Sheet:
+    rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    return Sheet(name, tuple(table.columns), rows)
 
 
 def _json(document: Any) -> bytes:
