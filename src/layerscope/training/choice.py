@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.examples import IGNORE
 from layerscope.core.results import FloatArray
 from layerscope.tasks.shares import ShareErrors
+from layerscope.training.labelled import LabelledImages
 
 MAJORITY = "most frequent class"
 
@@ -140,6 +143,21 @@ def majority_trial(trial: Trial, shares: FloatArray) -> Trial:
         constant[:, most] = a.confusion.sum(axis=1)
         answers.append(HeldOut(a.image, a.fold, constant, np.zeros_like(a.scale), 0.0))
     return Trial(Candidate(MAJORITY, ""), tuple(answers))
+
+
+def score_model(path: Path, data: LabelledImages) -> float | None:
+    """Mean IoU of a written model on labelled images, all pixels together; None without images."""
+    from layerscope.models.file import read_model
+
+    if not len(data):
+        return None
+    model = read_model(path)
+    confusions = []
+    for image, labels in zip(data.images, data.labels, strict=True):
+        known = labels != IGNORE
+        found = model.predict(image).argmax(axis=2).astype(np.uint8)
+        confusions.append(confusion_of(labels[known], found[known], len(data.classes)))
+    return mean_iou(np.mean(confusions, axis=0))
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:

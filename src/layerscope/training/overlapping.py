@@ -30,7 +30,13 @@ from layerscope.tasks.phases import cut_masks, unsure_share
 from layerscope.tasks.shares import ShareErrors
 from layerscope.training.choice import Candidate
 from layerscope.training.labelled import LabelledImages, load_labelled, take_few
-from layerscope.training.phases import FOREST, PhaseSettings, PhaseTraining, describe, fold_images
+from layerscope.training.phase_settings import (
+    FOREST,
+    PhaseSettings,
+    PhaseTraining,
+    describe,
+    fold_images,
+)
 from layerscope.training.resampled import resample
 from layerscope.training.splits import Split
 from layerscope.training.thresholds import class_thresholds
