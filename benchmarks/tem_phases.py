@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--network", default="auto")
     parser.add_argument("--loss", action="append", help="e.g. flake=tversky:0.8:0.2")
-    parser.add_argument("--at", type=float, default=0.0, help="nm a pixel to learn at")
+    parser.add_argument("--at", type=float, default=10.0, help="nm a pixel to learn at, 0: as is")
     parser.add_argument("--cpu", action="store_true")
     told = parser.parse_args()
     if told.large:

@@ -19,11 +19,12 @@ from layerscope.report.phases_errors import MaskErrorsFolder
 from layerscope.report.phases_folder import PhasesFolder
 from layerscope.report.phases_pictures import class_image, phase_colour, value_names
 from layerscope.segmentation import run_phases
+from layerscope.training.class_losses import losses_of
 from layerscope.training.ensemble import Ensemble
 from layerscope.training.labelled import load_labelled
 from layerscope.training.networks import build
 from layerscope.training.overlap_scores import evaluate_masks
-from layerscope.training.overlapping import for_classes, losses_of
+from layerscope.training.overlapping import for_classes
 from layerscope.training.phases import PhaseSettings, train_phases
 
 CLASSES = ("background", "flake", "hole")

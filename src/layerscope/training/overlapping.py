@@ -42,7 +42,6 @@ from layerscope.training.splits import Split
 from layerscope.training.thresholds import class_thresholds
 
 if TYPE_CHECKING:
-    from layerscope.training.losses import Loss
     from layerscope.training.network_trial import NetworkSettings
 
 Tell = Callable[[str], None]
@@ -111,6 +110,8 @@ class _Training:
             few, rest = take_few(whole, settings.few, settings.seed)
             self.data, self.rest = whole.take(few), whole.take(rest)
         self.candidate, self.start = self._start()
+        from layerscope.training.class_losses import losses_of
+
         self.loss = losses_of(settings.losses, self.data.classes)
 
     def run(self) -> PhaseTraining:
@@ -253,46 +254,6 @@ def shipped_weights(name: str) -> Path | None:
     """Path of shipped weights, or None where the package has none of that name."""
     path = Path(str(resources.files("layerscope") / "data" / "models" / f"{name}.safetensors"))
     return path if path.is_file() else None
-
-
-def losses_of(wanted: Sequence[str], classes: Sequence[str]) -> Loss:
-    """Loss of each class: cross-entropy and Dice, or what was asked for.
-
-    Parameters
-    ----------
-    wanted : sequence of str
-        ``CLASS=LOSS`` with a name of `losses.LOSSES` and its numbers in their order after colons:
-        ``flake=tversky:0.8:0.2`` weighs false positives 0.8 and false negatives 0.2.
-    classes : sequence of str
-
-    Raises
-    ------
-    InputError
-        If a class or loss is not known, or a number is none.
-    """
-    from layerscope.training.losses import SIGMOID, BceDice, ByClass
-
-    found = {}
-    for text in wanted:
-        name, equals, loss = text.partition("=")
-        if not equals or name not in classes:
-            raise InputError(f"loss {text!r}: expected CLASS=LOSS of {', '.join(classes)}")
-        found[list(classes).index(name)] = _loss_of(loss)
-    return ByClass(SIGMOID, found, BceDice(SIGMOID))
-
-
-def _loss_of(text: str) -> Any:
-    from layerscope.training.losses import LOSSES, SIGMOID, build_loss
-
-    name, *numbers = text.split(":")
-    order = [f for f in LOSSES[name].__dataclass_fields__ if f != "activation"]
-    try:
-        values = dict(zip(order, map(float, numbers), strict=False))
-    except ValueError:
-        raise InputError(f"loss {text!r}: expected numbers after the colons") from None
-    if len(numbers) > len(order) or not hasattr(LOSSES[name], "per_class"):
-        raise InputError(f"loss {text!r}: expected e.g. tversky:0.8:0.2, bce+dice or focal:2")
-    return build_loss(name, activation=SIGMOID, **values)
 
 
 def find_thresholds(answers: Sequence[HeldOutMasks], data: LabelledImages) -> dict[str, float]:

@@ -40,7 +40,7 @@ class PhaseSettings:
     overlapping : bool
         A mask per class, which may overlap, instead of one class per pixel.
     losses : tuple of str
-        With `overlapping`: ``"flake=tversky:0.8:0.2"``, see `overlapping.losses_of`.
+        With `overlapping`: ``"flake=tversky:0.8:0.2"``, see `class_losses.losses_of`.
     at_nm : float
         With `overlapping`: size of a pixel that all images are brought to first; 0: as they are.
     members : int
