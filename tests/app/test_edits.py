@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerscope.errors import CannotWrite, InputError, UnreadableFile
@@ -41,6 +41,7 @@ def test_edits_are_read_back_as_they_were_written(tmp_path):
     assert again.notes == ()
 
 
+@settings(max_examples=20)
 @given(cut=st.integers(1, 200))
 def test_a_line_cut_short_loses_itself_alone(tmp_path_factory, cut):
     path = tmp_path_factory.mktemp("cut") / "edits.jsonl"
@@ -205,6 +206,7 @@ def content(drawing):
     )  # fmt: skip
 
 
+@settings(max_examples=20)
 @given(actions=st.lists(strokes | others, max_size=12))
 def test_a_log_replays_to_the_same_drawing(actions):
     drawing = Drawing(SHAPE)
@@ -215,6 +217,7 @@ def test_a_log_replays_to_the_same_drawing(actions):
     assert content(replay(edits, SHAPE, PICTURES.__getitem__)) == content(drawing)
 
 
+@settings(max_examples=20)
 @given(actions=st.lists(strokes | others, max_size=12))
 def test_counts_are_those_of_the_pixels(actions):
     drawing = Drawing(SHAPE)
@@ -227,6 +230,7 @@ def test_counts_are_those_of_the_pixels(actions):
         assert drawing.counts(layer) == expected
 
 
+@settings(max_examples=20)
 @given(
     actions=st.lists(strokes | others.filter(lambda o: o[0] not in ("undo", "redo")), max_size=8)
 )

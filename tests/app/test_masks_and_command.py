@@ -15,8 +15,9 @@ from label_page import CLASSES, DARK, FEW_TREES, LIGHT
 from typer.testing import CliRunner
 
 from layerscope.app.masks import open_masks
-from layerscope.app.painter import MODEL, STROKES, Painter, classified
+from layerscope.app.painter import MODEL, STROKES, Painter
 from layerscope.app.palette import paint_classes
+from layerscope.app.shares import classified
 from layerscope.cli import app
 from layerscope.errors import InputError, LayerscopeError, UnreadableFile
 from layerscope.models.file import read_model

@@ -12,8 +12,9 @@ pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 from label_page import CLASSES, DARK, FEW_TREES, LIGHT, frames_of, halves, stroke
 
-from layerscope.app.painter import CHUNK_PX, Painter, ShareMap, classified
+from layerscope.app.painter import Painter
 from layerscope.app.server import create_app
+from layerscope.app.shares import CHUNK_PX, ShareMap, classified
 from layerscope.errors import InputError
 from layerscope.io.annotated import read_dataset
 

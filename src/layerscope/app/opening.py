@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from layerscope.app.palette import PaintClass, paint_classes
@@ -60,3 +61,8 @@ def user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         return "unknown"
+
+
+def utc_now() -> str:
+    """Return the time as the log has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

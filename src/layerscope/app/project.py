@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,15 +28,15 @@ from layerscope.app.files import (
     write_labels,
     write_thresholds,
 )
-from layerscope.app.opening import chosen_classes, user_name, with_new
+from layerscope.app.opening import chosen_classes, user_name, utc_now, with_new
 from layerscope.app.palette import PaintClass, paint_classes
-from layerscope.app.summary import ImageState, Summary
+from layerscope.app.summary import Done, ImageState, Summary
 from layerscope.batch.lock import RunLock
 from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.errors import InputError, LayerscopeError
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import name_sources
-from layerscope.labelling.drawing import Box, Drawing, do_edit, replay
+from layerscope.labelling.drawing import Drawing, do_edit, replay
 from layerscope.labelling.edits import Edit, EditLog, edits_of
 from layerscope.labelling.scribbles import Labels
 from layerscope.labelling.strokes import SCRIBBLES
@@ -76,28 +75,6 @@ class ProjectImage:
 
     name: str
     path: Path
-
-
-@dataclass(frozen=True)
-class Done:
-    """What an edit did.
-
-    Attributes
-    ----------
-    edit : Edit
-    layer : str
-    box : tuple of int
-        Top, left, bottom, right of what may have changed.
-    """
-
-    edit: Edit
-    layer: str
-    box: Box
-
-
-def utc_now() -> str:
-    """Return the time as the log has it."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 class Project:

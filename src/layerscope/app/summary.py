@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from layerscope.app.files import Thresholds
+from layerscope.labelling.drawing import Box
 from layerscope.labelling.edits import Edit
 from layerscope.labelling.strokes import SCRIBBLES
 
@@ -29,6 +30,23 @@ class ImageState:
     scribbled: Mapping[str, int] | None = None
     labelled: Mapping[str, int] | None = None
     edits: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What an edit did.
+
+    Attributes
+    ----------
+    edit : Edit
+    layer : str
+    box : tuple of int
+        Top, left, bottom, right of what may have changed.
+    """
+
+    edit: Edit
+    layer: str
+    box: Box
 
 
 class Summary:
