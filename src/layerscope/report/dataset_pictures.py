@@ -118,7 +118,7 @@ def count_bars(counts: pd.DataFrame) -> Any:
         ax.barh(place - shift, share, height=height, left=None if overlapping else left, color=ink,
                 edgecolor="white", linewidth=0.4, label=name)  # fmt: skip
         left = left + share
-    ax.set_yticks(place, [n if len(n) < 30 else f"{n[:28]}…" for n in names])
+    ax.set_yticks(place, [n if len(n) < 30 else f"{n[:14]}…{n[-13:]}" for n in names])
     more = f"; the first {len(names)} of {len(every)} images" if len(every) > len(names) else ""
     ax.set(
         xlabel=f"share of the labelled pixels (%){more}",

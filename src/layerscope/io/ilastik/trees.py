@@ -25,8 +25,8 @@ _ANSWERS = 0x40000000
 _ASKING, _ANSWERING = 5, 2
 """Numbers that a node takes in the topology."""
 
-_ROWS = 65_536
-"""Pixels that go through a tree at once: their nodes stay in the cache."""
+_ROWS = 32_768
+"""Pixels that go through a tree at once: a row of theirs stays in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +51,25 @@ class Nodes:
     right: npt.NDArray[np.int32]
     shares: FloatArray
 
-    def leaves(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-        """Node in which each row (n, F) ends, (n,)."""
-        at = np.zeros(len(features), np.int32)
-        rows = np.arange(len(features))
-        while len(rows):
-            node = at[rows]
-            rows, node = rows[self.column[node] >= 0], node[self.column[node] >= 0]
-            below = features[rows, self.column[node]] < self.threshold[node]
-            at[rows] = np.where(below, self.left[node], self.right[node])
-        return at
+    def add_shares(self, planes: npt.NDArray[np.float32], out: FloatArray) -> None:
+        """Add the shares of the leaf that each pixel ends in to `out` (n, K).
+
+        Parameters
+        ----------
+        planes : ndarray of float32, (F, n)
+            A row per feature: pixels go down together, node by node, so that each question reads
+            one row: less than half of the time of following every pixel.
+        out : ndarray of float64, (n, K)
+        """
+        waiting = [(0, np.arange(planes.shape[1]))]
+        while waiting:
+            node, pixels = waiting.pop()
+            if self.column[node] < 0:
+                out[pixels] += self.shares[node]
+                continue
+            below = planes[self.column[node]].take(pixels) < self.threshold[node]
+            ways = ((self.left[node], pixels[below]), (self.right[node], pixels[~below]))
+            waiting += [(int(child), part) for child, part in ways if len(part)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,10 +154,10 @@ class VigraForest:
             )
         out = np.empty((len(features), len(self.labels)), np.float32)
         for start in range(0, len(features), _ROWS):
-            part = features[start : start + _ROWS]
-            total = np.zeros((len(part), len(self.labels)))
+            planes = np.ascontiguousarray(features[start : start + _ROWS].T)
+            total = np.zeros((planes.shape[1], len(self.labels)))
             for tree in self.trees:
-                total += tree.nodes.shares[tree.nodes.leaves(part)]
+                tree.nodes.add_shares(planes, total)
             out[start : start + _ROWS] = total / total.sum(1, keepdims=True)
         return out
 
