@@ -358,6 +358,28 @@ def synth_flakes(
     typer.echo(f"{len(written)} images, masks and truth.csv in {out}")
 
 
+@synth_app.command("crystals")
+def synth_crystals(
+    out: Annotated[Path, typer.Option("-o", "--out")],
+    number: Annotated[int, typer.Option("-n", help="How many images.")] = 20,
+    inner: Annotated[str, typer.Option(help="Material that nucleates.")] = "MoS2",
+    outer: Annotated[str | None, typer.Option(help="Grows around it: heterostructures.")] = None,
+    substrate: Substrate = "SiO2(285nm)/Si",
+    objective: Annotated[str, typer.Option(help="20x, 50x or 100x.")] = "50x",
+    camera: Annotated[str, typer.Option(help="Name; 'synth flakes --camera list'.")] = "ccd_linear",
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Write synthetic micrographs of grown crystals with masks, shapes and truth.csv."""
+    from layerscope.synth.crystal_files import write_crystals
+    from layerscope.synth.crystals import Growth, crystal_set
+
+    growth = Growth(inner=inner, outer=outer)
+    pictures = crystal_set(
+        seed, number, growth, cameras=(camera,), objectives=(objective,), substrate=substrate
+    )
+    typer.echo(f"{len(write_crystals(pictures, out))} images, masks and truth.csv in {out}")
+
+
 @synth_app.command("em")
 def synth_em(
     out: Annotated[Path, typer.Option("-o", "--out")],
