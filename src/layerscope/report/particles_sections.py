@@ -214,22 +214,21 @@ def thickness_and_shape(run: ParticleRun) -> Section | Skipped:
 
 
 def figures(run: ParticleRun) -> Section | Skipped:
-    """Table of all figures with their intervals: of the whole run, then image by image."""
+    """Table of all figures of the run with their intervals, and one of the images."""
     title = "Figures"
     if not len(run.population):
         return Skipped(title, "No image was measured.")
     names = list(dict.fromkeys(words(run.population, "image")))
-    order = ["all"] * ("all" in names) + [n for n in names if n != "all"]
-    tables = tuple(_figures_of(run, name, folded=k > 0) for k, name in enumerate(order))
-    return Section(title, tables=tables)
+    whole = _figures_of(run, "all" if "all" in names else names[0])
+    return Section(title, tables=(whole, _by_image(run)) if len(names) > 1 else (whole,))
 
 
-def _figures_of(run: ParticleRun, name: str, *, folded: bool) -> Table:
+def _figures_of(run: ParticleRun, name: str) -> Table:
     part = run.population[run.population["image"] == name].to_dict("records")
     rows = tuple(
         (
             _NAMES.get(r["quantity"], r["quantity"].replace("_", " ")),
-            value_text(r["value"], r["low"], r["high"]),
+            _figure_text(r["quantity"], r["value"], r["low"], r["high"]),
             _UNITS.get(r["unit"], r["unit"].replace("um", "µm")),
             r["interval"],
         )
@@ -237,8 +236,30 @@ def _figures_of(run: ParticleRun, name: str, *, folded: bool) -> Table:
     )
     caption = "All images together." if name == "all" else name
     columns = ("quantity", "value [95 %]", "unit", "interval")
-    return Table(columns, rows, caption, numeric=(1,), widths=(2.2, 1.8, 0.7, 3), folded=folded,
-                 printed=len(rows) if not folded else 0)  # fmt: skip
+    return Table(columns, rows, caption, numeric=(1,), widths=(2.2, 1.8, 0.7, 3))
+
+
+def _figure_text(quantity: str, value: float, low: float, high: float) -> str:
+    if quantity.startswith("count"):
+        return f"{value:.0f}"
+    return value_text(value, low, high)
+
+
+def _by_image(run: ParticleRun) -> Table:
+    shown_of = ("count", "lateral_size_median", "density", "coverage", "porosity")
+    rows = []
+    for name in dict.fromkeys(words(run.images, "image")):
+        part = run.population[run.population["image"] == name].to_dict("records")
+        of = {r["quantity"]: r for r in part}
+        cells = [
+            _figure_text(q, of[q]["value"], of[q]["low"], of[q]["high"]) for q in shown_of
+        ]  # fmt: skip
+        unit = _UNITS.get(of["lateral_size_median"]["unit"], "")
+        rows.append((name, *cells, unit))
+    columns = ("image", "particles", "median size", "density", "coverage", "porosity", "unit")
+    caption = "Image by image [95 %]; every figure of each is in population.csv."
+    widths = (1.6, 0.8, 2, 2, 2, 2, 0.5)
+    return Table(columns, tuple(rows), caption, numeric=(1, 2, 3, 4, 5), widths=widths)
 
 
 def shown(glance: ParticleGlance) -> Section:
