@@ -256,9 +256,9 @@ def _by_image(run: ParticleRun) -> Table:
         ]  # fmt: skip
         unit = _UNITS.get(of["lateral_size_median"]["unit"], "")
         rows.append((name, *cells, unit))
-    columns = ("image", "particles", "median size", "density", "coverage", "porosity", "unit")
+    columns = ("image", "n", "median size", "density", "coverage", "porosity", "unit")
     caption = "Image by image [95 %]; every figure of each is in population.csv."
-    widths = (1.6, 0.8, 2, 2, 2, 2, 0.5)
+    widths = (1.6, 0.6, 2, 2, 2, 2, 0.7)
     return Table(columns, tuple(rows), caption, numeric=(1, 2, 3, 4, 5), widths=widths)
 
 
