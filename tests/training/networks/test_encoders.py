@@ -78,13 +78,23 @@ def _make(name, device="meta"):
         return ENCODERS[name].make(channels=3, top=True).eval()
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_but_the_narrow_one_is_published():
+    assert set(ENCODERS) == {*PUBLISHED, "resnet18-n"}
+
+
+def test_the_narrow_encoder_has_a_quarter_of_the_channels():
+    wide, narrow = (_make(n) for n in ("resnet18", "resnet18-n"))
+    assert [4 * w for w in narrow.widths] == list(wide.widths)
+    assert list(narrow.state_dict()) == list(wide.state_dict())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_agree_with_the_published_number(name):
     total, classifier = PUBLISHED[name]
     assert count_parameters(_make(name)) + sum(a * b + b for a, b in classifier) == total
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_keys_are_those_of_published_state_dicts(name):
     entries = {key: tuple(value.shape) for key, value in _make(name).state_dict().items()}
     assert KEYS[name].items() <= entries.items()

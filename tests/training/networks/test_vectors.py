@@ -76,7 +76,7 @@ def test_sizes_that_a_search_may_choose(name, options, parameters):
 
 
 def test_options_that_are_not_there_are_refused():
-    with pytest.raises(InputError, match="it has hidden, widths"):
+    with pytest.raises(InputError, match="it has hidden, side_px, widths"):
         build("cnnsc", channels=1, outputs=1, depth=3)
     with pytest.raises(InputError, match="it has none"):
         build("light-n", channels=1, outputs=1, width=3)
