@@ -41,7 +41,8 @@ def prepare(
         list[str] | None, typer.Option(help="Least probability: 0.6 for all, flake=0.8 for one.")
     ] = None,
     thresholds: Annotated[
-        Path | None, typer.Option(help="CSV image,class,threshold, of single images.")
+        Path | None,
+        typer.Option(help="CSV image,class,threshold; or the .json of a pixel model."),
     ] = None,
     both: Annotated[
         list[str] | None, typer.Option(help="A pixel may be both: flake+hole. May be repeated.")
@@ -113,20 +114,22 @@ def _source(text: str, channel: int, export: str) -> MaskSource:
 
 
 def _thresholds(texts: list[str], table: Path | None) -> Thresholds:
-    from layerscope.labelling.dataset_sources import (
-        DEFAULT_THRESHOLD,
-        Thresholds,
-        read_thresholds,
-    )
+    """Thresholds of a file, and those told beside it, which win for all images and a class."""
+    from layerscope.labelling.dataset_sources import Thresholds, read_thresholds
+    from layerscope.labelling.thresholds import read_thresholds as read_saved
 
-    default, of_class = DEFAULT_THRESHOLD, {}
+    known = Thresholds()
+    if table is not None:
+        saved = table.suffix.casefold() == ".json"
+        known = read_saved(table) if saved else Thresholds(of_image=read_thresholds(table))
+    default, of_class = known.default, dict(known.of_class)
     for text in texts:
         if _PAIR.fullmatch(text):
             name, value = _named(text, "--threshold")
             of_class[name] = value
         else:
             default = _number(text, "--threshold")
-    return Thresholds(default, of_class, read_thresholds(table) if table else {})
+    return Thresholds(default, of_class, known.of_image)
 
 
 def _named(text: str, option: str) -> tuple[str, float]:
