@@ -31,6 +31,7 @@ from layerscope.training.labelled import LabelledImages, load_labelled
 from layerscope.training.splits import grouped_folds
 
 HRTEM = Path(__file__).parents[2] / "shared" / "data" / "tem" / "graphene_hrtem"
+_SESSION = r"^\d{4}_\d{4}"
 CANDIDATE = Candidate("forest", "standard", "wide")
 PIXELS, TREES, IMAGES = 16_000, 30, 12
 
@@ -71,7 +72,8 @@ def synthetic(quick: bool) -> LabelledImages:
 
 
 def hrtem() -> LabelledImages:
-    data, taken, kept = read_dataset(HRTEM), Counter[str](), []
+    """Two images of each of 13 sessions, which the first eight digits of a name tell."""
+    data, taken, kept = read_dataset(HRTEM, group_pattern=_SESSION), Counter[str](), []
     for i, group in enumerate(data.groups):
         taken[group] += 1
         kept += [i] * (taken[group] <= 2)
