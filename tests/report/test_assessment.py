@@ -364,3 +364,21 @@ def test_texts_of_numbers():
     assert share_text(0.5, nan, nan) == "50.0 %"
     assert text_of(nan, nan, nan) == "–"
     assert text_of(12.0, nan, nan, OF_KEY["count"]) == "12"
+
+
+def test_runs_that_found_nothing_still_make_a_document(tmp_path):
+    found = pictures(tmp_path)
+    run = particles_run(tmp_path, found)
+    for name in ("particles", "population"):
+        frame = pd.read_parquet(run / f"{name}.parquet").iloc[:0]
+        frame.to_parquet(run / f"{name}.parquet")
+    images = pd.read_parquet(run / "images.parquet").assign(pixel_size_nm=np.nan, sha256="")
+    images.to_parquet(run / "images.parquet")
+    data = read_runs([run])
+    text = cells(assessment_sections(data, Particulars()))
+    assert "a | no scale | sizes of this image are in pixels" in text
+    assert "a | no file | " in text
+    assert "none with a known pixel size" in text
+    assert [d.quantity.key for d in describe(data)] == ["aggregates"]
+    write_assessment(data, tmp_path / "out")
+    assert (tmp_path / "out" / "report.pdf").stat().st_size > 10_000
