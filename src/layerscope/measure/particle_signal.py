@@ -161,7 +161,7 @@ def _surface(grey: Grey, where: BoolArray) -> tuple[Grey, float]:
     A plane through block medians: illumination changes slowly, the support does not. What the
     blocks stray by around it is the uncertainty of one particle's reference.
     """
-    rows, columns = np.indices(grey.shape, sparse=True)
+    rows, columns = np.ogrid[: grey.shape[0], : grey.shape[1]]
     side = max(16, max(grey.shape) // 16)
     blocks = (rows // side) * (grey.shape[1] // side + 1) + columns // side
     of = blocks[where]

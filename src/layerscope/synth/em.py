@@ -33,7 +33,7 @@ PIXEL_SIZE_NM = (0.02, 200.0)
 _MOST_FLAKES = 150
 
 _ROSE, _LOOKED_AT_PX = 5.0, 10
-"""A difference is seen if it is five times its noise (A. Rose, J. Opt. Soc. Am. 38, 196 (1948)) in a
+"""A difference is seen if it is five times its noise (Rose, J. Opt. Soc. Am. 38, 196 (1948)) in a
 patch of so many pixels a side, less than which has no outline."""
 
 _LEAST_SEEN = 0.015
