@@ -59,7 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-TASKS = ("flakes", "coverage", "phases", "categories", "particles")
+TASKS = ("flakes", "coverage", "phases", "categories", "particles", "crystals")
 
 synth_app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=True)
 app.add_typer(synth_app, name="synth")
@@ -105,6 +105,9 @@ def run(
     material: Annotated[
         str | None, typer.Option("--material", "-m", help="graphene, hBN, MoS2 ...")
     ] = None,
+    materials: Annotated[
+        str | None, typer.Option(help="Crystals: that may have grown, e.g. MoS2,MoSe2.")
+    ] = None,
     substrate: Annotated[
         str | None,
         typer.Option("--substrate", "-s", help="Films from the top, e.g. SiO2(90nm)/Si."),
@@ -114,7 +117,7 @@ def run(
         str,
         typer.Option(
             help="flakes: optical; coverage: AFM, pictures of films; phases, categories: by model; "
-            "particles: TEM, SEM."
+            "particles: TEM, SEM; crystals: optical, as grown."
         ),
     ] = "flakes",
     channel: Annotated[str | None, typer.Option(help="Coverage: channel of a scan.")] = None,
@@ -146,7 +149,8 @@ def run(
         str | None, typer.Option(help="Particles: classes that are holes of the support.")
     ] = None,
     border: Annotated[
-        str, typer.Option(help="Particles: weighted, half or excluded, where the border cuts.")
+        str,
+        typer.Option(help="Particles, crystals that the border cuts: weighted, half, excluded."),
     ] = "weighted",
     polarity: Annotated[
         str, typer.Option(help="Particles without model and labels: auto, dark, bright, both.")
@@ -183,7 +187,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """Find flakes and count layers; the coverage of films; phases, categories, particles."""
+    """Find flakes and count layers; coverage of films; phases, categories, particles, crystals."""
     table = str(magnification_table) if magnification_table else None
     if task == "coverage":
         from layerscope.cli.coverage import cover_images
@@ -216,6 +220,15 @@ def run(
             max_pixels, magnification_table,
         )  # fmt: skip
         measure_images(images, particles, out, as_json=as_json, quiet=quiet)
+    if task == "crystals":
+        from layerscope.cli.crystals import find_in_images, listed, smallest
+        from layerscope.crystals import Settings
+
+        grown = Settings(
+            listed(materials or material), substrate, na, pixel_size, objective, table, scale_bar,
+            *smallest(min_area), border=border, max_pixels=max_pixels,
+        )  # fmt: skip
+        find_in_images(images, grown, out, report=report, as_json=as_json, quiet=quiet)
     if task != "flakes":
         raise UnknownName.of("task", task, TASKS)
     if material is None or substrate is None:

@@ -61,12 +61,15 @@ class Part:
     @property
     def filled(self) -> BoolArray:
         """The part and what it surrounds."""
-        rings, _ = cv2.findContours(
-            self.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-        )
-        out = np.zeros(self.mask.shape, np.uint8)
-        cv2.drawContours(out, rings, -1, 1, cv2.FILLED)
-        return out > 0
+        return filled(self.mask)
+
+
+def filled(mask: BoolArray) -> BoolArray:
+    """`mask` (h, w) and what it surrounds."""
+    rings, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    out = np.zeros(mask.shape, np.uint8)
+    cv2.drawContours(out, rings, -1, 1, cv2.FILLED)
+    return out > 0
 
 
 def contrast_image(micrograph: Micrograph, background: Background) -> FloatImage:

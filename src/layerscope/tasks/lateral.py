@@ -21,7 +21,7 @@ from layerscope.measure.number_density import edge_length_density
 from layerscope.ops.channels import FloatImage
 from layerscope.physics.sheets import Sheets, possible_piles, tell_sheets
 from layerscope.physics.thin_film import Stack
-from layerscope.tasks.crystal_colours import Part, contrast_image, parts_of
+from layerscope.tasks.crystal_colours import Part, contrast_image, filled, parts_of
 from layerscope.tasks.crystals import Crystals
 
 _INSIDE = 0.25
@@ -177,9 +177,10 @@ def _read(
             top |= part.mask
         elif not core.any():
             core_colour, core_sheets = part.colour, told
-        if not on_top or core.any():
+        if not on_top:
             core |= part.filled
-    core &= crop
+    if core.any():
+        core = filled(core | top) & crop
     share = float(top.sum() / crop.sum())
     if not core.any():
         return Heterostructure(core, shell_sheets=shell_sheets, top_share=share, sure=sure)
