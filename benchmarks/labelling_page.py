@@ -1,6 +1,6 @@
 """CPU time between a stroke and its answer on the labelling page, without the browser.
 
-    python benchmarks/labelling_page.py            one picture of 2048 x 2048 and one of 4096 x 4096 px
+    python benchmarks/labelling_page.py            pictures of 2048 x 2048 and 4096 x 4096 px
     python benchmarks/labelling_page.py --quick    one of 1024 x 1024 px
 
 For each: what is prepared when an image is opened, the first rough answer about the 1024 x 1024 px
