@@ -30,6 +30,7 @@ from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import Source, name_sources
 from layerscope.measure.crystals import measure_crystals, summarise_crystals
 from layerscope.measure.number_density import BORDER
+from layerscope.ops.quieting import quieted
 from layerscope.ops.scale import mask_annotations, resolve_pixel_size
 from layerscope.physics.sheets import Sheets
 from layerscope.physics.thin_film import Stack
@@ -199,7 +200,7 @@ def analyse(source: Source, settings: Settings) -> tuple[CrystalResult, dict[str
 
 
 def prepare(source: Source, settings: Settings) -> Micrograph:
-    """Read one image, find its pixel size, and leave out what is burnt into it."""
+    """Read one image, find its pixel size, leave out burnt-in bars and take out strong noise."""
     image = source.micrograph or read(source.path, max_pixels=settings.max_pixels)
     scaled = resolve_pixel_size(
         image,
@@ -208,7 +209,7 @@ def prepare(source: Source, settings: Settings) -> Micrograph:
         magnification_table=settings.magnification_table,
         scale_bar_length=settings.scale_bar_length,
     )
-    return mask_annotations(scaled)
+    return quieted(mask_annotations(scaled))
 
 
 def _smallest(settings: Settings, size: PixelSize | None) -> int:
@@ -284,6 +285,8 @@ def _doubts(found: Crystals, table: pd.DataFrame) -> tuple[str, ...]:
 
 def _notes(image: Micrograph) -> tuple[str, ...]:
     notes = [str(note) for note in image.metadata.get("notes", ())]
+    if any(step.name == "quieted" for step in image.history):
+        notes.append("strong noise was taken out first: edges are less sure")
     if image.pixel_size is None:
         notes.append("no pixel size: lengths and areas in px only, no density")
     return tuple(notes)

@@ -22,6 +22,7 @@ from layerscope.measure.crystal_shapes import Shapes, classify_shapes
 from layerscope.measure.domains import Domains, find_domains
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.optical import Background
+from layerscope.ops.quieting import quieted
 from layerscope.tasks.flakes import find_flakes, three_channels
 
 _BRIDGE_PX = 9
@@ -85,6 +86,7 @@ def find_crystals(
     """
     if min_area_px < 1:
         raise InputError(f"min_area_px {min_area_px}: expected 1 or more")
+    micrograph = quieted(micrograph)
     found, background = find_flakes(micrograph, min_area_px=max(min_area_px // 3, 30))
     terraces = found[(found.flags & _NO_CRYSTAL) == 0]
     film = _film(micrograph, terraces, background, min_area_px)
