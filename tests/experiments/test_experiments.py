@@ -15,14 +15,14 @@ from layerscope.core.examples import DataSet, Example
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.experiments import EXPERIMENTS
 from layerscope.experiments.adaptation import shift_colours
-from layerscope.experiments.conduct import Finding, conduct, plan_of
+from layerscope.experiments.conduct import conduct, plan_of
 from layerscope.experiments.figure import draw_finding
 from layerscope.experiments.folder import FILES, write_finding
 from layerscope.experiments.labelled import Labelled, classes_of, layer_ranges
 from layerscope.experiments.learning import figures_of, guess_majority
 from layerscope.experiments.perturbation import PERTURBATIONS
 from layerscope.experiments.repaint import Paintbox, repaint
-from layerscope.experiments.study import EFFORTS, MAJORITY, Effort, Study, Trial
+from layerscope.experiments.study import EFFORTS, MAJORITY, Effort, Finding, Study, Trial
 from layerscope.experiments.summary import comparison_table, mean_table, reading, t_interval
 from layerscope.experiments.worlds import CLASSES, SyntheticWorld, UserWorld
 

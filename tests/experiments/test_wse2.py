@@ -12,10 +12,14 @@ torch = pytest.importorskip("torch")
 
 from layerscope.errors import InputError, UnknownName, UnreadableFile  # noqa: E402
 from layerscope.experiments import EXPERIMENTS  # noqa: E402
-from layerscope.experiments.conduct import Finding, conduct, plan_of  # noqa: E402
+from layerscope.experiments.conduct import conduct, plan_of  # noqa: E402
 from layerscope.experiments.films import FilmWorld  # noqa: E402
 from layerscope.experiments.folder import FILES, write_finding  # noqa: E402
-from layerscope.experiments.study import Effort, Trial  # noqa: E402
+from layerscope.experiments.study import (  # noqa: E402
+    Effort,
+    Finding,
+    Trial,
+)
 from layerscope.experiments.summary import mean_table  # noqa: E402
 from layerscope.experiments.wse2 import WSE2, guess_mean, with_weights  # noqa: E402
 from layerscope.experiments.wse2_arms import (  # noqa: E402

@@ -14,7 +14,7 @@ from layerscope.models.file import read_model
 from layerscope.tasks.coverage import find_coverage
 from layerscope.tasks.coverage.learned import ask
 from layerscope.training import coverage_models
-from layerscope.training.coverage import CoverageSettings, train_coverage
+from layerscope.training.coverage import train_coverage
 from layerscope.training.coverage_models import COVERAGE_MODELS
 from layerscope.training.coverage_patches import (
     Pictures,
@@ -25,6 +25,7 @@ from layerscope.training.coverage_patches import (
     turned_anew,
 )
 from layerscope.training.coverage_scenes import asked_for, synthetic_films
+from layerscope.training.coverage_settings import CoverageSettings
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)

@@ -76,9 +76,9 @@ def train_coverage(
 ) -> None:
     """Learn the coverage of pictures; the file goes to 'run --task coverage --method'."""
     from layerscope.io.annotated import read_dataset
-    from layerscope.training.coverage import CoverageSettings
     from layerscope.training.coverage import train_coverage as train
     from layerscope.training.coverage_scenes import asked_for, synthetic_films
+    from layerscope.training.coverage_settings import CoverageSettings
 
     settings = CoverageSettings(model, weights, minutes, epochs, tune, seed)
     number = asked_for(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,10 @@ from layerscope import __version__
 from layerscope.core.examples import MOST_CLASSES
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.experiments.learning import guess_majority
-from layerscope.experiments.study import Effort, Study, Trial, World
+from layerscope.experiments.study import Effort, Finding, Study, Trial, World
 from layerscope.io.atomic import write_bytes
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Finding:
-    """What the finished seeds of a study found.
-
-    Attributes
-    ----------
-    study : Study
-    trials : dict of int to tuple of Trial
-        By seed.
-    wanted : int
-        Seeds that were asked for.
-    plan : dict
-        What decides the figures.
-    """
-
-    study: Study
-    trials: dict[int, tuple[Trial, ...]]
-    wanted: int
-    plan: dict[str, Any]
 
 
 def conduct(

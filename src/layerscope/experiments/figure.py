@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerscope.experiments.conduct import Finding
 from layerscope.experiments.perturbation import PERTURBATIONS
-from layerscope.experiments.study import MAJORITY, MEAN_IOU
+from layerscope.experiments.study import MAJORITY, MEAN_IOU, Finding
 from layerscope.experiments.summary import mean_table, trial_table
 from layerscope.report.figures import GREY, INK, new_figure, styled
 

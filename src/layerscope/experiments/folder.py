@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerscope.experiments.conduct import Finding
 from layerscope.experiments.figure import draw_finding
+from layerscope.experiments.study import Finding
 from layerscope.experiments.summary import comparison_table, mean_table, reading, trial_table
 from layerscope.io.atomic import write_bytes
 from layerscope.io.tables import write_table

@@ -12,7 +12,6 @@ from layerscope.registry import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
-    from layerscope.experiments.conduct import Finding
     from layerscope.experiments.labelled import Labelled
 
 MAJORITY = "most frequent class everywhere"
@@ -222,3 +221,24 @@ def find_study(name: str, studies: Registry) -> Study:
     """
     found: Study = studies[name]
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What the finished seeds of a study found.
+
+    Attributes
+    ----------
+    study : Study
+    trials : dict of int to tuple of Trial
+        By seed.
+    wanted : int
+        Seeds that were asked for.
+    plan : dict
+        What decides the figures.
+    """
+
+    study: Study
+    trials: dict[int, tuple[Trial, ...]]
+    wanted: int
+    plan: dict[str, Any]

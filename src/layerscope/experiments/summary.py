@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from layerscope.core.results import FloatArray
-from layerscope.experiments.conduct import Finding
+from layerscope.experiments.study import Finding
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -129,8 +129,8 @@ def train_arm(
         Real weights by name. Encoders that start elsewhere take `stand_in` weights.
     """
     from layerscope.experiments.wse2_stand_in import stand_in
-    from layerscope.training.coverage import CoverageSettings, Parts
     from layerscope.training.coverage_fit import make_network, make_task
+    from layerscope.training.coverage_settings import CoverageSettings, Parts
 
     model = arm.sized(effort, weights)
     path = weights.get(arm.start)

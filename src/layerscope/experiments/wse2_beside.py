@@ -37,7 +37,7 @@ from layerscope.report.figures import GREY, INK, new_figure, styled
 if TYPE_CHECKING:
     import pandas as pd
 
-    from layerscope.experiments.conduct import Finding
+    from layerscope.experiments.study import Finding
 
 PATCHES = "patches"
 AS_PUBLISHED = "whole pictures, asked as published"

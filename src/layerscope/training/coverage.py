@@ -16,16 +16,16 @@ import numpy as np
 
 from layerscope.core.examples import IGNORE, DataSet
 from layerscope.core.results import IntArray
-from layerscope.errors import InputError, MissingExtra, UnknownName
+from layerscope.errors import InputError, MissingExtra
 from layerscope.models.card import ModelCard, TrainingSet
 from layerscope.ops.normalisation import as_unit
-from layerscope.training.coverage_models import COVERAGE_MODELS, CoverageModel
 from layerscope.training.coverage_patches import (
     Pictures,
     coverage_of,
     error_figures,
     scaled_picture,
 )
+from layerscope.training.coverage_settings import CoverageSettings, Parts
 from layerscope.training.labelled import LabelledImages, load_labelled
 from layerscope.training.seen import fingerprints
 from layerscope.training.splits import hold_out
@@ -33,61 +33,6 @@ from layerscope.training.splits import hold_out
 Tell = Callable[[str], None]
 
 _TEST_SHARE, _VALID_SHARE = 0.1, 0.11
-
-
-@dataclass(frozen=True)
-class CoverageSettings:
-    """How to train.
-
-    Attributes
-    ----------
-    model : str
-        A name in `COVERAGE_MODELS`.
-    weights : str or None
-        Path, ``imagenet`` or ``micronet`` (downloaded once); None: from scratch.
-    minutes : float
-        Wall time at most; 0: until the study's rule says stop.
-    epochs : int
-        At most; 0: as many as the study's.
-    tune : int
-        Trials of a search for sizes, learning rate and batch before; CNNsc and the MLPs.
-    seed : int
-    """
-
-    model: str = "cnn-sc"
-    weights: str | None = None
-    minutes: float = 10.0
-    epochs: int = 0
-    tune: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.model not in COVERAGE_MODELS:
-            raise UnknownName.of("coverage model", self.model, tuple(COVERAGE_MODELS))
-        if min(self.minutes, self.epochs, self.tune) < 0:
-            raise InputError("minutes, epochs and tune: expected 0 or more")
-        if not (self.minutes or self.epochs or self.published.goals or self.published.patience):
-            raise InputError(f"{self.model} has no rule of its own to stop: give minutes or epochs")
-        if self.tune and not (self.published.frozen or self.published.network == "cnnsc"):
-            raise InputError(f"--tune is for cnn-sc, cnn-sc-star and the mlps, not {self.model}")
-
-    @property
-    def published(self) -> CoverageModel:
-        """The model as published."""
-        return COVERAGE_MODELS[self.model]
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """Pictures to learn from and to stop by, at one scale; to try the model on, as they came."""
-
-    train: Pictures
-    valid: Pictures
-    test: Pictures
-    test_names: tuple[str, ...]
-    pixel_size_nm: float | None
-    held_out: bool
-    test_sizes_nm: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +78,7 @@ def train_coverage(
         raise InputError(f"{out.name}: expected a name that ends in .onnx")
     try:
         from layerscope.training.coverage_fit import fit_model
+        from layerscope.training.coverage_search import search
     except ImportError:
         raise MissingExtra.of("training coverage", "train") from None
     loaded = load_labelled(dataset)
@@ -141,7 +87,8 @@ def train_coverage(
     known = {e.name: e.pixel_size_nm for e in dataset.examples}
     sizes = [known[n] for n in loaded.names]
     parts = part_pictures(loaded, sizes, settings, tell)
-    fitted = fit_model(parts, settings, tell)
+    model, options = search(parts, settings, tell) if settings.tune else (settings.published, {})
+    fitted = fit_model(parts, settings, model, options, tell)
     card = _card(loaded, parts, settings, out, name)
     card = fitted.write(replace(card, settings={**card.settings, **fitted.told}), out)
     card = _tried(card, parts, out, tell)

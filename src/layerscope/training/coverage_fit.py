@@ -41,7 +41,7 @@ from layerscope.training.networks.network import Network
 from layerscope.training.patches import PatchSource
 
 if TYPE_CHECKING:
-    from layerscope.training.coverage import CoverageSettings, Parts
+    from layerscope.training.coverage_settings import CoverageSettings, Parts
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -119,16 +119,14 @@ def epoch_indices(n: int, size: int, step: int, seed: int) -> list[int]:
     return [int(i) for i in order[at * size : (at + 1) * size]]
 
 
-def fit_model(parts: Parts, settings: CoverageSettings, tell: Callable[[str], None]) -> FittedModel:
-    """Train the model of `settings` on `parts`; after a search if one was asked for."""
-    model, told = settings.published, {}
-    if settings.tune:
-        from layerscope.training.coverage_search import search
-
-        model, options = search(parts, settings, tell)
-        told = {"tuned": {**options, "learning_rate": model.learning_rate, "batch": model.batch}}
-    else:
-        options = {}
+def fit_model(
+    parts: Parts,
+    settings: CoverageSettings,
+    model: CoverageModel,
+    options: Mapping[str, Any],
+    tell: Callable[[str], None],
+) -> FittedModel:
+    """Train a model on `parts`, its network built with `options` that a search has chosen."""
     network = make_network(model, settings, options)
     tell(f"{settings.model}: {network.origin}")
     if model.weights and settings.weights is None:
@@ -136,7 +134,10 @@ def fit_model(parts: Parts, settings: CoverageSettings, tell: Callable[[str], No
     task = make_task(network, model, parts, settings.seed)
     fitted = run_task(task, model, settings)
     tell(f"{fitted.steps} steps, {fitted.seconds:.0f} s, stopped by {fitted.stopped}")
-    about = {"steps": fitted.steps, "stopped": fitted.stopped, "origin": network.origin, **told}
+    about = {"steps": fitted.steps, "stopped": fitted.stopped, "origin": network.origin}
+    if settings.tune:
+        rate, batch = model.learning_rate, model.batch
+        about["tuned"] = {**options, "learning_rate": rate, "batch": batch}
     return FittedModel(
         network, fitted.stopped, fitted.steps, about, model.size_px, model.gives == "number"
     )

@@ -15,7 +15,7 @@ from layerscope.errors import MissingExtra
 from layerscope.training.coverage_models import CoverageModel
 
 if TYPE_CHECKING:
-    from layerscope.training.coverage import CoverageSettings, Parts
+    from layerscope.training.coverage_settings import CoverageSettings, Parts
 
 _SEARCH_SHARE = 0.5  # of the minutes
 _TRIAL_EPOCHS = 20
