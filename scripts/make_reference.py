@@ -133,6 +133,13 @@ _TABLES = (
     ("Probabilities of categories",
      "`probabilities.csv` of the same: one row per image, question and possible answer.",
      "categories", "PROBABILITY_COLUMNS"),
+    ("Images of particles", "`images.csv` of `layerscope run --task particles`: one row per image.",
+     "particles", "PARTICLE_IMAGE_COLUMNS"),
+    ("Figures of particles", "`population.csv` of the same: one row per image and figure.",
+     "particles", "POPULATION_COLUMNS"),
+    ("Images of crystals", "`images.csv` of `layerscope run --task crystals`: one row per image.",
+     "crystals", "CRYSTAL_IMAGE_COLUMNS"),
+    ("Crystals", "`crystals.csv` of the same: one row per crystal.", "crystals", "CRYSTAL_COLUMNS"),
 )  # fmt: skip
 """Title, text, module of `core` and name of the tables whose columns are always the same."""
 
@@ -140,6 +147,7 @@ _TABLES = (
 def columns() -> str:
     """Columns of objects.csv and objects.parquet, and of the tables of other tasks."""
     from layerscope.measure import table_columns
+    from layerscope.measure.particles import particle_columns
 
     head = ("column", "unit", "type", "meaning")
     rows = [_column(c) for c in table_columns()]
@@ -147,6 +155,8 @@ def columns() -> str:
     for title, text, place, name in _TABLES:
         known = getattr(importlib.import_module(f"layerscope.core.{place}"), name)
         others += ["", f"## {title}", "", text, "", *_table(head, map(_column, known))]
+    told = "`particles.csv` of `layerscope run --task particles`: one row per particle."
+    others += ["", "## Particles", "", told, "", *_table(head, map(_column, particle_columns()))]
     return "\n".join(
         [
             "## Objects",
