@@ -234,6 +234,7 @@ def elsewhere(tmp_path):
         process.wait()
 
 
+@pytest.mark.thorough
 def test_workers_come_later_and_the_scheduler_goes(plan, elsewhere, monkeypatch):
     monkeypatch.setattr(cluster, "_ALONE_S", 1.0)
     file, scheduler, start_worker = elsewhere

@@ -286,6 +286,7 @@ class Terminal:
         return self.process.wait(), rest
 
 
+@pytest.mark.thorough
 def test_killed_and_stopped_it_ends_as_if_it_had_never_been(
     encoded, calibrated, uninterrupted, tmp_path
 ):

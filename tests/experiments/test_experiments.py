@@ -66,6 +66,7 @@ def test_every_study_runs_and_its_pairs_are_arms(name, tmp_path):
     assert {tuple(p) for p in compared[["arm", "against"]].to_numpy()} == set(study.pairs)
 
 
+@pytest.mark.thorough
 def test_same_seed_same_figures():
     run = EXPERIMENTS["transfer"].run
     assert list(run(WORLD, 3, TINY)) == list(run(WORLD, 3, TINY))

@@ -32,6 +32,7 @@ def test_two_worker_processes(calibrated_by_itself, tmp_path):
     assert scan.tables() == calibrated_by_itself.tables()
 
 
+@pytest.mark.thorough
 def test_four_shards_merged(calibrated_by_itself, tmp_path):
     scan = replace(calibrated_by_itself, run=tmp_path / "run")
     for k in (2, 0, 3, 1):
@@ -102,6 +103,7 @@ for chunk in range(desk.plan.n_chunks):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="reads /proc")
 def test_memory_and_open_files_stay_flat(own_scan, tmp_path):
     """2,400 images through one worker: not a kilobyte per image stays, and no file open."""

@@ -54,7 +54,7 @@ def few(finished, tmp_path_factory):
     return whole
 
 
-@pytest.mark.parametrize("place", ["rename", "commit"])
+@pytest.mark.parametrize("place", [pytest.param("rename", marks=pytest.mark.thorough), "commit"])
 def test_driver_killed_before_renames_and_every_commit(place, few, tmp_path):
     """Between a temporary file and its name (every third), and between a part and its entry."""
     fault = {"place": place, "action": "die"}
@@ -112,6 +112,7 @@ def test_driver_of_two_workers_killed(seed, scan, finished):
     rejoined(scan, finished, at_most=2)
 
 
+@pytest.mark.thorough
 @has_proc
 def test_workers_killed(scan, finished):
     """All workers die, once while they find and once while they measure; new ones go on."""

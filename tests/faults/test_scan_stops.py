@@ -45,6 +45,7 @@ def wait_until_none(run):
         time.sleep(0.02)
 
 
+@pytest.mark.thorough
 def test_poison_and_slow_images_cost_themselves_only(scan, finished, tmp_path):
     """One aborts its reader always, one hangs, one aborts once: then 'retry' gets two of them."""
     environ = sabotage(field_02="abort", field_05="hang", field_09=str(tmp_path / "once"))

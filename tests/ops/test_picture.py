@@ -153,6 +153,7 @@ def layouts(n: int, seed: int) -> list[Layout]:
     ]  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_crops_of_many_layouts() -> None:
     """Within one pixel in 95 %; never more than three off."""
     away = np.array([off(recover_scan(Micrograph(d.rgb)), d) for d in map(draw, layouts(60, 1))])

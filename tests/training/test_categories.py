@@ -173,6 +173,7 @@ def test_a_network_learns_from_what_was_answered_only(data):
     assert float(loss(logits.detach(), torch.full((3, 2), NOT_ASKED))) == 0
 
 
+@pytest.mark.thorough
 def test_a_network_is_trained_written_and_asked(data, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)

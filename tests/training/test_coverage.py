@@ -158,6 +158,7 @@ def test_a_border_that_is_not_counted_changes_nothing(request, name):
     assert ask(model, wide, valid).fraction == pytest.approx(alone.fraction, abs=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("ratio", [0.5, 2.0])
 def test_scale_changes_little(robust, ratio):
     import cv2

@@ -261,7 +261,8 @@ def test_a_network_without_encoder_takes_no_encoder_weights():
 
 
 def test_every_source_is_of_an_encoder_and_imagenet_has_all():
-    assert set(SOURCES["imagenet"]) == set(ENCODERS)
+    own = {"resnet18-n"}  # a quarter of the channels: nobody has weights of it
+    assert set(SOURCES["imagenet"]) == set(ENCODERS) - own
     for sources in SOURCES.values():
         assert set(sources) <= set(ENCODERS)
         for source in sources.values():

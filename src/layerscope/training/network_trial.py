@@ -42,6 +42,7 @@ SPANS: Mapping[str, tuple[float, float]] = {
     "imagenet": (-2.2, 2.7),
     "contrast": (-1.0, 2.0),
     "minmax": (0.0, 1.0),
+    "stretched": (0.0, 1.0),
     "stretched_clahe": (0.0, 1.0),
     "gaussian": (0.0, 1.0),
     "median": (0.0, 1.0),

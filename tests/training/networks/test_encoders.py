@@ -82,6 +82,7 @@ def test_every_encoder_but_the_narrow_one_is_published():
     assert set(ENCODERS) == {*PUBLISHED, "resnet18-n"}
 
 
+@pytest.mark.thorough
 def test_the_narrow_encoder_has_a_quarter_of_the_channels():
     wide, narrow = (_make(n) for n in ("resnet18", "resnet18-n"))
     assert [4 * w for w in narrow.widths] == list(wide.widths)
