@@ -229,7 +229,7 @@ def _bare_rim(
 def _share_of_rim(mask: BoolArray, rim: BoolArray) -> float:
     inner = cv2.erode(np.pad(mask, 1).astype(np.uint8), np.ones((3, 3), np.uint8))[1:-1, 1:-1]
     own = mask & (inner == 0)
-    return float(np.count_nonzero(rim & own) / max(np.count_nonzero(own), 1))
+    return float(np.count_nonzero(rim & own)) / max(int(np.count_nonzero(own)), 1)
 
 
 def _colour(pixels: FloatImage, mask: BoolArray) -> FloatArray:
