@@ -163,7 +163,7 @@ def _two_colours(rows: npt.NDArray[np.float32]) -> BoolArray | None:
         return None
     centred = rows - np.median(rows, axis=0)
     axis = np.linalg.eigh(np.cov(centred.T))[1][:, -1]
-    value = centred @ axis.astype(np.float32)
+    value = np.asarray(centred @ axis.astype(np.float32), np.float32)
     upper = value > _otsu(value)
     if min(np.count_nonzero(upper), np.count_nonzero(~upper)) < _SMALLEST_PX:
         return None
