@@ -109,7 +109,8 @@ def test_driver_of_two_workers_killed(seed, scan, finished):
     running.kill()
     assert running.wait().code == -9
     assert gone(workers)
-    rejoined(scan, finished, at_most=2)
+    # Two parts under way, and two finished ones that a busy driver had not heard of.
+    rejoined(scan, finished, at_most=4)
 
 
 @pytest.mark.thorough
