@@ -18,7 +18,7 @@ import pandas  # noqa: F401
 from pyarrow import parquet  # noqa: F401
 
 from layerscope import cli
-from layerscope.batch import conclusions, ledger, scan, tables, workers  # noqa: F401
+from layerscope.batch import conclusions, ledger, progress, scan, tables, workers  # noqa: F401
 from layerscope.batch.work import Desk
 from layerscope.batch.workers import Outcome
 from layerscope.io import tables as io_tables  # noqa: F401
@@ -57,8 +57,10 @@ class Fault:
         setattr(owner, name, lambda *a, **k: self._called(*a, **k))
 
     def _called(self, *args, **options):
-        self.calls += 1
-        if self.calls >= self._at:
+        # The progress file is written by the clock: counting it, no run would be like the next.
+        by_clock = any(str(x).endswith(progress.PROGRESS) for x in args)
+        self.calls += not by_clock
+        if self.calls >= self._at and not by_clock:
             self._action()
         return self._real(*args, **options)
 

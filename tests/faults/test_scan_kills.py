@@ -54,18 +54,16 @@ def few(finished, tmp_path_factory):
     return whole
 
 
-@pytest.mark.parametrize("place", [pytest.param("rename", marks=pytest.mark.thorough), "commit"])
-def test_driver_killed_before_renames_and_every_commit(place, few, tmp_path):
-    """Between a temporary file and its name (every third), and between a part and its entry."""
+@pytest.mark.parametrize("place", ["rename", "commit"])
+def test_driver_killed_before_every_rename_and_every_commit(place, few, tmp_path):
+    """Between a temporary file and its name, and between a part and its entry in the ledger."""
     fault = {"place": place, "action": "die"}
     counted = replace(few, run=tmp_path / "counted").do(fault=fault | {"at": 1e9})
     calls = int(re.search(r"calls: (\d+)", counted.output)[1])
-    least = {"rename": 18, "commit": 5}[place]  # a slow machine renames more: its progress file
-    assert calls >= least
-    for at in range(1, calls + 1, {"rename": 3, "commit": 1}[place]):
+    assert calls >= {"rename": 15, "commit": 5}[place]
+    for at in range(1, calls + 1):
         scan = replace(few, run=tmp_path / f"run-{at}")
-        ended = scan.do(fault=fault | {"at": at}).code
-        assert ended == -9 or (ended == 0 and at > least)
+        assert scan.do(fault=fault | {"at": at}).code == -9
         rejoined(scan, few)
 
 
@@ -109,8 +107,7 @@ def test_driver_of_two_workers_killed(seed, scan, finished):
     running.kill()
     assert running.wait().code == -9
     assert gone(workers)
-    # Two parts under way, and two finished ones that a busy driver had not heard of.
-    rejoined(scan, finished, at_most=4)
+    rejoined(scan, finished, at_most=2)
 
 
 @pytest.mark.thorough

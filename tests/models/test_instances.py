@@ -47,20 +47,23 @@ def best_ious(truth, found):
     return out
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(rectangles)
-@example([(0, 0, 8, 14), (1, 4, 8, 8)])
+@example([(24, 25, 24, 15), (32, 15, 8, 19)])  # a neck 6 pixels wide between ends of 8
 def test_ideal_maps_give_the_terraces_back(boxes):
     truth = painted(boxes)
     found = decode(ideal(truth))
     assert ((found > 0) == (truth > 0)).mean() > 0.97
     for value, iou in best_ious(truth, found).items():
-        inside = cv2.distanceTransform((truth == value).astype(np.uint8), cv2.DIST_L2, 5)
-        if inside.max() >= 4:  # wide enough to have pixels off its boundaries
-            assert iou > 0.5, value
+        mask = (truth == value).astype(np.uint8)
+        if cv2.distanceTransform(mask, cv2.DIST_L2, 5).max() < 4:  # nothing but boundaries
+            continue
+        _, _, width, height = cv2.boundingRect(mask)
+        # What others left of a rectangle may have a neck that is a saddle, and is parted there.
+        assert iou > (0.65 if mask.sum() == width * height else 0.35), value
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(rectangles, st.booleans(), st.booleans())
 @example([(0, 0, 23, 13), (0, 0, 8, 8), (8, 0, 10, 10)], True, False)
 def test_a_mirrored_picture_has_the_mirrored_terraces(boxes, rows, columns):

@@ -248,25 +248,34 @@ class Workers:
         LayerscopeError
             The first that a worker meets; the others finish what they have in hand.
         """
-        waiting, outcomes = _Waiting(tasks, self._stopped), queue.SimpleQueue[Any]()
-        threads = [
-            threading.Thread(target=_serve, args=(child, waiting, outcomes), daemon=True)
-            for child in self._children
-        ]
-        for thread in threads:
-            thread.start()
-        busy, failure = len(threads), None
-        while busy:
-            item = outcomes.get()
-            if item is None:
-                busy -= 1
-            elif isinstance(item, Exception):
-                failure = failure or item
-                self.stop()
-            else:
-                yield item
+        waiting, outcomes = iter(tasks), queue.SimpleQueue[_Answer]()
+        desks = [queue.SimpleQueue[Task | None]() for _ in self._children]
+        for child, desk in zip(self._children, desks, strict=True):
+            threading.Thread(target=_serve, args=(child, desk, outcomes), daemon=True).start()
+        busy, failure = 0, None
+        try:
+            for desk in desks:
+                busy += self._hand_out(waiting, desk)
+            while busy:
+                desk, answer = outcomes.get()
+                if isinstance(answer, Exception):
+                    failure = failure or answer
+                    self.stop()
+                else:
+                    # Before its worker has another task: a kill loses only what is in hand.
+                    yield answer
+                busy -= not self._hand_out(waiting, desk)
+        finally:
+            for desk in desks:
+                desk.put(None)
         if failure is not None:
             raise failure
+
+    def _hand_out(self, waiting: Iterator[Task], desk: queue.SimpleQueue[Task | None]) -> bool:
+        task = None if self._stopped.is_set() else next(waiting, None)
+        if task is not None:
+            desk.put(task)
+        return task is not None
 
     def stop(self) -> None:
         """Hand out no more tasks; those in hand are finished."""
@@ -279,24 +288,16 @@ class Workers:
             child.close()
 
 
-class _Waiting:
-    """Tasks handed out one at a time to whichever thread asks."""
-
-    def __init__(self, tasks: Iterable[Task], stopped: threading.Event):
-        self._tasks, self._stopped, self._lock = iter(tasks), stopped, threading.Lock()
-
-    def next(self) -> Task | None:
-        with self._lock:
-            return None if self._stopped.is_set() else next(self._tasks, None)
+_Answer = tuple["queue.SimpleQueue[Task | None]", Outcome | Exception]
 
 
-def _serve(child: Child, waiting: _Waiting, outcomes: queue.SimpleQueue[Any]) -> None:
-    try:
-        while (task := waiting.next()) is not None:
-            outcomes.put(child.do(task))
-    except LayerscopeError as error:
-        outcomes.put(error)
-    except Exception as error:  # the driver must hear of it, or it would wait for ever
-        outcomes.put(error)
-    finally:
-        outcomes.put(None)
+def _serve(
+    child: Child,
+    desk: queue.SimpleQueue[Task | None],
+    outcomes: queue.SimpleQueue[_Answer],
+) -> None:
+    while (task := desk.get()) is not None:
+        try:
+            outcomes.put((desk, child.do(task)))
+        except Exception as error:  # the driver must hear of it, or it would wait for ever
+            outcomes.put((desk, error))
