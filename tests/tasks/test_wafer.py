@@ -89,10 +89,10 @@ def drawn_scan(seed):
 def test_regions_of_the_chip_are_sites(scan_truth):
     """Never two regions in one site, none lost; hardly one counted twice.
 
-    Of 1814 regions of 14 such scans 3 were counted twice: where two images share nothing but small
-    cut regions, the stage's error between them is not found.
+    Of 3158 regions of 24 such scans 4 were counted twice and 10 were off in area: where two images
+    share nothing but small cut regions, the stage's error between them is not found.
     """
-    regions, twice, large, off, wrong = 0, 0, 0, 0, 0
+    regions, twice, off, wrong = 0, 0, 0, 0
     for seed in range(6):
         scan = drawn_scan(seed)
         views, objects, true = scan_truth(scan)
@@ -105,16 +105,15 @@ def test_regions_of_the_chip_are_sites(scan_truth):
             found[region] += 1
             area = masks.area_px[region - 1]
             if area >= 400:
-                large += 1
                 off += abs(site.area_px - area) > (0.03 if area >= 1500 else 0.1) * area
                 wrong += site.complete != scan.complete[region - 1]
         assert set(np.flatnonzero(masks.area_px >= 400) + 1) <= set(found)
         assert sites["views"].sum() == len(objects)
         regions, twice = regions + len(found), twice + sum(n > 1 for n in found.values())
     assert regions > 600
-    assert twice <= 0.004 * regions
-    assert off <= 0.01 * large
-    assert wrong <= 2 * 6, "cut or not within a pixel of the outer border is open"
+    assert twice <= 1
+    assert off <= 1
+    assert wrong <= 1, "cut or not within a pixel of the outer border is open"
 
 
 def test_flake_on_four_corners_is_joined_once(look):
