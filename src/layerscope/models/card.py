@@ -16,7 +16,7 @@ FORMAT = "layerscope-model"
 VERSION = 1
 
 TASKS = ("phases", "flakes", "domains", "coverage", "categories")
-OUTPUTS = ("classes", "labels", "instances", "fraction", "answers")
+OUTPUTS = ("classes", "labels", "instances", "fraction", "answers", "objects")
 INPUTS = ("image", "pixel_features", "picture_features")
 
 LARGEST_WINDOW_PX = 1536
@@ -59,7 +59,8 @@ class ModelCard:
     output : str
         ``"classes"``: probabilities that sum to 1; ``"labels"``: one independent probability per
         map; ``"instances"``: foreground, boundary and depth; ``"fraction"``: a share from 0 to 1;
-        ``"answers"``: to several questions about a whole picture, see `models.answers`.
+        ``"answers"``: to several questions about a whole picture, see `models.answers`;
+        ``"objects"``: boxes with a class and a mask, see `models.yolo`.
     classes : tuple of str
         Name of each output map, in order; of ``"classes"`` the first is the background.
     channels : int

@@ -63,6 +63,11 @@ class Member:
     ) -> tuple[FloatImage, FloatImage | None]:
         """Answer an image (H, W, C) with maps (H, W, K), and with their spread where it is told."""
         card, shape = self.card, pixels.shape[:2]
+        if card.output == "objects":
+            raise InputError(
+                f"model {card.name!r} finds objects and has no maps; "
+                "use 'layerscope run --task crystals --model'"
+            )
         if card.output == "answers":
             raise InputError(
                 f"model {card.name!r} answers questions about whole pictures and has no maps; "
@@ -321,8 +326,8 @@ def read_model(
 
 
 def _read(file: Path, threads: int) -> tuple[Member, str]:
-    content = _content(file)
-    session = _session(content, file, threads)
+    content = read_content(file)
+    session = session_of(content, file, threads)
     found = session.get_modelmeta().custom_metadata_map
     if CARD_KEY not in found:
         raise UnreadableFile(
@@ -337,7 +342,14 @@ def _read(file: Path, threads: int) -> tuple[Member, str]:
     return Member(card, session, forests), hashlib.sha256(content).hexdigest()
 
 
-def _content(file: Path) -> bytes:
+def read_content(file: Path) -> bytes:
+    """Bytes of a model file.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is missing, too large or a pickle.
+    """
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise UnreadableFile(f"{file.name}: over {_MOST_BYTES / 1e9:g} GB; no model is")
@@ -352,7 +364,14 @@ def _content(file: Path) -> bytes:
     return content
 
 
-def _session(content: bytes, file: Path, threads: int) -> Any:
+def session_of(content: bytes, file: Path, threads: int) -> Any:
+    """Open the graph in the bytes of `file`.
+
+    Raises
+    ------
+    UnreadableFile
+        If ONNX Runtime cannot.
+    """
     try:
         return open_session(content, threads)
     except Exception as reason:  # ONNX Runtime's classes of errors have no common public parent
