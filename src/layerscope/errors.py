@@ -9,6 +9,7 @@ Each message says what came, what was expected and what to do.
     │   ├── CannotWrite       the disk is full, or the folder is not ours to write to
     │   ├── ScaleUnknown      a length was asked for and the image has no pixel size
     │   └── UnknownName       no material, format, model ... of that name; near names are offered
+    ├── SourceLost            a live source gives no picture now; it is tried again
     ├── CalibrationRefused    physics and image disagree; absolute layer numbers are withheld
     └── MissingExtra          an optional dependency is not installed
 """
@@ -54,6 +55,10 @@ class UnknownName(InputError):
         near = [folded[m] for m in difflib.get_close_matches(name.casefold(), folded, 3, 0.5)]
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
         return cls(f"unknown {kind} {name!r}. {hint}")
+
+
+class SourceLost(LayerscopeError):
+    """A live source gives no picture now; it may later."""
 
 
 class CalibrationRefused(LayerscopeError):

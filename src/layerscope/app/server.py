@@ -30,7 +30,7 @@ from layerscope.app.asked import (
     ThresholdsAsked,
 )
 from layerscope.app.export import EXPORTS, export_labels, proposed_ground
-from layerscope.app.gate import LOCAL_HOSTS, Gate
+from layerscope.gate import LOCAL_HOSTS, Gate
 from layerscope.app.painter import Painter
 from layerscope.app.pictures import TILE_PX, TileShelf, levels_of
 from layerscope.app.shares import Piece, classified

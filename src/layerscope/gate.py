@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -28,7 +28,7 @@ class Gate:
 
     Without a token only requests to a local name are answered: a page of another site that
     resolves its own name to this computer is refused. What changes something must carry a header
-    that other sites cannot send.
+    that other sites cannot send; a websocket is opened by a page of this server only.
 
     Parameters
     ----------
@@ -44,11 +44,14 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
+        if scope["type"] == "websocket":
+            await self._pass_websocket(refusal, scope, receive, send)
+            return
         if refusal:
             await PlainTextResponse(refusal, 403)(scope, receive, send)
             return
@@ -67,6 +70,15 @@ class Gate:
 
         await self._app(scope, receive, send_guarded)
 
+    async def _pass_websocket(
+        self, refusal: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if refusal:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal})
+        else:
+            await self._app(scope, receive, send)
+
     def _refusal(self, scope: Scope, headers: Headers) -> str:
         if self._token:
             given = _asked(scope) or _cookie(headers)
@@ -74,6 +86,9 @@ class Gate:
                 return "This page needs the address that was printed when it was started."
         elif _host(headers) not in self._hosts:
             return f"This page is at {', '.join(sorted(self._hosts))} only."
+        if scope["type"] == "websocket":
+            own = urlsplit(headers.get("origin", "")).netloc == headers.get("host")
+            return "" if own else "Only the page itself may ask for this."
         if scope["method"] not in ("GET", "HEAD") and ASKED_BY not in headers:
             return "Changes are made from the page itself only."
         return ""
