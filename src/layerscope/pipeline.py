@@ -308,6 +308,37 @@ def find_in(
             f"{image.name}: {width} x {height} px; expected {_SMALLEST_SIDE_PX} px or more a side"
         )
     image = _scaled(image, scale)
+    return find_on(
+        image,
+        source,
+        optics=optics,
+        wanted=wanted,
+        substrates=substrates,
+        substrate_level=substrate_level,
+        finder=finder,
+    )
+
+
+def find_on(
+    image: Micrograph,
+    source: Source,
+    *,
+    optics: Optics,
+    wanted: Wanted,
+    substrates: Substrates | None = None,
+    substrate_level: FloatArray | None = None,
+    finder: Finder = find_flakes,
+) -> Found:
+    """`find_in` once the image is read and has its scale.
+
+    Parameters
+    ----------
+    image : Micrograph
+    source : Source
+        Where it is from.
+    optics, wanted, substrates, substrate_level, finder
+        As in `find_in`.
+    """
     image = mask_annotations(image)
     notes = [str(n) for n in image.metadata.get("notes", ())]
     min_area_px, own = _smallest_area(image.pixel_size, wanted)
