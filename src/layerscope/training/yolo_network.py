@@ -98,9 +98,12 @@ class Answer(NamedTuple):
         reach = self.sides.softmax(-1) @ _bins(self.sides) * self.strides[:, None]
         return torch.cat((self.points - reach[..., :2], self.points + reach[..., 2:]), -1)
 
-    def detach(self) -> Answer:
-        """Return the same without gradients."""
-        return Answer(*(part.detach() for part in self))
+    def of(self, i: int) -> Answer:
+        """Answer to image `i` alone, without the first dimension."""
+        return Answer(
+            self.sides[i], self.classes[i], self.coefficients[i], self.prototypes[i], self.points,
+            self.strides,
+        )  # fmt: skip
 
 
 class Bottleneck(nn.Module):
