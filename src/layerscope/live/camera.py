@@ -65,11 +65,10 @@ def open_camera(detail: str, playing: Playing) -> Camera:
 
 def _quietly_opened(number: int) -> Any:
     """Open it without what OpenCV and its libraries write to the terminal."""
-    before = cv2.getLogLevel() if hasattr(cv2, "getLogLevel") else None
-    if before is not None:
-        cv2.setLogLevel(0)
+    logs = cv2.utils.logging
+    before = logs.getLogLevel()
+    logs.setLogLevel(logs.LOG_LEVEL_SILENT)
     try:
         return cv2.VideoCapture(number)
     finally:
-        if before is not None:
-            cv2.setLogLevel(before)
+        logs.setLogLevel(before)

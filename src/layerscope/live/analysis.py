@@ -1,0 +1,196 @@
+"""What is on one frame: the steps of `pipeline` on a picture in memory, with a calibration kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from layerscope import pipeline
+from layerscope.core.calibration import Calibration
+from layerscope.core.micrograph import Micrograph, PixelSize
+from layerscope.core.results import Detections, FloatArray
+from layerscope.draw import Image
+from layerscope.errors import InputError, LayerscopeError
+from layerscope.io.sources import Source
+from layerscope.live.calibrating import CalibrationSettings, KeptCalibration, Submit
+from layerscope.models.heads import load_head
+from layerscope.ops.scale import resolve_pixel_size
+from layerscope.physics.materials import load
+from layerscope.physics.thin_film import Stack
+from layerscope.tasks.finders import CLASSICAL, Finder, choose_finder
+from layerscope.tasks.layers import check_calibration, count_by_head, count_by_physics
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is looked for; plain values, so that a process can be told.
+
+    Attributes
+    ----------
+    material, substrate : str
+    optics, wanted
+        As in `pipeline.run`.
+    calibration : Calibration or None
+        None makes one from the fields that are seen.
+    head : Path or None
+        File of a classifier of layers.
+    finder : str
+        One of `tasks.finders.FINDERS`.
+    model : str or None
+        Of finders with a network.
+    scale_bar_length : str or None
+        Of a bar that is part of the picture.
+    analyse_width_px : int
+        Regions are found on pixels averaged to about this width, and their borders refined.
+    max_layers : int
+    """
+
+    material: str
+    substrate: str
+    optics: pipeline.Optics = field(default_factory=pipeline.Optics)
+    wanted: pipeline.Wanted = field(default_factory=pipeline.Wanted)
+    calibration: Calibration | None = None
+    head: Path | None = None
+    finder: str = CLASSICAL
+    model: str | None = None
+    scale_bar_length: str | None = None
+    analyse_width_px: int = 640
+    max_layers: int = 10
+
+    def __post_init__(self) -> None:
+        if self.analyse_width_px < 64:
+            raise InputError(f"analyse_width {self.analyse_width_px} px: expected 64 or more")
+        if not 1 <= self.max_layers <= 30:
+            raise InputError(f"max_layers {self.max_layers}: expected 1 to 30")
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What is on one frame.
+
+    Attributes
+    ----------
+    frame : int
+        Its number.
+    detections : Detections
+        In pixels of the frame as it is shown.
+    pixel_size : PixelSize or None
+    level : ndarray, (3,), or None
+        Bare substrate, fraction of white.
+    notes : tuple of str
+        What the user should know, one line each.
+    error : str
+        Why there is no answer, or "".
+    analysis_s : float
+        How long the analysis took.
+    calibration : Calibration or None
+        That layers were counted with.
+    """
+
+    frame: int
+    detections: Detections
+    pixel_size: PixelSize | None = None
+    level: FloatArray | None = None
+    notes: tuple[str, ...] = ()
+    error: str = ""
+    analysis_s: float = 0.0
+    calibration: Calibration | None = None
+
+
+class Analysis:
+    """Answers frame after frame; what one frame teaches about the light is used on the next.
+
+    Parameters
+    ----------
+    asked : Asked
+    submit : Submit, optional
+        Runs calibrations beside the analysis; by default in a process of its own.
+
+    Raises
+    ------
+    LayerscopeError
+        If a material, model or setting is unknown, or the calibration is for something else.
+    """
+
+    def __init__(self, asked: Asked, submit: Submit | None = None):
+        self._asked, self._crystal = asked, load(asked.material)
+        self._crystal.require_layer_nm()
+        stack, tone = Stack.parse(asked.substrate), asked.optics.tone
+        self._finder = choose_finder(asked.finder, asked.model)
+        self._head = load_head(asked.head) if asked.head else None
+        if asked.calibration is not None:
+            check_calibration(asked.calibration, self._crystal, stack, asked.max_layers, tone)
+        settings = CalibrationSettings(
+            self._crystal.name, asked.substrate, tone, asked.optics.oxide_sd_nm,
+            asked.max_layers, asked.optics.na,
+        )  # fmt: skip
+        self._kept = KeptCalibration(settings, asked.calibration, submit)
+        self._bars: dict[tuple[int, ...], PixelSize | None] = {}
+
+    def answer(self, number: int, pixels: Image, pixel_size: PixelSize | None) -> Answer:
+        """Find and count on one frame.
+
+        Parameters
+        ----------
+        number : int
+        pixels : ndarray of uint8, (H, W, 3)
+        pixel_size : PixelSize or None
+            Of these pixels; None looks for a scale bar in the picture, once.
+        """
+        try:
+            return self._answered(number, pixels, pixel_size)
+        except LayerscopeError as error:
+            return Answer(number, Detections.empty(pixels.shape[:2]), error=str(error))
+
+    def close(self) -> None:
+        """End a calibration that is being made."""
+        self._kept.close()
+
+    def _answered(self, number: int, pixels: Image, pixel_size: PixelSize | None) -> Answer:
+        size = pixel_size or self._size_by_bar(pixels)
+        image = Micrograph(pixels, pixel_size=size, name="live")
+        found = pipeline.find_on(
+            image,
+            Source("live", "", image),
+            optics=self._asked.optics,
+            wanted=self._asked.wanted,
+            substrates=self._kept.substrates,
+            finder=self._finder_for(pixels.shape[1]),
+        )
+        level, notes = found.background.level, tuple[str, ...]()
+        if self._head is None:
+            self._kept.see(found, pixels)
+            notes = self._kept.notes(level)
+        result = pipeline.finish(found, self._counted(found), 0, self._asked.wanted)
+        return Answer(
+            number, result.detections, size, level, notes,
+            calibration=self._kept.calibration,
+        )  # fmt: skip
+
+    def _counted(self, found: pipeline.Found) -> Detections:
+        asked, level = self._asked, found.background.level
+        if self._head is not None:
+            return count_by_head(found.detections, self._head, self._crystal, asked.max_layers)
+        calibration, setup = self._kept.calibration, self._kept.setup_of(level)
+        if calibration is None or setup is None:
+            return found.detections
+        return count_by_physics(found.detections, level, setup, calibration, asked.optics.tone)
+
+    def _finder_for(self, width_px: int) -> Finder:
+        if self._asked.finder != CLASSICAL:
+            return self._finder
+        return partial(self._finder, binning=max(1, round(width_px / self._asked.analyse_width_px)))
+
+    def _size_by_bar(self, pixels: Image) -> PixelSize | None:
+        """Pixel size by a bar in the picture, looked for in the first frame of each size: 2 ms."""
+        shape = pixels.shape
+        if shape not in self._bars:
+            length = self._asked.scale_bar_length
+            try:
+                image = Micrograph(pixels, name="live")
+                self._bars[shape] = resolve_pixel_size(image, scale_bar_length=length).pixel_size
+            except InputError as error:
+                self._bars[shape] = None
+                raise InputError(f"{error} (first frame)") from None
+        return self._bars[shape]
