@@ -123,12 +123,12 @@ def test_no_scale_says_so(image):
 
 
 def test_letters_have_micro_and_square():
-    empty, micro, square = (draw._text(t, 20) for t in (" ", "µ", "²"))
+    empty, micro, square = (draw.letters(t, 20) for t in (" ", "µ", "²"))
     assert empty.sum() == 0
     assert micro.sum() > 0
     assert square.sum() > 0
     # A missing glyph is drawn as the same box for every character.
-    assert not np.array_equal(micro, draw._text("\ufffe", 20))
+    assert not np.array_equal(micro, draw.letters("\ufffe", 20))
 
 
 def test_label_texts(found):
@@ -145,14 +145,14 @@ def test_labels_do_not_overlap(make_detections):
         values[y : y + 8, x : x + 8] = i + 1
     found = make_detections(values, numbers=[1] * 36)
     places = []
-    original = draw._plate
+    original = draw.plate
 
     def spy(canvas, box):
         places.append(box)
         original(canvas, box)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(draw, "_plate", spy)
+        patch.setattr(draw, "plate", spy)
         draw.draw_flakes(np.full((300, 300, 3), 90, np.uint8), found, pixel_size=SIZE)
     assert len(places) > 12
     cover = np.zeros((300, 300), int)

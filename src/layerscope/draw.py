@@ -7,9 +7,6 @@ order. The scientist's colours are never changed: nothing is brightened, balance
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,14 +17,8 @@ from layerscope.core.classes import class_colour, class_name, layer_numbers
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import THICK, UNKNOWN, CropMasks, Detections
 from layerscope.errors import InputError
+from layerscope.ops.lettering import INK, WHITE, Box, Colour, Image, blend, letters, plate
 
-Image = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]
-Box = tuple[int, int, int, int]
-
-_WHITE: Colour = (255, 255, 255)
-_INK: Colour = (20, 20, 24)
-_PLATE_OPACITY = 0.62
 _MOST_LABELS = 60
 
 
@@ -144,15 +135,15 @@ def draw_labels(
     for i in _label_order(detections)[:_MOST_LABELS]:
         if not texts[i]:
             continue
-        text, pad = _text(texts[i], size), size // 3
+        text, pad = letters(texts[i], size), size // 3
         shape = text.shape[0], text.shape[1] + 2 * pad + size // 5
         place = _label_place(detections.masks.boxes[i], shape, covered, taken, size)
         if place is not None:
             taken = np.vstack([taken, np.array(place)])
-            _plate(canvas, place)
+            plate(canvas, place)
             top, left, bottom, _ = place
             canvas[top:bottom, left : left + max(2, size // 5)] = class_colour(numbers[i])
-            _blend(canvas, text, (top, left + pad + size // 5), _WHITE)
+            blend(canvas, text, (top, left + pad + size // 5), WHITE)
     return canvas
 
 
@@ -173,11 +164,11 @@ def draw_title(image: Image, title: str) -> Image:
     _check(image)
     size = _font_size(image)
     room = image.shape[1] - 2 * size
-    while len(title) > 1 and _text(title, size).shape[1] > room:
+    while len(title) > 1 and letters(title, size).shape[1] > room:
         title = title[:-2].rstrip(" …") + "…"
-    text = _text(title, size)
-    strip = np.full((text.shape[0] + size, image.shape[1], 3), _INK, np.uint8)
-    _blend(strip, text, (size // 2, size), _WHITE)
+    text = letters(title, size)
+    strip = np.full((text.shape[0] + size, image.shape[1], 3), INK, np.uint8)
+    blend(strip, text, (size // 2, size), WHITE)
     return np.vstack([strip, image])
 
 
@@ -218,7 +209,7 @@ def draw_card(
     zoom = size_px / side
     way = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
     shown = max(round(view.shape[1] * zoom), 1), max(round(view.shape[0] * zoom), 1)
-    canvas = np.full((size_px, size_px, 3), _INK, np.uint8)
+    canvas = np.full((size_px, size_px, 3), INK, np.uint8)
     canvas[: shown[1], : shown[0]] = cv2.resize(view, shown, interpolation=way)
     number = layer_numbers(detections)[index]
     dashed, colour = number == UNKNOWN, class_colour(number)
@@ -268,7 +259,9 @@ def _outline(
 ) -> None:
     """Draw on `canvas` the outline of one mask, seen from `origin` at `zoom`."""
     top, left = masks.boxes[index, :2].tolist()
-    grown = cv2.dilate(np.pad(masks.crops[index].view(np.uint8), 2), np.ones((3, 3), np.uint8))
+    # cv2's border takes a tenth of the time of np.pad: half of that of the outline of a small mask.
+    crop = cv2.copyMakeBorder(masks.crops[index].view(np.uint8), 2, 2, 2, 2, cv2.BORDER_CONSTANT)
+    grown = cv2.dilate(crop, np.ones((3, 3), np.uint8))
     chains, _ = cv2.findContours(grown, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     # Positions in 1/16 pixel: a magnified outline lies where it belongs, not on the pixel grid.
     shift = np.array([left - 2 - origin[1], top - 2 - origin[0]])
@@ -279,7 +272,7 @@ def _outline(
     pieces = [p for line in lines for p in _dashes(line, dash)] if dashed else lines
     # Smoothing would wash the colour out of a line of one pixel.
     kind = cv2.LINE_AA if width > 1 else cv2.LINE_8
-    for ink, thick in ((_INK, width + 2), (colour, width)):
+    for ink, thick in ((INK, width + 2), (colour, width)):
         cv2.polylines(canvas, pieces, not dashed, ink, thick, kind, 4)
 
 
@@ -290,46 +283,6 @@ def _smoothed(chain: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _dashes(line: npt.NDArray[np.int32], length: int) -> list[npt.NDArray[np.int32]]:
     return [line[i : i + length] for i in range(0, len(line), 2 * length)]
-
-
-@lru_cache(maxsize=1)
-def _font_path() -> str | None:
-    """DejaVu Sans as matplotlib ships it, found without importing matplotlib."""
-    spec = find_spec("matplotlib")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-        if path.is_file():
-            return str(path)
-    return None
-
-
-@lru_cache(maxsize=2048)
-def _text(text: str, size: int) -> Image:
-    """Coverage of the letters, 0 to 255."""
-    # OpenCV's own fonts have no µ and no ².
-    from PIL import Image as Canvas
-    from PIL import ImageDraw, ImageFont
-
-    path = _font_path()
-    font = ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
-    # One height for all texts, so that lines and plates align.
-    canvas = Canvas.new("L", (max(int(np.ceil(font.getlength(text))), 1), round(1.3 * size)))
-    ImageDraw.Draw(canvas).text((0, size), text, 255, font, anchor="ls")
-    return np.asarray(canvas, np.uint8)
-
-
-def _blend(canvas: Image, coverage: Image, at: tuple[int, int], colour: Colour) -> None:
-    """Paint `colour` on `canvas` where `coverage` says; what sticks out is cut off."""
-    top, left = at
-    view = canvas[top : top + coverage.shape[0], left : left + coverage.shape[1]]
-    share = coverage[: view.shape[0], : view.shape[1], None].astype(np.float32) / 255
-    view[:] = np.rint(view * (1 - share) + np.array(colour, np.float32) * share).astype(np.uint8)
-
-
-def _plate(canvas: Image, box: Box) -> None:
-    top, left, bottom, right = box
-    shade = np.full((bottom - top, right - left), round(255 * _PLATE_OPACITY), np.uint8)
-    _blend(canvas, shade, (top, left), _INK)
 
 
 def _label_order(detections: Detections) -> list[int]:
@@ -392,19 +345,19 @@ def _with_legend(image: Image, detections: Detections) -> tuple[Image, Box]:
     entries, size, canvas = _legend_entries(detections), _font_size(image), image.copy()
     if not entries:
         return canvas, (0, 0, 0, 0)
-    texts = [_text(name, size) for name, _, _ in entries]
+    texts = [letters(name, size) for name, _, _ in entries]
     pad, swatch, line = size // 2, 2 * size, texts[0].shape[0] + size // 6
     width = 3 * pad + swatch + max(t.shape[1] for t in texts)
     bottom = image.shape[0] - size
     box = (max(bottom - 2 * pad - line * len(texts), 0), size, bottom, size + width)
-    _plate(canvas, box)
+    plate(canvas, box)
     for k, (text, (_, colour, dashed)) in enumerate(zip(texts, entries, strict=True)):
         y = box[0] + pad + k * line
         middle, x = y + line // 2, box[1] + pad
         for start in (0, 3 * swatch // 5) if dashed else (0,):
             end = x + (start + 2 * swatch // 5 if dashed else swatch)
             cv2.line(canvas, (x + start, middle), (end, middle), colour, max(2, size // 6))
-        _blend(canvas, text, (y, x + swatch + pad), _WHITE)
+        blend(canvas, text, (y, x + swatch + pad), WHITE)
     return canvas, box
 
 
@@ -415,17 +368,17 @@ def _with_scale_bar(image: Image, pixel_size: PixelSize | None) -> tuple[Image, 
     if pixel_size is not None:
         length_nm = round_length_nm(image.shape[1] / 6 * pixel_size.x_nm)
         length_px, name = round(length_nm / pixel_size.x_nm), length_text(length_nm)
-    text, pad, thick = _text(name, size), size // 2, max(3, size // 3)
+    text, pad, thick = letters(name, size), size // 2, max(3, size // 3)
     inner = max(length_px, text.shape[1])
     right, bottom = image.shape[1] - size, image.shape[0] - size
     height = text.shape[0] + 2 * pad + (thick if length_px else 0)
     box = (max(bottom - height, 0), max(right - inner - 2 * pad, 0), bottom, right)
-    _plate(canvas, box)
+    plate(canvas, box)
     left = box[1] + pad
-    _blend(canvas, text, (box[0] + pad // 2, left + (inner - text.shape[1]) // 2), _WHITE)
+    blend(canvas, text, (box[0] + pad // 2, left + (inner - text.shape[1]) // 2), WHITE)
     if length_px:
         start = left + (inner - length_px) // 2
-        canvas[bottom - pad - thick : bottom - pad, max(start, 0) : start + length_px] = _WHITE
+        canvas[bottom - pad - thick : bottom - pad, max(start, 0) : start + length_px] = WHITE
     return canvas, box
 
 

@@ -10,11 +10,11 @@ from layerscope import pipeline
 from layerscope.core.calibration import Calibration
 from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.core.results import Detections, FloatArray
-from layerscope.draw import Image
 from layerscope.errors import InputError, LayerscopeError
 from layerscope.io.sources import Source
 from layerscope.live.calibrating import CalibrationSettings, KeptCalibration, Submit
 from layerscope.models.heads import load_head
+from layerscope.ops.lettering import Image
 from layerscope.ops.scale import resolve_pixel_size
 from layerscope.physics.materials import load
 from layerscope.physics.thin_film import Stack

@@ -22,11 +22,11 @@ import numpy as np
 
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import Detections
-from layerscope.draw import Image
 from layerscope.errors import LayerscopeError
 from layerscope.live.analysis import Analysis, Answer, Asked
 from layerscope.live.frame import Frame
 from layerscope.live.newest import Newest
+from layerscope.ops.lettering import Image
 
 _LOOK_EVERY_S = 0.2
 _PATIENCE_S = 3.0

@@ -14,9 +14,9 @@ import numpy as np
 
 from layerscope.core.calibration import Calibration
 from layerscope.core.results import Detections, FloatArray
-from layerscope.draw import Image
 from layerscope.errors import LayerscopeError
 from layerscope.live.motion import Thumb, shift_between, thumb_of
+from layerscope.ops.lettering import Image
 from layerscope.ops.optical import Background
 from layerscope.ops.setups import Substrates, number_setups
 from layerscope.ops.tone import ToneCurve

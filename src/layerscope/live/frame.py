@@ -8,7 +8,7 @@ from typing import Protocol
 import cv2
 
 from layerscope.core.micrograph import PixelSize
-from layerscope.draw import Image
+from layerscope.ops.lettering import Image
 
 _BLACK = 10
 """Level of 255 below which everything lies in a picture that shows nothing."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.draw import Image
+from layerscope.ops.lettering import Image
 
 _THUMB_PX = 256
 _LEAST_RESPONSE = 0.25

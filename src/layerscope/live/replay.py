@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 
 from layerscope.core.micrograph import PixelSize
-from layerscope.draw import Image
 from layerscope.errors import InputError, SourceLost, UnreadableFile
 from layerscope.io.sources import name_sources
 from layerscope.live.clock import Pace
 from layerscope.live.folder import opened
 from layerscope.live.frame import Picture
 from layerscope.live.sources import USUAL_FPS, Playing
+from layerscope.ops.lettering import Image
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".wmv", ".mjpeg", ".mjpg")
 
