@@ -3,7 +3,7 @@
     python benchmarks/flake_network.py [DATA] [--model flake-n] [--part zero|few|speed]
 
 DATA is the folder `optical` of the shared data (default ../shared/data/optical). `zero`: marked
-flakes that each finder finds, as benchmarks/find_flakes.py counts them. `few`: fine-tuned on some
+flakes that each finder finds, as benchmarks/find_flakes.py counts them. `few`: taught by some
 images and scored on others, mask AP at IoU 0.5 (COCO's rule); classes of hBN are told from the
 colour of a region by one Gaussian per class, fitted to the labelled images, the same for every
 finder. `speed`: CPU time per frame of 1280 x 720 cut from real fields.
@@ -32,6 +32,7 @@ from layerscope.measure.scores_precision import average_precision, match_objects
 from layerscope.models.file import read_model
 from layerscope.models.shipped import open_model
 from layerscope.tasks.finders import FINDERS, Finder, choose_finder
+from layerscope.training.flakes import GEOMETRIES, FlakeSettings, train_flakes
 
 SHAPE = (720, 1280)
 
@@ -137,8 +138,8 @@ def score(
     return pairs
 
 
-def few(data: Path, model: str, minutes: float, steps: int) -> None:
-    """Fine-tuned on some images, scored on the others."""
+def few(data: Path, model: str, settings: FlakeSettings) -> None:
+    """Taught by some images, scored on the others."""
     graphene = read_dataset(data / "exfoliated/graphene")
     print(
         "graphene, mask AP50 of what is marked, each image held out once (train on 3, test on 2):"
@@ -150,7 +151,7 @@ def few(data: Path, model: str, minutes: float, steps: int) -> None:
         return Objects.found(found.masks, np.ones(len(found), np.int64), found.score)
 
     for train, test in folds:
-        tuned = tune(graphene.take(train), model, minutes, steps)
+        tuned = tune(graphene.take(train), settings)
         for name, find in finders_of(model, tuned).items():
             pairs.setdefault(name, []).extend(score(graphene.take(test), find, plain, 200))
     for name, each in pairs.items():
@@ -159,7 +160,7 @@ def few(data: Path, model: str, minutes: float, steps: int) -> None:
     hbn = read_dataset(data / "hbn_coco")
     train, test = list(range(0, 20, 4)), [i for i in range(20) if i % 4]
     print("hBN, mask AP50 on 15 images, 5 others labelled:")
-    tuned = tune(hbn.take(train), model, minutes, steps)
+    tuned = tune(hbn.take(train), settings)
     colours = Colours(hbn.take(train).examples, choose_finder("classical"))
     for name, find in finders_of(model, tuned).items():
         each = score(hbn.take(test), find, colours.objects, 60)
@@ -171,17 +172,16 @@ def finders_of(model: str, tuned: Path) -> dict[str, Finder]:
     return {
         "classical": choose_finder("classical"),
         "pretrained": choose_finder("network", open_model(model)),
-        "fine-tuned": choose_finder("network", read_model(tuned)),
-        "both, fine-tuned": choose_finder("both", read_model(tuned)),
+        "both, pretrained": choose_finder("both", open_model(model)),
+        "taught": choose_finder("network", read_model(tuned)),
+        "both, taught": choose_finder("both", read_model(tuned)),
     }
 
 
-def tune(data: DataSet, model: str, minutes: float, steps: int) -> Path:
-    from layerscope.training.flakes import FlakeSettings, train_flakes
-
+def tune(data: DataSet, settings: FlakeSettings) -> Path:
     out = Path(tempfile.mkdtemp()) / "tuned.onnx"
     started = time.process_time()
-    train_flakes(data, out, FlakeSettings(base=model, minutes=minutes, steps=steps))
+    train_flakes(data, out, settings)
     print(f"   ({len(data)} images, {time.process_time() - started:.0f} s CPU)", flush=True)
     return out
 
@@ -218,6 +218,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", type=Path, default=here.parent / "shared/data/optical")
     parser.add_argument("--model", default="flake-n")
     parser.add_argument("--part", choices=("zero", "few", "speed"), action="append")
+    parser.add_argument("--geometry", choices=GEOMETRIES, default="keep")
     parser.add_argument("--minutes", type=float, default=0.0, help="of fine-tuning; 0: all steps")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--every", type=int, default=1, help="only each n-th picture with boxes")
@@ -230,7 +231,10 @@ def main() -> None:
     if "zero" in parts:
         zero(options.data, finders, options.every)
     if "few" in parts:
-        few(options.data, options.model, options.minutes, options.steps)
+        settings = FlakeSettings(
+            options.model, options.geometry, minutes=options.minutes, steps=options.steps
+        )
+        few(options.data, options.model, settings)
     if "speed" in parts:
         speed(options.data, finders, options.repeat)
 

@@ -1,5 +1,7 @@
 """Flake networks: targets, scenes, patches, loss, and that a little training helps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,17 +10,25 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from layerscope.core.evaluation import Objects  # noqa: E402
 from layerscope.core.examples import IGNORE, DataSet, Example, Instance  # noqa: E402
-from layerscope.core.results import CropMasks  # noqa: E402
-from layerscope.errors import InputError  # noqa: E402
+from layerscope.core.micrograph import Micrograph  # noqa: E402
+from layerscope.core.results import CropMasks, Flag  # noqa: E402
+from layerscope.errors import InputError, UnknownName, UnreadableFile  # noqa: E402
+from layerscope.measure.scores_overlap import mask_iou  # noqa: E402
+from layerscope.models.file import read_model  # noqa: E402
+from layerscope.models.judge import Judge  # noqa: E402
 from layerscope.models.shipped import open_model  # noqa: E402
+from layerscope.tasks.finders import choose_finder  # noqa: E402
 from layerscope.training.flake_loss import flake_loss  # noqa: E402
 from layerscope.training.flake_patches import MILD, Conditions, draw_batch, draw_patch  # noqa: E402
 from layerscope.training.flake_targets import IGNORED, depth_of, meeting, targets_of  # noqa: E402
 from layerscope.training.flakes import (  # noqa: E402
     FlakeSettings,
+    Live,
     choose_parting,
     fine_tune,
+    judge_of,
     load_base,
     scene_of,
     scenes_of,
@@ -236,7 +246,7 @@ def keep_exports(monkeypatch, module):
     """Let `module` write no file: ONNX is tested with `training.export`, and slow."""
     written = {}
 
-    def export(network, card, path, half):
+    def export(network, card, path, half, beside=None):
         written.update(network=network, path=path, half=half)
         return card
 
@@ -274,7 +284,7 @@ def test_fine_tuning_starts_from_the_shipped_network():
         tuned.half = True
         answer = tuned.eval()(torch.from_numpy(noise)).numpy()
     assert np.abs(shipped.logits(noise) - answer).max() < 0.05
-    assert choose_parting(tuned, shipped.card, data) in (0.1, 1.0)
+    assert choose_parting(Live(shipped.card, tuned), data) in (0.1, 1.0)
 
 
 def test_labels_decide_whether_colour_parts():
@@ -292,17 +302,87 @@ def test_labels_decide_whether_colour_parts():
 
     for marks, wanted in ((whole, 1.0), (halves, 0.1)):
         data = DataSet((Example.from_arrays("a", image, marks),), ("background", "flake"))
-        assert choose_parting(Whole(), card, data) == wanted
+        assert choose_parting(Live(card, Whole()), data) == wanted
 
 
 def test_the_card_says_what_was_learned_from(monkeypatch):
     written = keep_exports(monkeypatch, "flakes")
     marks = [square(20, 20, 40)]
     examples = tuple(Example.from_arrays(n, picture(), marks, group="chip") for n in "ab")
-    settings = FlakeSettings(steps=1, batch=1, side_px=64, minutes=0)
+    settings = FlakeSettings(geometry="learn", steps=1, batch=1, side_px=64, minutes=0)
     card = train_flakes(DataSet(examples, ("background", "flake")), "tuned.onnx", settings)
     assert (card.task, card.output, card.stride) == ("flakes", "instances", 32)
     assert (card.trained_on[-1].images, card.trained_on[-1].groups) == (2, 1)
     assert card.settings["steps_taken"] == 1
     assert card.settings["plateau_share"] in (0.1, 1.0)
     assert written["half"]
+
+
+def a_chip(seed, flakes=10, side=256):
+    """Dark squares, of which a person marks the fainter half, among others of the same sizes."""
+    rng = np.random.default_rng(seed)
+    image = np.full((side, side, 3), 150.0)
+    marks, places = [], [(y, x) for y in range(12, side - 48, 60) for x in range(12, side - 48, 60)]
+    for k in range(flakes):
+        (y, x), faint = places[k], k % 2 == 0
+        image[y : y + 36, x : x + 36] *= (0.93, 0.9, 0.95) if faint else (0.7, 0.6, 0.8)
+        if faint:
+            marks.append(square(y, x, 36))
+    noisy = image + rng.normal(0, 1, image.shape)
+    return Example.from_arrays(f"chip{seed}", np.clip(noisy, 0, 255).astype(np.uint8), marks)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    data = DataSet(tuple(a_chip(s) for s in (1, 2)), ("background", "flake"))
+    path = tmp_path_factory.mktemp("taught") / "flakes.onnx"
+    return train_flakes(data, path, FlakeSettings(steps=1)), read_model(path)
+
+
+@pytest.mark.parametrize("finder", ["network", "both"])
+def test_two_images_teach_which_flakes_are_wanted(taught, finder):
+    _, model = taught
+    example = a_chip(7)
+    image = Micrograph(example.read_image(), white_level=255.0)
+    plain, _ = choose_finder(finder)(image)
+    judged, _ = choose_finder(finder, model)(image)
+    assert np.array_equal(judged.masks.labels(), plain.masks.labels())  # the same outlines
+    marked = Objects.marked(example.instances, example.shape).masks
+    wanted = mask_iou(judged.masks, marked).max(axis=1) >= 0.5
+    assert wanted.sum() >= 4
+    assert (~wanted).sum() >= 4
+    assert judged.score[wanted].min() > 0.8
+    assert judged.score[~wanted].max() < 0.2
+    unlike = (judged.flags & Flag.UNLIKE_MARKED) > 0
+    assert (unlike == ~wanted).all()
+
+
+def test_few_images_leave_the_network_alone(taught):
+    card, model = taught
+    assert card.settings["steps_taken"] == 0
+    assert card.metrics["held_out_f1"] > 0.9
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, 3, 64, 64)).astype(np.float32)
+    assert np.abs(open_model("flake-n").logits(noise) - model.logits(noise)).max() < 0.05
+    assert model.card.thresholds == open_model("flake-n").card.thresholds
+
+
+def test_where_all_or_none_is_marked_nothing_is_judged(tmp_path):
+    live = Live(open_model("flake-n").card, load_base("flake-n").eval())
+    alone = DataSet((a_chip(3, flakes=1),), ("background", "flake"))
+    judge, figures = judge_of(live, alone)
+    assert judge is None
+    assert figures["marked_found"] >= 1
+    elsewhere = replace(alone.examples[0], instances=(square(200, 200, 20),))
+    with pytest.raises(InputError, match="--geometry learn"):
+        train_flakes(DataSet((elsewhere,), alone.classes), tmp_path / "m.onnx")
+    with pytest.raises(UnknownName, match="keep"):
+        FlakeSettings(geometry="both")
+
+
+def test_a_judge_is_read_as_it_was_written(taught):
+    judge = taught[1].judge
+    again = Judge.from_text(judge.to_text())
+    assert again.to_text() == judge.to_text()
+    for spoilt in ("", "{}", judge.to_text()[:-40], judge.to_text().replace("area", "size")):
+        with pytest.raises(UnreadableFile, match="judge"):
+            Judge.from_text(spoilt)

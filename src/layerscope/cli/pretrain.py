@@ -84,8 +84,11 @@ def train_flakes(
     ),
     base: Annotated[str, typer.Option("--from", help="Model to start from.")] = "flake-n",
     few: Annotated[int, typer.Option(help="Use only so many images; 0: all.")] = 0,
-    minutes: Annotated[float, typer.Option(help="Wall time, at most.")] = 5.0,
-    steps: Annotated[int, typer.Option(help="Steps, at most.")] = 400,
+    geometry: Annotated[
+        str, typer.Option(help="keep the base's outlines, learn others, or auto: by images.")
+    ] = "auto",
+    minutes: Annotated[float, typer.Option(help="Wall time of learning outlines.")] = 5.0,
+    steps: Annotated[int, typer.Option(help="Steps of that, at most.")] = 400,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -97,7 +100,7 @@ def train_flakes(
     if out.suffix != ".onnx":
         raise InputError(f"{out.name}: expected a name that ends in .onnx")
     labelled = take_examples(read_dataset(data), few, seed)
-    settings = FlakeSettings(base=base, minutes=minutes, steps=steps, seed=seed)
+    settings = FlakeSettings(base, geometry, minutes, steps, seed=seed)
     with ProgressBar("training", quiet) as bar:
         card = train(labelled, out, settings, progress=_watch(bar))
     typer.echo(f"{len(labelled)} images: {', '.join(e.name for e in labelled.examples)}")

@@ -38,6 +38,7 @@ class Flag(IntFlag):
     SUBSTRATE_UNCERTAIN = 1 << 9
     LAYERS_WITHHELD = 1 << 10
     TOUCHES_EXCLUDED = 1 << 11
+    UNLIKE_MARKED = 1 << 12
 
     @property
     def names(self) -> list[str]:
@@ -58,6 +59,7 @@ FLAG_MEANING: Mapping[Flag, str] = {
     Flag.SUBSTRATE_UNCERTAIN: "which colour is the bare substrate is not certain in this image",
     Flag.LAYERS_WITHHELD: "the calibration was refused: no absolute layer number is given",
     Flag.TOUCHES_EXCLUDED: "touches a burnt-in bar, text or another masked area",
+    Flag.UNLIKE_MARKED: "unlike the flakes that a person marked to train the model",
 }
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from layerscope.errors import InputError, UnreadableFile
 from layerscope.models.card import ModelCard
+from layerscope.models.judge import JUDGE_KEY, Judge
 from layerscope.models.pixel_forest import PixelForest, forest_maps
 from layerscope.models.tiling import map_image, resized, sees_whole
 from layerscope.models.trees_file import read_forests
@@ -47,11 +48,14 @@ class Member:
     session : onnxruntime.InferenceSession
     forests : tuple of PixelForest
         Of a graph over pixel features: its stages.
+    judge : Judge or None
+        Of a flake network that was taught which flakes are wanted.
     """
 
     card: ModelCard
     session: Any = field(repr=False)
     forests: tuple[PixelForest, ...] = field(default=(), repr=False)
+    judge: Judge | None = field(default=None, repr=False)
 
     @property
     def tells_spread(self) -> bool:
@@ -157,6 +161,11 @@ class Model:
         for maps in answers:
             total, count = total + maps, count + 1
         return total if count == 1 else total / np.float32(count)
+
+    @property
+    def judge(self) -> Judge | None:
+        """Of the first file."""
+        return self.members[0].judge
 
     @property
     def tells_spread(self) -> bool:
@@ -336,10 +345,11 @@ def _read(file: Path, threads: int) -> tuple[Member, str]:
     try:
         card = ModelCard.from_json(found[CARD_KEY])
         trees = read_forests(content) if card.input == "pixel_features" else ()
+        judge = Judge.from_text(found[JUDGE_KEY]) if JUDGE_KEY in found else None
     except UnreadableFile as reason:
         raise UnreadableFile(f"{file.name}: {reason}") from None
     forests = tuple(PixelForest(stage, open_session) for stage in trees)
-    return Member(card, session, forests), hashlib.sha256(content).hexdigest()
+    return Member(card, session, forests, judge), hashlib.sha256(content).hexdigest()
 
 
 def read_content(file: Path) -> bytes:

@@ -25,6 +25,7 @@ PENALTY = {
     "mixed_layers": 0.6,
     "out_of_focus": 0.6,
     "substrate_uncertain": 0.7,
+    "unlike_marked": 0.2,
     "ambiguous_layers": 0.8,
     "touches_border": 0.8,
     "saturated": 0.8,

@@ -59,7 +59,8 @@ def choose_finder(name: str, model: str | os.PathLike[str] | Model | None = None
 def _by_network(
     model: Model, micrograph: Micrograph, **asked: Any
 ) -> tuple[Detections, Background]:
-    return find_flakes_learned(micrograph, model, **asked)
+    found, background = find_flakes_learned(micrograph, model, **asked)
+    return (model.judge.judged(found) if model.judge else found), background
 
 
 def find_flakes_jointly(
@@ -77,4 +78,5 @@ def find_flakes_jointly(
     classical, background = find_flakes(micrograph, **asked)
     known = {**asked, "substrate_level": background.level}
     learned, _ = find_flakes_learned(micrograph, model, **known)
-    return join_detections(classical, learned), background
+    found = join_detections(classical, learned)
+    return (model.judge.judged(found) if model.judge else found), background

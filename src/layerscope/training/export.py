@@ -35,7 +35,11 @@ _OPSET = 18
 
 
 def export_model(
-    network: nn.Module, card: ModelCard, path: str | os.PathLike[str], half: bool = False
+    network: nn.Module,
+    card: ModelCard,
+    path: str | os.PathLike[str],
+    half: bool = False,
+    beside: Mapping[str, str] | None = None,
 ) -> ModelCard:
     """Write a network as one ONNX file with its card, and its weights beside it.
 
@@ -51,6 +55,8 @@ def export_model(
     half : bool
         Store weights as 16-bit floats: half the file. They become 32-bit floats when it is opened,
         because a CPU has no fast 16-bit arithmetic.
+    beside : mapping of str to str, optional
+        More texts to keep in the ONNX metadata, by key.
 
     Returns
     -------
@@ -65,9 +71,7 @@ def export_model(
     LayerscopeError
         If ONNX Runtime and torch disagree.
     """
-    target = Path(path)
-    if target.suffix != ".onnx":
-        raise InputError(f"{target.name}: expected a name that ends in .onnx")
+    target = _target(path)
     ready = copy.deepcopy(network).cpu().eval()
     stride = int(getattr(network, "stride", card.stride))
     _check_outputs(ready, card, stride)
@@ -86,9 +90,53 @@ def export_model(
         metrics={**card.metrics, **figures},
         made_with=versions(),
     )
-    write_graph(graph, filled, target)
+    write_graph(graph, filled, target, beside)
     write_weights(ready.state_dict(), filled, target.with_suffix(".safetensors"))
     return filled
+
+
+def copy_model(
+    source: Path, card: ModelCard, path: str | os.PathLike[str], beside: Mapping[str, str]
+) -> ModelCard:
+    """Write the graph and weights of one model file under another card.
+
+    Parameters
+    ----------
+    source : Path
+        Model file, with its weights beside it.
+    card : ModelCard
+    path : path
+        Ends in ``.onnx``.
+    beside : mapping of str to str
+        As of `export_model`.
+
+    Returns
+    -------
+    ModelCard
+        As written.
+
+    Raises
+    ------
+    InputError
+        If `path` does not end in ``.onnx``, or the weights are missing.
+    """
+    import onnx
+    from safetensors.torch import load
+
+    target, weights = _target(path), source.with_suffix(".safetensors")
+    if not weights.is_file():
+        raise InputError(f"{weights}: not there; the weights of a model lie beside its file")
+    filled = replace(card, made_with=versions())
+    write_graph(onnx.load(source), filled, target, beside)
+    write_weights(load(weights.read_bytes()), filled, target.with_suffix(".safetensors"))
+    return filled
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    target = Path(path)
+    if target.suffix != ".onnx":
+        raise InputError(f"{target.name}: expected a name that ends in .onnx")
+    return target
 
 
 def versions() -> dict[str, str]:
@@ -97,11 +145,14 @@ def versions() -> dict[str, str]:
     return {"layerscope": __version__, "opset": str(_OPSET)} | made
 
 
-def write_graph(graph: Any, card: ModelCard, path: Path) -> None:
+def write_graph(
+    graph: Any, card: ModelCard, path: Path, beside: Mapping[str, str] | None = None
+) -> None:
     """Write an ONNX graph (``onnx.ModelProto``) with a card; the same graph, the same bytes."""
     del graph.metadata_props[:]
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = CARD_KEY, card.to_json()
+    for key, text in {CARD_KEY: card.to_json(), **(beside or {})}.items():
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = key, text
     write_bytes(path, graph.SerializeToString(deterministic=True))
 
 
