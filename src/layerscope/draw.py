@@ -71,11 +71,19 @@ def draw_flakes(
     """
     _check(image, detections.masks)
     texts = label_texts(detections, pixel_size) if labels is None else labels
-    picture, box = _with_scale_bar(draw_outlines(image, detections), pixel_size)
-    picture, legend = _with_legend(picture, detections)
     # Plates are drawn before the labels, which keep clear of them.
-    picture = draw_labels(picture, detections, texts, keep_clear=[box, legend])
+    picture, taken = draw_plates(draw_outlines(image, detections), detections, pixel_size)
+    picture = draw_labels(picture, detections, texts, keep_clear=taken)
     return draw_title(picture, title) if title else picture
+
+
+def draw_plates(
+    image: Image, detections: Detections, pixel_size: PixelSize | None
+) -> tuple[Image, list[Box]]:
+    """Draw scale bar and legend, and say which boxes they take: labels keep clear of them."""
+    picture, bar = _with_scale_bar(image, pixel_size)
+    picture, legend = _with_legend(picture, detections)
+    return picture, [bar, legend]
 
 
 def draw_outlines(image: Image, detections: Detections) -> Image:

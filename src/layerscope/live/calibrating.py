@@ -158,7 +158,7 @@ class KeptCalibration:
     def _in_process(self, *task: object) -> Future[Calibration]:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), initializer=_stand_back
+                1, multiprocessing.get_context("spawn"), initializer=stand_back
             )
         function, *arguments = task
         return self._executor.submit(function, *arguments)  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ def make_calibration(
     )  # fmt: skip
 
 
-def _stand_back() -> None:
+def stand_back() -> None:
     """Let the picture go first."""
     with suppress(AttributeError, OSError):  # not on Windows
         os.nice(10)
