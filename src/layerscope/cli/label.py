@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import secrets
-import socket
 import threading
 import webbrowser
 from importlib.util import find_spec
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from layerscope.cli.listening import address_of, listen, token_for
 from layerscope.cli.options import PixelSizeText, names_of
 from layerscope.errors import InputError, MissingExtra
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from layerscope.app.project import Project
     from layerscope.models.file import Model
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 _OPEN_AFTER_S = 0.8
 _PATIENCE_S = 2
 
@@ -118,28 +115,12 @@ def _serve(project: Project, model: Model | None, host: str, port: int, browser:
     from layerscope.app.painter import Painter
     from layerscope.app.server import create_app
 
-    token = "" if host in _LOCAL else secrets.token_urlsafe(18)
+    token = token_for(host)
     app = create_app(Painter(project, model=model), token=token)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_PATIENCE_S)
-    listening = _listen(host, port)
-    address = _address(host, listening.getsockname()[1], token)
+    listening = listen(host, port)
+    address = address_of(host, listening.getsockname()[1], token)
     typer.echo(f"{len(project.images)} images in {project.folder}; Ctrl-C ends it\n\n  {address}\n")
     if browser:
         threading.Timer(_OPEN_AFTER_S, webbrowser.open, [address]).start()
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Open the port, or any free one where another program has it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE and port:
-            return _listen(host, 0)
-        raise InputError(f"cannot listen at {host}:{port}: {error.strerror}") from None
-
-
-def _address(host: str, port: int, token: str) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")

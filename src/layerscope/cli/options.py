@@ -92,11 +92,11 @@ def range_nm(text: str) -> tuple[float, float]:
     return parse_length_nm(low), parse_length_nm(high or low)
 
 
-def size_of(text: str) -> tuple[int, int]:
+def size_of(text: str, option: str = "--size") -> tuple[int, int]:
     """Read width and height in px, e.g. ``772x688``; returns height and width."""
     width, _, height = text.partition("x")
     if not (width.isdigit() and height.isdigit()):
-        raise InputError(f"--size {text!r}: expected width x height in px, e.g. 772x688")
+        raise InputError(f"{option} {text!r}: expected width x height in px, e.g. 772x688")
     return int(height), int(width)
 
 

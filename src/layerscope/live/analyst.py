@@ -56,7 +56,7 @@ class AnalysisProcess:
     """
 
     def __init__(self, asked: Asked):
-        self._asked, self._stop = asked, threading.Event()
+        self._asked, self._stop, self._lock = asked, threading.Event(), threading.Lock()
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
         self._memory: SharedMemory | None = None
@@ -77,29 +77,31 @@ class AnalysisProcess:
         theirs.close()
         said = self._received()
         if isinstance(said, LayerscopeError):
-            self.close()
+            self._end()
             raise said
 
     def answer(self, number: int, pixels: Image, pixel_size: PixelSize | None) -> Answer:
         """Say what is on a frame; see `Analysis.answer`."""
-        try:
-            if self._process is None:
-                self.start()
-            return self._asked_for(number, pixels, pixel_size)
-        except (Lost, OSError, EOFError):
-            self._end()
-            nothing = Detections.empty(pixels.shape[:2])
+        nothing = Detections.empty(pixels.shape[:2])
+        with self._lock:
             if self._stop.is_set():
                 return Answer(number, nothing)
-            return Answer(number, nothing, error="the analysis broke off and is begun again")
+            try:
+                if self._process is None:
+                    self.start()
+                return self._asked_for(number, pixels, pixel_size)
+            except (Lost, OSError, EOFError):
+                self._end()
+                return Answer(number, nothing, error="the analysis broke off and is begun again")
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, once an answer that is waited for was given up."""
         self._stop.set()
-        if self._pipe is not None:
-            with suppress(OSError):
-                self._pipe.send(None)
-        self._end(_PATIENCE_S)
+        with self._lock:
+            if self._pipe is not None:
+                with suppress(OSError):
+                    self._pipe.send(None)
+            self._end(_PATIENCE_S)
 
     def _asked_for(self, number: int, pixels: Image, pixel_size: PixelSize | None) -> Answer:
         memory = self._room_for(pixels.nbytes)

@@ -144,7 +144,7 @@ class Session:
         return self._reader.state
 
     def figures(self) -> Figures:
-        """Counts until now."""
+        """Return the counts until now."""
         frames = self._frames
         return self.tally.figures(self._clock.now_s(), frames.put_count, frames.dropped)
 
@@ -191,6 +191,11 @@ class Session:
         except LayerscopeError as error:
             self.say(str(error))
         self._changed.set()
+
+    @property
+    def last_said(self) -> str:
+        """The last line for the user, or ""."""
+        return self._said[-1][1] if self._said else ""
 
     def say(self, line: str) -> None:
         """Tell the user a line, on the picture and where the session was started."""

@@ -7,6 +7,7 @@ The frame is analysed anew, at full resolution and with the calibration of the l
 from __future__ import annotations
 
 import multiprocessing
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -107,7 +108,7 @@ def analyse_image(image: Path, folder: Path, asked: Asked, pixel_size: PixelSize
     write_run(run, folder, report=False)
     if run.failures:
         raise UnreadableFile(run.failures[0].reason)
-    counts = run.objects["n_layers"].value_counts()
+    counts = Counter(run.objects["n_layers"].astype(str))
     named = ", ".join(f"{n} x {k}{'L' if k.isdigit() else ''}" for k, n in sorted(counts.items()))
     return named or "no flakes"
 

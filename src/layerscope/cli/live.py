@@ -1,0 +1,222 @@
+"""`layerscope live`: what is under the microscope now, with what was found drawn over it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from layerscope.cli.listening import address_of, listen, token_for
+from layerscope.cli.options import (
+    Material,
+    Na,
+    OxideSd,
+    PixelSizeText,
+    Substrate,
+    Tone,
+    flat_field_of,
+    scale_text,
+    size_of,
+    tone_of,
+    wanted_of,
+)
+from layerscope.errors import InputError, MissingExtra
+
+if TYPE_CHECKING:
+    from layerscope.live.analysis import Asked
+    from layerscope.live.server import Server
+    from layerscope.live.session import Session
+    from layerscope.live.sources import Playing
+    from layerscope.live.window import Window
+
+_OPEN_AFTER_S = 0.8
+_LOOK_EVERY_S = 0.1
+
+
+def live(
+    source: Annotated[
+        str, typer.Argument(help="screen, screen:L,T,W,H, camera:0, folder:PATH or replay:PATH.")
+    ],
+    material: Material,
+    substrate: Substrate,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for snapshots and recordings.")
+    ] = Path("live"),
+    window: Annotated[bool, typer.Option(help="Show a window on the desktop.")] = True,
+    browser: Annotated[bool, typer.Option(help="Show a page in the browser.")] = False,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page.")] = True,
+    host: Annotated[
+        str, typer.Option(help="Where the page is; any other needs a token in the address.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any that is free.")] = 8010,
+    seconds: Annotated[float | None, typer.Option(help="Stop by itself.")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Record from the start.")] = False,
+    fps: Annotated[
+        float | None, typer.Option(help="Pictures per second of screen, camera, replay.")
+    ] = None,
+    pan: Annotated[
+        str | None,
+        typer.Option(help="Replay of images: move a window of this size over them: 1280x720."),
+    ] = None,
+    pan_step: Annotated[float, typer.Option(help="Its step per picture, px.")] = 6.0,
+    loop: Annotated[bool, typer.Option("--loop", help="Replay: begin again at the end.")] = False,
+    width: Annotated[int, typer.Option(help="Of the drawing at most, px.")] = 1280,
+    analyse_width: Annotated[
+        int, typer.Option(help="Regions are found on pixels averaged to about this width.")
+    ] = 640,
+    pixel_size: PixelSizeText = None,
+    objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
+    magnification_table: Annotated[
+        Path | None, typer.Option(help="TOML: [objectives] or [magnifications]; CSV of the latter.")
+    ] = None,
+    scale_bar: Annotated[str | None, typer.Option(help="Length of a bar in the picture.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="calibration.toml; none: made from what comes by.")
+    ] = None,
+    head: Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")] = None,
+    finder: Annotated[
+        str, typer.Option(help="classical, network or both; a --model means network.")
+    ] = "",
+    model: Annotated[
+        str | None, typer.Option(help="Model file, or the name of one that is shipped: flake-n.")
+    ] = None,
+    tone: Tone = None,
+    na: Na = 0.45,
+    oxide_sd: OxideSd = 10.0,
+    flat_field: Annotated[str | None, typer.Option(help="Reference image.")] = None,
+    min_area: Annotated[str | None, typer.Option(help="e.g. 100um2 or 400px.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Show only, e.g. 1-3.")] = None,
+    max_layers: Annotated[int, typer.Option(help="Longest layer number told apart.")] = 10,
+    keep_residue: Annotated[
+        bool, typer.Option("--keep-residue", help="Also show residue, rims and blur.")
+    ] = False,
+) -> None:
+    """Outline flakes and count layers on the microscope's screen, camera or newest image, live."""
+    from layerscope import pipeline
+    from layerscope.io.calibration import read_calibration
+    from layerscope.live.analysis import Asked
+    from layerscope.live.clock import RealClock
+    from layerscope.live.sources import Playing, check_source
+
+    _check(window, browser, seconds, width)
+    check_source(source)
+    stop = threading.Event()
+    clock = RealClock(stop)
+    moving = size_of(pan, "--pan") if pan else None
+    playing = Playing(clock, fps, moving, pan_step, loop)
+    size = scale_text(pixel_size, objective, magnification_table)
+    asked = Asked(
+        material,
+        substrate,
+        pipeline.Optics(tone_of(tone), na, oxide_sd, flat_field_of(flat_field, [])),
+        wanted_of(min_area, layers, keep_residue),
+        read_calibration(calibration) if calibration else None,
+        head,
+        finder or ("network" if model else "classical"),
+        model,
+        scale_bar,
+        analyse_width,
+        max_layers,
+    )
+    with _session(source, playing, asked, size, out, width, stop) as session:
+        if record:
+            session.record()
+        _show(session, stop, seconds, window, (host, port) if browser else None, open_page)
+    typer.echo(session.summary())
+
+
+def _check(window: bool, browser: bool, seconds: float | None, width: int) -> None:
+    if browser and any(find_spec(name) is None for name in ("fastapi", "uvicorn", "websockets")):
+        raise MissingExtra.of("the live view in the browser", "live")
+    if seconds is not None and seconds <= 0:
+        raise InputError(f"--seconds {seconds:g}: expected more than 0")
+    if width < 160:
+        raise InputError(f"--width {width}: expected 160 px or more")
+    if not window and not browser and seconds is None:
+        raise InputError("nothing would be shown: leave out --no-window, or add --browser")
+
+
+@contextmanager
+def _session(
+    source: str,
+    playing: Playing,
+    asked: Asked,
+    size: str | None,
+    out: Path,
+    width: int,
+    stop: threading.Event,
+) -> Iterator[Session]:
+    """Session that runs, and is closed at the end whatever happens."""
+    from layerscope.core.micrograph import PixelSize
+    from layerscope.live.analyst import AnalysisProcess
+    from layerscope.live.session import Session, SessionSettings
+    from layerscope.live.sources import open_source
+
+    told = PixelSize.parse(size) if size else None
+    process = AnalysisProcess(asked)
+    settings = SessionSettings(f"{asked.material} on {asked.substrate}", asked, out, told, width)
+    session = Session(
+        lambda: open_source(source, playing), process, settings, playing.clock, typer.echo
+    )
+    try:
+        process.start()
+        session.start()
+        yield session
+    finally:
+        stop.set()
+        session.close()
+
+
+def _show(
+    session: Session,
+    stop: threading.Event,
+    seconds: float | None,
+    window: bool,
+    page: tuple[str, int] | None,
+    open_page: bool,
+) -> None:
+    """Show the session until it ends, the window is closed, or Ctrl-C."""
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    timer = threading.Timer(seconds, stop.set) if seconds else None
+    server: Server | None = None
+    try:
+        opened = _opened_window(session, stop) if window else None
+        server = _served(session, *page, open_page) if page else None
+        if timer is not None:
+            timer.start()
+        if opened is not None:
+            opened.run()
+        while not (stop.wait(_LOOK_EVERY_S) or session.ended.is_set()):
+            pass
+    finally:
+        stop.set()
+        session.drawings.close()
+        if timer is not None:
+            timer.cancel()
+        if server is not None:
+            server.close()
+
+
+def _opened_window(session: Session, stop: threading.Event) -> Window:
+    from layerscope.live.window import Window
+
+    return Window(session, stop)
+
+
+def _served(session: Session, host: str, port: int, open_page: bool) -> Server:
+    from layerscope.live.server import Server
+
+    token, listening = token_for(host), listen(host, port)
+    address = address_of(host, listening.getsockname()[1], token)
+    server = Server(session, listening, token)
+    typer.echo(f"the live view is at\n\n  {address}\n\nCtrl-C ends it")
+    if open_page:
+        threading.Timer(_OPEN_AFTER_S, webbrowser.open, [address]).start()
+    return server
