@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from layerscope.core.results import FloatArray
+from layerscope.core.results import BoolArray, FloatArray
 from layerscope.ops.surface_fit import spread
 from layerscope.ops.surface_thin import TERMS, Correction, ThinMap
 
@@ -48,6 +48,10 @@ class Density:
 
     low_nm: float
     of: FloatArray
+
+    def grid(self, reach: int) -> FloatArray:
+        """Heights of the bins, and of `reach` more on each side."""
+        return np.asarray(self.low_nm + _BIN_NM * np.arange(-reach, len(self.of) + reach), float)
 
     def log_at(self, heights: FloatArray) -> FloatArray:
         """Logarithm with a floor: dust is improbable, not impossible."""
@@ -123,9 +127,8 @@ def _best_rows(thin: ThinMap, density: Density) -> FloatArray:
     """Heights of rows (h,) that are most probable under levels and neighbours (Viterbi)."""
     reach = round(_REACH_NM / _BIN_NM)
     moves = _BIN_NM * np.arange(-reach, reach + 1)
-    alone = np.stack(
-        [np.where(thin.known, density.log_at(thin.heights - m), 0.0).sum(axis=1) for m in moves],
-        axis=1,
+    alone = _row_histogram(thin.heights, thin.known, density.grid(reach)) @ np.stack(
+        [density.log_at(density.grid(reach) - m) for m in moves], axis=1
     )
     return np.asarray(moves[_viterbi(_INDEPENDENT * alone, _pair_scores(thin, len(moves)))])
 
@@ -136,8 +139,23 @@ def _pair_scores(thin: ThinMap, n_moves: int) -> FloatArray:
     both = thin.known[1:] & thin.known[:-1]
     wide = max(spread(steps[both]), _LEAST_SPREAD_NM)
     jumps = _BIN_NM * np.arange(1 - n_moves, n_moves)
-    scores = [np.where(both, _log_step(steps - j, wide), 0.0).sum(axis=1) for j in jumps]
-    return _INDEPENDENT * np.stack(scores, axis=1) - _COST_PER_NM * np.abs(jumps)
+    # Further off no step is any likelier; finer bins than a third of the spread change nothing.
+    furthest = jumps[-1] + 6 * wide
+    grid = np.arange(-furthest, furthest, _LEAST_SPREAD_NM / 3)
+    scores = _log_step(grid[:, None] - jumps, wide)
+    return _INDEPENDENT * _row_histogram(steps, both, grid) @ scores - _COST_PER_NM * np.abs(jumps)
+
+
+def _row_histogram(values: FloatArray, known: BoolArray, grid: FloatArray) -> FloatArray:
+    """Known values of each row at the nearest points of an even grid, (h, g).
+
+    A score that depends on a value and a move is then a product of matrices, not a sum over pixels
+    for each move: five times faster on 64 x 64 pixels.
+    """
+    at = np.rint((values - grid[0]) / (grid[1] - grid[0])).astype(np.intp)
+    at = np.clip(at, 0, len(grid) - 1) + len(grid) * np.arange(len(values))[:, None]
+    counts = np.bincount(at[known], minlength=len(values) * len(grid))
+    return counts.reshape(len(values), len(grid)).astype(float)
 
 
 def _log_step(steps: FloatArray, wide: float) -> FloatArray:
