@@ -30,12 +30,14 @@ from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import Source, name_sources
 from layerscope.measure.crystals import measure_crystals, summarise_crystals
 from layerscope.measure.number_density import BORDER
+from layerscope.models.yolo import YoloModel, read_yolo
 from layerscope.ops.quieting import quieted
 from layerscope.ops.scale import mask_annotations, resolve_pixel_size
 from layerscope.physics.sheets import Sheets
 from layerscope.physics.thin_film import Stack
 from layerscope.tasks.crystals import Crystals, find_crystals
 from layerscope.tasks.lateral import Heterostructure, Setup, find_lateral
+from layerscope.tasks.learned_crystals import find_crystals_learned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +71,8 @@ class Settings:
     border : str
         How crystals that the border cuts are counted; a name in `measure.number_density.BORDER`.
     max_pixels : int
+    model : str or None
+        Model file that finds the crystals and names them, see `models.yolo`.
     """
 
     materials: tuple[str, ...] = ()
@@ -83,6 +87,7 @@ class Settings:
     split: bool = True
     border: str = "weighted"
     max_pixels: int = MAX_PIXELS
+    model: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no image could make right, before any image is read."""
@@ -132,10 +137,11 @@ def run_crystals(
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
     failures: list[Failure] = []
+    model = read_yolo(settings.model) if settings.model else None
     sources = name_sources(images)
     for i, source in enumerate(sources):
         try:
-            result, row = analyse(source, settings)
+            result, row = analyse(source, settings, model)
         except LayerscopeError as error:
             failures.append(Failure(source.path, str(error)))
         else:
@@ -146,17 +152,23 @@ def run_crystals(
         if progress is not None:
             progress(i + 1, len(sources), source.name)
     provenance = {"version": __version__, "schema": 1}
+    if model is not None:
+        provenance |= {"model": model.name, "model_sha256": model.sha256}
     parameters = {"task": "crystals", **asdict(settings)}
     return CrystalRun(_images(rows), _crystals(tables), tuple(failures), parameters, provenance)
 
 
-def analyse(source: Source, settings: Settings) -> tuple[CrystalResult, dict[str, Any]]:
+def analyse(
+    source: Source, settings: Settings, model: YoloModel | None = None
+) -> tuple[CrystalResult, dict[str, Any]]:
     """Read one image, find its crystals and measure them.
 
     Parameters
     ----------
     source : Source
     settings : Settings
+    model : YoloModel, optional
+        Finds the crystals and names them; None: the colours of the image do.
 
     Returns
     -------
@@ -169,14 +181,14 @@ def analyse(source: Source, settings: Settings) -> tuple[CrystalResult, dict[str
     LayerscopeError
         If it cannot be read.
     """
-    image = prepare(source, settings)
+    image = prepare(source, settings, quiet=not _stands_noise(model))
     size = image.pixel_size
-    found = find_crystals(image, min_area_px=_smallest(settings, size), split=settings.split)
+    found, names = _find(image, settings, model)
     lateral = find_lateral(image, found, settings.setup)
     table = measure_crystals(
         found.domains, found.shapes, pixel_size=size, image=source.name, border=settings.border
     )
-    table = table.assign(**_lateral_columns(lateral, size))
+    table = table.assign(**{"class": names}, **_lateral_columns(lateral, size))
     figures = summarise_crystals(table, found.domains, pixel_size=size, border=settings.border)
     doubts, notes = _doubts(found, table), _notes(image)
     result = CrystalResult(
@@ -199,7 +211,26 @@ def analyse(source: Source, settings: Settings) -> tuple[CrystalResult, dict[str
     return result, row
 
 
-def prepare(source: Source, settings: Settings) -> Micrograph:
+def _find(
+    image: Micrograph, settings: Settings, model: YoloModel | None
+) -> tuple[Crystals, pd.Series[Any]]:
+    """Crystals, and the class of each; empty without a model."""
+    import pandas as pd
+
+    smallest = _smallest(settings, image.pixel_size)
+    if model is None:
+        found = find_crystals(image, min_area_px=smallest, split=settings.split)
+        return found, pd.Series([""] * len(found), dtype="str")
+    named = find_crystals_learned(image, model, min_area_px=smallest)
+    return named.crystals, pd.Series(named.classes, dtype="str")
+
+
+def _stands_noise(model: YoloModel | None) -> bool:
+    """Whether a model was taught noisy images: those are given to it as they are."""
+    return model is not None and model.card is not None and bool(model.card.settings.get("noisy"))
+
+
+def prepare(source: Source, settings: Settings, *, quiet: bool = True) -> Micrograph:
     """Read one image, find its pixel size, leave out burnt-in bars and take out strong noise."""
     image = source.micrograph or read(source.path, max_pixels=settings.max_pixels)
     scaled = resolve_pixel_size(
@@ -209,7 +240,8 @@ def prepare(source: Source, settings: Settings) -> Micrograph:
         magnification_table=settings.magnification_table,
         scale_bar_length=settings.scale_bar_length,
     )
-    return quieted(mask_annotations(scaled))
+    masked = mask_annotations(scaled)
+    return quieted(masked) if quiet else masked
 
 
 def _smallest(settings: Settings, size: PixelSize | None) -> int:

@@ -9,6 +9,7 @@ import typer
 
 from layerscope.cli.categories import train_categories
 from layerscope.cli.coverage import train_coverage
+from layerscope.cli.domains import train_domains
 from layerscope.cli.phases import train_phases
 from layerscope.cli.pixels import train_pixels
 from layerscope.cli.pretrain import train_flakes
@@ -19,6 +20,7 @@ app.command("pixels")(train_pixels)
 app.command("coverage")(train_coverage)
 app.command("flakes")(train_flakes)
 app.command("categories")(train_categories)
+app.command("domains")(train_domains)
 
 
 @app.command("layers")

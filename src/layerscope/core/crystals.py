@@ -86,6 +86,7 @@ CRYSTAL_COLUMNS: tuple[Column, ...] = (
     Column("crystal_id", "", "int64", "Number of the crystal in its image, from 1."),
     Column("shape", "", "str", "Shape that its outline is nearest to; unknown: the frame cuts it."),
     Column("shape_score", "", "float64", "Probability of that shape."),
+    Column("class", "", "str", "What the model calls it; empty: no model."),
     *_lengths("area", "Area of its mask.", 2),
     *_lengths("equivalent_diameter", "Diameter of the disc of equal area."),
     *_lengths("perimeter", "Length of its outline."),
