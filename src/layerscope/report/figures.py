@@ -95,17 +95,21 @@ def new_figure(width_in: float, height_in: float, columns: int = 1) -> tuple[Any
 
 def _lay_out(figure: Any) -> None:
     """Place the parts once: a figure with a layout does it anew each time it is drawn."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
         figure.set_layout_engine(None)
 
 
 @styled
 def to_svg(figure: Any) -> bytes:
     """SVG bytes; letters are outlines, so that it looks alike everywhere."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     _lay_out(figure)
     out = streams.BytesIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    # Not `savefig`, which draws everything once more to see where it is.
+    FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
     return out.getvalue()
 
 
