@@ -1,7 +1,6 @@
 """ONNX files in the layout in which YOLO networks with masks are exported, with a fixed answer."""
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 

@@ -18,7 +18,7 @@ def test_the_image_is_inside_and_the_input_is_no_larger_than_needed(height, widt
     assert max(place.inner) == side
     for inner, canvas, corner in zip(place.inner, place.canvas, (top, left), strict=True):
         assert canvas % stride == 0
-        assert 0 <= corner
+        assert corner >= 0
         assert corner + inner <= canvas < inner + stride
 
 

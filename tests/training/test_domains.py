@@ -1,0 +1,207 @@
+"""A network of objects from labelled images to a file that ONNX Runtime runs."""
+
+import json
+
+import model_files
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from layerscope.cli import app
+from layerscope.errors import InputError, UnreadableFile
+from layerscope.io.annotated import read_dataset, write_dataset
+from layerscope.models.card import ModelCard
+from layerscope.models.file import read_model
+from layerscope.models.yolo import calibrated, read_yolo
+from layerscope.synth.crystal_labels import LABELS, label_grown, thickness_of
+from layerscope.synth.crystals import Growth, crystal_set
+from layerscope.training.domain_scores import best_cut, fit_calibration, judge
+from layerscope.training.domains import (
+    DomainSettings,
+    fit_domains,
+    live,
+    parts_of,
+    start_network,
+    take_over,
+)
+from layerscope.training.networks.network import count_parameters
+from layerscope.training.yolo_export import export_yolo
+from layerscope.training.yolo_network import Decoded, build_yolo
+
+RUN = CliRunner()
+TINY = DomainSettings("tiny", 64, 0, 1, 4)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    growth = Growth(outer="MoSe2", thick=0.4)
+    return list(crystal_set(3, 5, growth, shape=(96, 128), n_crystals=4, clutter=0))
+
+
+@pytest.fixture(scope="module")
+def data(pictures):
+    return label_grown(pictures, "material")
+
+
+@pytest.mark.parametrize(("size", "millions"), [("n", 3.4), ("s", 11.8), ("m", 27.3)])
+def test_sizes_are_those_that_were_published(size, millions):
+    assert count_parameters(build_yolo(size, 80)) / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+def test_answers_have_the_layout_of_an_export():
+    network = build_yolo("tiny", 3).eval()
+    with torch.no_grad():
+        flat, prototypes = Decoded(network)(torch.rand(2, 3, 64, 96))
+    assert flat.shape == (2, 4 + 3 + 32, 8 * 12 + 4 * 6 + 2 * 3)
+    assert prototypes.shape == (2, 32, 16, 24)
+    assert 0 <= float(flat[:, 4:7].min()) <= float(flat[:, 4:7].max()) <= 1
+    assert float(flat[:, 4:7].mean()) < 0.05  # an untrained network finds nothing
+    with pytest.raises(InputError):
+        build_yolo("tiny", 0)
+
+
+def test_the_same_seed_gives_the_same_network():
+    one, same, other = (build_yolo("tiny", 2, seed=s).state_dict() for s in (1, 1, 2))
+    assert all(torch.equal(one[k], same[k]) for k in one)
+    assert not torch.equal(one["backbone.stem.0.weight"], other["backbone.stem.0.weight"])
+
+
+def test_a_few_steps_lower_the_loss(data):
+    network = start_network(TINY, data.classes[1:])
+    losses = []
+    fit_domains(
+        network, data, TINY, steps=30, progress=lambda told: losses.append(told.loss)
+    )  # fmt: skip
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_the_file_answers_as_the_network_does(data, tmp_path):
+    network = build_yolo("tiny", 2, seed=5)
+    for branch in network.head.classes:  # so that an untrained network finds something
+        torch.nn.init.constant_(branch[-1].bias, 0.0)
+    card = ModelCard("mine", "domains", "objects", data.classes[1:], settings={"image_px": 64})
+    written = export_yolo(network, card, tmp_path / "mine.onnx")
+    assert written.metrics["onnx_parity"] <= 1e-4
+    assert written.parameters == count_parameters(network)
+    model = read_yolo(tmp_path / "mine.onnx")
+    image = data.examples[0].read_image()
+    one = model.find(image)
+    other = live(network, data.classes[1:], TINY.drawing).find(image)
+    assert len(one) == len(other) > 0
+    np.testing.assert_allclose(one.score, other.score, atol=1e-5)
+    assert np.abs(one.masks.boxes - other.masks.boxes).max() <= 1
+    with pytest.raises(InputError, match="finds objects"):
+        read_model(tmp_path / "mine.onnx").predict(image)
+    with pytest.raises(InputError, match="names for"):
+        export_yolo(network, ModelCard("x", "domains", "objects", ("a",)), tmp_path / "x.onnx")
+
+
+def test_weights_go_on_where_the_network_is_the_same():
+    source, target = build_yolo("tiny", 2, seed=1), build_yolo("tiny", 3, seed=2)
+    assert "of" in take_over(target, source.state_dict(), same_classes=False)
+    own, theirs = target.state_dict(), source.state_dict()
+    assert torch.equal(own["backbone.stem.0.weight"], theirs["backbone.stem.0.weight"])
+    last = "head.classes.0.2.weight"
+    assert own[last].shape[0] == 3
+    with pytest.raises(InputError, match="start from one of its size"):
+        take_over(build_yolo("n", 2), theirs, same_classes=True)
+
+
+def test_calibration_finds_the_law_that_scores_follow():
+    rng = np.random.default_rng(0)
+    score = rng.uniform(0.02, 0.98, 4000)
+    right = rng.random(4000) < calibrated(score, (0.6, -0.8))
+    slope, shift = fit_calibration(score, right)
+    assert slope == pytest.approx(0.6, abs=0.06)
+    assert shift == pytest.approx(-0.8, abs=0.1)
+    assert fit_calibration(score, score < 0.2)[0] > 0
+
+
+def test_the_cut_is_that_of_the_best_f1():
+    score = np.array([0.9, 0.8, 0.7, 0.6])
+    assert best_cut(score, np.array([True, True, False, False]), 2) == pytest.approx(0.8)
+    assert best_cut(score, np.array([True, False, True, True]), 3) == pytest.approx(0.6)
+    assert judge([], 2) == (0.25, (1.0, 0.0), {})
+
+
+def test_objects_of_synthetic_crystals(pictures):
+    found = {label: label_grown(pictures, label) for label in LABELS}
+    assert found["material"].classes == ("background", "MoS2", "MoSe2")
+    assert found["thickness"].classes == ("background", "thin", "thick", "bulk")
+    crystals = sum(len(p) for p in pictures)
+    for label in ("shape", "thickness"):
+        assert sum(len(e.instances) for e in found[label].examples) == crystals
+    for picture, example in zip(pictures, found["material"].examples, strict=True):
+        whole = example.label_map() > 0
+        assert np.count_nonzero(whole & (picture.masks.labels() == 0)) == 0
+    assert [thickness_of(n) for n in (1, 3, 4, 15, 16, 60)] == [
+        "thin", "thin", "thick", "thick", "bulk", "bulk",
+    ]  # fmt: skip
+
+
+def test_the_split_of_the_files_is_kept(data):
+    train, valid = parts_of(data, 0)
+    assert len(train) + len(valid) == len(data)
+    assert 0 < len(valid) < len(train)
+    assert parts_of(data.take([0]), 0)[1].examples == ()
+
+
+def test_settings_refuse_what_cannot_be():
+    for wrong in ({"minutes": 0.0}, {"batch": 0}, {"noisy": True, "normalisation": "contrast"}):
+        with pytest.raises(InputError):
+            DomainSettings(**wrong)
+
+
+def test_from_yolo_files_to_named_crystals(data, tmp_path):
+    write_dataset(data, tmp_path / "set", "yolo_seg")
+    assert read_dataset(tmp_path / "set").classes == data.classes
+    out, model = tmp_path / "run", tmp_path / "mine.onnx"
+    said = RUN.invoke(
+        app, ["train", "domains", str(tmp_path / "set"), "-o", str(model), "--size", "tiny",
+              "--minutes", "0", "--epochs", "1", "--image-px", "64", "-q"],
+    )  # fmt: skip
+    assert said.exit_code == 0, said.output
+    card = read_yolo(model).card
+    assert card is not None
+    assert card.classes == data.classes[1:]
+    assert card.settings["steps_taken"] == 1
+    picture = next((tmp_path / "set" / "images").rglob("*.png"))
+    said = RUN.invoke(
+        app, ["run", str(picture), "--task", "crystals", "--model", str(model), "-o", str(out),
+              "--json", "-q", "--no-report"],
+    )  # fmt: skip
+    assert said.exit_code == 0, said.output
+    table = pd.read_csv(out / "crystals.csv")
+    assert json.loads(said.stdout)["crystals"] == len(table)
+    assert "class" in table
+    assert json.loads((out / "run.json").read_text())["provenance"]["model"] == "mine"
+    again = [
+        "train",
+        "domains",
+        str(tmp_path / "set"),
+        "-o",
+        str(tmp_path / "b.onnx"),
+        "--from",
+        str(model),
+        "--size",
+        "tiny",
+        "--minutes",
+        "0",
+        "--epochs",
+        "1",
+        "--image-px",
+        "64",
+    ]
+    said = RUN.invoke(app, again)
+    assert said.exit_code == 0, said.output
+    assert "mine.onnx" in said.output
+    assert RUN.invoke(app, [*again[:4], "b.txt"]).exception is not None
+
+
+def test_a_model_of_another_task_is_refused(tmp_path):
+    path = tmp_path / "phases.onnx"
+    model_files.write(path)
+    with pytest.raises(UnreadableFile, match="train domains"):
+        read_yolo(path)
