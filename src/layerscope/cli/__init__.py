@@ -16,6 +16,7 @@ from layerscope.cli.data import COMMANDS as DATA_COMMANDS
 from layerscope.cli.evaluate import evaluate
 from layerscope.cli.experiment import experiment
 from layerscope.cli.label import label
+from layerscope.cli.live import live
 from layerscope.cli.models import app as models_app
 from layerscope.cli.options import (
     FAILED,
@@ -226,7 +227,7 @@ def run(
 
         grown = Settings(
             listed(materials or material), substrate, na, pixel_size, objective, table, scale_bar,
-            *smallest(min_area), border=border, max_pixels=max_pixels,
+            *smallest(min_area), border=border, max_pixels=max_pixels, model=model,
         )  # fmt: skip
         find_in_images(images, grown, out, report=report, as_json=as_json, quiet=quiet)
     if task != "flakes":
@@ -380,16 +381,29 @@ def synth_crystals(
     substrate: Substrate = "SiO2(285nm)/Si",
     objective: Annotated[str, typer.Option(help="20x, 50x or 100x.")] = "50x",
     camera: Annotated[str, typer.Option(help="Name; 'synth flakes --camera list'.")] = "ccd_linear",
+    label: Annotated[
+        str | None, typer.Option(help="Write labelled objects by shape, thickness or material.")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="Of labelled objects: coco, yolo_seg ...")
+    ] = "yolo_seg",
+    thick: Annotated[float, typer.Option(help="Share of crystals of 2 to 60 layers.")] = 0.08,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Write synthetic micrographs of grown crystals with masks, shapes and truth.csv."""
+    """Write synthetic micrographs of grown crystals with masks, shapes and truth.csv.
+
+    With --label they are written as labelled objects instead, for 'train domains'.
+    """
+    from layerscope.cli.domains import write_labelled
     from layerscope.synth.crystal_files import write_crystals
     from layerscope.synth.crystals import Growth, crystal_set
 
-    growth = Growth(inner=inner, outer=outer)
+    growth = Growth(inner=inner, outer=outer, thick=thick)
     pictures = crystal_set(
         seed, number, growth, cameras=(camera,), objectives=(objective,), substrate=substrate
     )
+    if label is not None:
+        return write_labelled(pictures, label, form, out)
     typer.echo(f"{len(write_crystals(pictures, out))} images, masks and truth.csv in {out}")
 
 
@@ -503,6 +517,7 @@ _MORE: tuple[Callable[..., None], ...] = (
     *REPORT_COMMANDS,
     experiment,
     label,
+    live,
     propose,
 )
 for command in _MORE:
