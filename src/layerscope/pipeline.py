@@ -307,9 +307,8 @@ def find_in(
         raise InputError(
             f"{image.name}: {width} x {height} px; expected {_SMALLEST_SIDE_PX} px or more a side"
         )
-    image = _scaled(image, scale)
     return find_on(
-        image,
+        mask_annotations(_scaled(image, scale)),
         source,
         optics=optics,
         wanted=wanted,
@@ -329,7 +328,7 @@ def find_on(
     substrate_level: FloatArray | None = None,
     finder: Finder = find_flakes,
 ) -> Found:
-    """`find_in` once the image is read and has its scale.
+    """`find_in` once the image is read, has its scale, and its annotations are excluded.
 
     Parameters
     ----------
@@ -339,7 +338,6 @@ def find_on(
     optics, wanted, substrates, substrate_level, finder
         As in `find_in`.
     """
-    image = mask_annotations(image)
     notes = [str(n) for n in image.metadata.get("notes", ())]
     min_area_px, own = _smallest_area(image.pixel_size, wanted)
     find = partial(finder, image, flat_field=optics.flat_field, min_area_px=min_area_px)

@@ -23,7 +23,7 @@ from layerscope.live.reader import Condition, SourceState
 from layerscope.ops.lettering import INK, WHITE, Colour, Image, blend, letters, plate
 
 _BLANK = (720, 1280)
-_MOST_LABELS = 24
+_MOST_LABELS, _MOST_PLAIN = 24, 6
 _DIMMED = 0.4
 _AMBER: Colour = (255, 176, 0)
 _GREEN: Colour = (0, 200, 140)
@@ -135,12 +135,13 @@ def shifted(detections: Detections, shift: Shift) -> tuple[Detections, list[int]
 
 
 def _chosen(texts: Sequence[str], detections: Detections) -> list[str]:
-    """Labels of the largest regions with a number, then of the largest without one."""
+    """Labels of the largest regions with a number, and of the few largest without one."""
     numbers = (
         np.full(len(texts), UNKNOWN) if detections.layers is None else detections.layers.n_layers
     )
-    order = np.lexsort((-detections.masks.area_px, numbers <= 0))[:_MOST_LABELS]
-    kept = set(order.tolist())
+    order = np.argsort(-detections.masks.area_px, kind="stable")
+    counted, plain = order[numbers[order] > 0], order[numbers[order] <= 0]
+    kept = {*counted[:_MOST_LABELS].tolist(), *plain[:_MOST_PLAIN].tolist()}
     return [text if i in kept else "" for i, text in enumerate(texts)]
 
 
