@@ -22,8 +22,9 @@ from layerscope.ops.picture_features import N_FEATURES, picture_features
 from layerscope.ops.whole_picture import square_picture
 from layerscope.questions import Reading, run_categories
 from layerscope.report.categories_folder import CategoriesFolder
-from layerscope.training.categories import CategorySettings, train_categories
+from layerscope.training.categories import train_categories
 from layerscope.training.category_data import find_sheet, load_categories
+from layerscope.training.category_settings import CategorySettings
 
 
 @pytest.fixture(scope="module")

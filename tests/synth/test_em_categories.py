@@ -5,13 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from layerscope.core.results import CropMasks
 from layerscope.errors import InputError
 from layerscope.io import read
 from layerscope.io.label_sheets import read_label_sheet
 from layerscope.io.questionnaires import read_questionnaire
 from layerscope.ops.magnification import magnification_in
 from layerscope.synth.em import synth_em
-from layerscope.synth.em_categories import categorised_set, morphology_of, write_categorised
+from layerscope.synth.em_categories import (
+    _apart,
+    categorised_set,
+    count_of,
+    morphology_of,
+    write_categorised,
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +66,39 @@ def test_a_written_folder_is_labelled_data(pictures, tmp_path):
         np.testing.assert_array_equal(read(path).data.squeeze(), picture.micrograph.data)
 
 
+def discs(*places, shape=(80, 80), radius=5):
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    masks = [np.hypot(rows - y, columns - x) <= radius for y, x in places]
+    return CropMasks.from_dense(masks, shape)
+
+
+def test_particles_are_counted_where_a_person_could_count_them():
+    grid = [(y, x) for y in (10, 30, 50, 70) for x in (10, 40, 70)]
+    assert count_of(CropMasks.empty((80, 80))) == "none"
+    assert count_of(discs((40, 40))) == "one"
+    assert count_of(discs((20, 20), (60, 60))) == "few (2-10)"
+    assert count_of(discs(*grid[:10])) == "few (2-10)"
+    assert count_of(discs(*grid[:11])) == "many (>10)"
+    assert count_of(discs((40, 40), (0, 20))) == "part or more than one fragment"
+    assert count_of(discs((0, 20), *grid)) == "many (>10)"
+
+
+def test_particles_that_nobody_could_count_have_no_answer():
+    assert count_of(discs((40, 40), (40, 47))) == ""  # one, or two that overlap
+    assert count_of(discs((40, 40), (40, 52))) == ""  # a pixel apart
+    assert count_of(discs((40, 40), (40, 56))) == "few (2-10)"
+    assert count_of(discs((7, 40))) == ""  # two pixels from the frame
+    assert count_of(discs((40, 40), radius=1)) == ""  # a speck
+    assert count_of(discs((20, 20), (20, 26), (60, 60))) == "few (2-10)"  # two or three
+
+
 @pytest.mark.parametrize(
     ("layers", "contrast", "answer"),
     [
         (18, 0.09, "thick, flat, rigid (>10 layers)"),
         (6, 0.03, "thin, flat or wavy, few kinks (<10 layers)"),
-        (18, 0.05, ""),
-        (6, 0.09, ""),
+        (18, 0.07, ""),
+        (6, 0.06, ""),
     ],
 )
 def test_thickness_is_told_where_it_can_be_seen(layers, contrast, answer):
@@ -75,4 +108,16 @@ def test_thickness_is_told_where_it_can_be_seen(layers, contrast, answer):
     told = replace(drawn, n_layers=layers * ones, contrast=contrast * ones)
     assert drawn.flakes.area_px.max() > 0.03 * 96**2
     assert morphology_of(told) == answer
-    assert morphology_of(replace(told, crumpled=ones > 0)) == "thin, crumpled, many folds"
+    folded = replace(told, crumpled=ones > 0, folds=np.ones_like(drawn.folds))
+    assert morphology_of(folded) == "thin, crumpled, many folds"
+    assert morphology_of(replace(folded, folds=np.zeros_like(drawn.folds))) == ""
+
+
+def test_nanoparticles_do_not_hide_each_other():
+    rng = np.random.default_rng(0)
+    among = np.argwhere(np.ones((50, 50)))
+    places = _apart(rng, among, 60, 3.0)
+    away = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
+    assert 10 < len(places) < 60  # as many as there is room for
+    assert away[~np.eye(len(places), dtype=bool)].min() > 2 * 3.0
+    assert len(_apart(rng, among[:1], 5, 3.0)) == 1

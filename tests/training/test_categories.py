@@ -13,9 +13,10 @@ from layerscope.io.label_sheets import read_label_sheet
 from layerscope.models.answers import ask_picture, questionnaire_of
 from layerscope.models.file import read_model
 from layerscope.training import categories
-from layerscope.training.categories import CategorySettings, agreement, train_categories
+from layerscope.training.categories import agreement, train_categories
 from layerscope.training.category_data import find_sheet, load_categories
 from layerscope.training.category_linear import fit_linear
+from layerscope.training.category_settings import CategorySettings
 from layerscope.training.category_trial import fit_temperatures, per_answer
 
 
@@ -221,7 +222,7 @@ def test_a_network_is_trained_written_and_asked(data, tmp_path, monkeypatch):
 
 def test_what_cannot_be_gone_on_from_is_refused(trained):
     _, path, _ = trained
-    with pytest.raises(InputError, match="is a linear model"):
+    with pytest.raises(InputError, match="on features"):
         categories.base_of(path)
     with pytest.raises(InputError, match="brings its network"):
         CategorySettings("resnet18", start=path)

@@ -69,9 +69,10 @@ def train_categories(
     from layerscope.io.label_sheets import read_label_sheet
     from layerscope.io.questionnaires import read_questionnaire
     from layerscope.ops.magnification import parse_magnification
-    from layerscope.training.categories import SIZE_PX, CategorySettings, agreement, base_of
+    from layerscope.training.categories import agreement, base_of
     from layerscope.training.categories import train_categories as train
     from layerscope.training.category_data import Told, find_sheet, load_categories
+    from layerscope.training.category_settings import SIZE_PX, CategorySettings
 
     if weights is not None and network in ("auto", "features", "categories-n"):
         raise InputError(f"--weights are those of an encoder, e.g. --network resnet18: {network}")

@@ -13,7 +13,7 @@ from layerscope.core.results import IntArray
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 LEAF = -1
 
@@ -101,12 +101,12 @@ class Trees:
         return total
 
 
-def trees_of(forest: RandomForestClassifier, classes: int) -> Trees:
+def trees_of(forest: RandomForestClassifier | ExtraTreesClassifier, classes: int) -> Trees:
     """Take the trees out of a forest of scikit-learn.
 
     Parameters
     ----------
-    forest : RandomForestClassifier
+    forest : RandomForestClassifier or ExtraTreesClassifier
         Its classes are indices below `classes`.
     classes : int
         Those that the forest never saw get probability 0.

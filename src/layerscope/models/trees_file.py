@@ -52,7 +52,7 @@ def forest_graph(stages: Sequence[Trees], metadata: Mapping[str, str] | None = N
     outputs = [OUTPUT_NAME if i == last else CONTEXT_NAME for i in range(len(stages))]
     graph = [chunk(2, "pixel_forest")]
     for trees, taken, given in zip(stages, INPUT_NAMES, outputs, strict=False):
-        graph += [chunk(1, node) for node in _nodes(trees, taken, given)]
+        graph += [chunk(1, node) for node in tree_nodes(trees, taken, given)]
     graph += [
         chunk(11, _table(name, trees.features))
         for name, trees in zip(INPUT_NAMES, stages, strict=False)
@@ -69,7 +69,11 @@ def _table(name: str, columns: int) -> bytes:
     return chunk(1, name) + chunk(2, chunk(1, number(1, 1) + chunk(2, shape)))
 
 
-def _nodes(trees: Trees, taken: str, given: str) -> Iterator[bytes]:
+def tree_nodes(trees: Trees, taken: str, given: str) -> Iterator[bytes]:
+    """Write the operators, each a ``NodeProto``, that ask `trees` about the table `taken`.
+
+    The last gives the probabilities under the name `given`.
+    """
     shares = []
     for first in range(0, len(trees), _TREES_PER_NODE):
         shares.append(f"{given}_{first}")

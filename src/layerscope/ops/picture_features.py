@@ -1,7 +1,8 @@
 """Numbers that describe a whole picture: for classifiers that learn from a few dozen labels.
 
-Grey values, texture at several scales, spectrum, islands and their number, symmetry. A linear model
-on them needs no pretrained weights, and a hundred images are enough to see that it does.
+Grey values, texture at several scales, spectrum, islands and their number, what stands out of the
+background (`ops.picture_pieces`), symmetry. A linear model or trees on them need no pretrained
+weights, and a hundred images are enough to see that they learn.
 """
 
 from __future__ import annotations
@@ -13,16 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.ops.channels import FloatImage
+from layerscope.ops.picture_pieces import N_PIECES, piece_features
 
 _SIGMAS_PX = (1.0, 2.0, 4.0, 8.0, 16.0)
 _RINGS = 12
 _THRESHOLDS = (-2.0, -1.0, 1.0, 2.0)  # standard deviations from the median
-_BACKGROUNDS = (0.5, 0.9)  # quantiles that may be the support: few particles, or many of them
-_LEAST_PARTICLE, _LEAST_CONTRAST = 1e-3, 0.015
 _LEAST_ISLAND = 2e-4  # of the picture: 13 px of 256 x 256
 _FLOOR = 1e-6
 
-N_FEATURES = 125
+N_FEATURES = 95 + N_PIECES
 """Length of the vector of `picture_features`."""
 
 
@@ -51,7 +51,7 @@ def picture_features(picture: FloatImage, scale: float = math.nan) -> npt.NDArra
         *(_texture(flat, sigma) for sigma in _SIGMAS_PX),
         _spectrum(flat),
         *(_islands(cv2.GaussianBlur(flat, (0, 0), 1.5), level) for level in _THRESHOLDS),
-        *(_particles(grey, share) for share in _BACKGROUNDS),
+        piece_features(grey),
         _symmetry(flat),
         [math.log10(scale) - 4 if known else 0.0, float(known)],
     ]
@@ -122,40 +122,6 @@ def _islands(flat: FloatImage, level: float) -> list[float]:
         float(np.average(filled, weights=area)),
         float(np.average(cut, weights=area)),
     ]
-
-
-def _particles(grey: FloatImage, share: float) -> list[float]:
-    """Describe what is darker than the background beyond the noise: how many, how dark, how rough.
-
-    Contrast is against a quantile of the picture, as thickness tells by the share of the beam that
-    is lost. Noise is measured between a pixel and its neighbourhood.
-    """
-    soft = cv2.GaussianBlur(grey, (0, 0), 1.5)
-    background = max(float(np.quantile(soft, share)), 0.02)
-    noise = 1.4826 * 0.19 * float(np.median(np.abs(grey - soft)))  # 0.19 of it is left in `soft`
-    contrast = soft / np.float32(background) - 1
-    darker = contrast < -max(_LEAST_CONTRAST, 5 * noise / background)
-    count, label, stats, _ = cv2.connectedComponentsWithStats(darker.astype(np.uint8))
-    area = stats[:, cv2.CC_STAT_AREA]
-    kept = np.flatnonzero((np.arange(count) > 0) & (area >= _LEAST_PARTICLE * grey.size))
-    ends = np.quantile(contrast, [0.01, 0.05, 0.25, 0.75, 0.95, 0.99]).tolist()
-    if not len(kept):
-        return [*ends, *[0.0] * 9]
-    left, top, width, height = (stats[kept, k] for k in range(4))
-    side = grey.shape[0]
-    cut = (left == 0) | (top == 0) | (left + width == side) | (top + height == side)
-    inside = np.isin(label, kept)
-    steep = np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1))
-    core = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    core = core if core.any() else inside
-    depth = -float(contrast[inside].mean())
-    rough = float(steep[core].mean()) / background
-    spots = np.quantile(contrast[core], [0.02, 0.5, 0.98])
-    return [
-        *ends, math.log1p(len(kept)), math.log1p(float((~cut).sum())), float(cut.mean()),
-        float(inside.mean()), math.log(depth), math.log(rough + 1e-3),
-        math.log((rough + 1e-3) / depth), float(spots[1] - spots[0]), float(spots[2] - spots[1]),
-    ]  # fmt: skip
 
 
 def _symmetry(flat: FloatImage) -> list[float]:

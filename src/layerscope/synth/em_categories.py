@@ -2,7 +2,8 @@
 
 Each is taken at one of the magnifications of a survey, with a field of 3 um at 10 000 times. What a
 magnification cannot show is answered with NA; what it shows is meant to be seen: thin carbon,
-enough electrons, no single layers. A frame is drawn again until its particles have one answer.
+enough electrons, no single layers. A frame is drawn again until a person could tell; where none
+comes the answer is left empty.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.micrograph import Micrograph
-from layerscope.core.results import CropMasks
+from layerscope.core.results import CropMasks, IntArray
 from layerscope.errors import InputError
 from layerscope.io.atomic import write_bytes
 from layerscope.io.label_sheets import write_label_sheet
@@ -34,13 +35,24 @@ _FIELD_NM = 3e7  # at a magnification of 1: 3 um at 10 000 times
 _USABLE_SHARE, _PATTERN_SHARE = 0.85, 0.12
 _DIRTY_SHARE = 0.4  # of the images that can show it
 _THICK, _THICK_LAYERS, _THIN_LAYERS = 10, (17, 20), (4, 7)
-_DARK, _LIGHT = 0.075, 0.06
+_DARK, _LIGHT = 0.085, 0.05
 """Share of the beam from which a flat flake looks thick, and up to which it looks thin: ten layers
-take 0.047 of it, Bragg reflection adds to that. A flake in between, or on the other side than its
-layers, cannot be told by anybody."""
+take 0.047 of it, Bragg reflection adds to that. The black level, which nobody knows, stretches
+contrast by up to 1.2 times. A flake in between, or on the other side than its layers, cannot be
+told by anybody."""
+
+_FOLDS_APART = 0.012
+"""Of the frame: a crumpled sheet whose pixels are further than this from a fold, by their median,
+looks flat, because the frame shows a piece between two ridges."""
+
+_CLEAR_PX = 3
+"""What is nearer to the frame, or to another particle, may touch it or not."""
 
 _LEAST_SHARE = 0.0016  # of the frame: 20 px of 112 x 112; less is not seen for what it is
-_MOST_TRIES = 12
+_MOST_TRIES = 24
+
+_DOTS = {"none": (0, 1), "one": (1, 2), "few (<10)": (2, 9), "many (>10)": (25, 60)}
+_DOT_ODDS = (0.3, 0.2, 0.25, 0.25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +136,7 @@ def _draw(seed: int, name: str, shape: tuple[int, int]) -> Categorised:
         data, dirty = _strew_drops(rng, data)
     answers = {
         "image type": "BF",
-        "particle count": _count(picture.flakes),
+        "particle count": count_of(picture.flakes),
         "material composition": _composition(picture, dirty) if times >= 5_000 else "NA",
         "morphology": morphology_of(picture) if times >= 5_000 else "NA",
         "nanostructures": dots,
@@ -150,25 +162,40 @@ def _scene(rng: np.random.Generator, seed: int, shape: tuple[int, int], pixel_nm
         scope, dose_e_px=float(rng.uniform(4000, 8000)), black=float(rng.uniform(0, 0.15)),
         defocus_nm=scope.defocus_nm / 4, voltage_kv=200.0, mean_free_path_nm=70.0,
     )  # fmt: skip
-    picture = None
+    number = {"none": 0, "one": 1, "few": 3, "many": 20, "part": 2}[wanted]
+    told = None
     for k in range(_MOST_TRIES):
-        number = {"none": 0, "one": 1, "few": 3, "many": 20, "part": 2}[wanted]
         picture = synth_em(
-            seed * 16 + k, shape=shape, pixel_size_nm=pixel_nm, n_flakes=number, layers=layers,
-            crumpled_share=crumpled, contamination=0.0, support=support, microscope=scope,
+            seed * _MOST_TRIES + k, shape=shape, pixel_size_nm=pixel_nm, n_flakes=number,
+            layers=layers, crumpled_share=crumpled, contamination=0.0, support=support,
+            microscope=scope,
         )  # fmt: skip
-        seen = picture.flakes.area_px >= _LEAST_SHARE * shape[0] * shape[1]
-        if seen.all() and _count(picture.flakes).startswith(wanted):
-            break
-    assert picture is not None
-    return picture
+        if count_of(picture.flakes).startswith(wanted):
+            told = picture
+            if morphology_of(picture):
+                break
+    return told or picture
 
 
-def _count(flakes: CropMasks) -> str:
-    """How many particles are seen; one that the frame cuts off is a part."""
+def count_of(flakes: CropMasks) -> str:
+    """How many particles are seen; one that the frame cuts off is a part.
+
+    Empty where a person could not tell: where particles are too small, where those that overlap
+    may be one or several, or where one may be cut off or not.
+    """
+    smallest = _LEAST_SHARE * flakes.shape[0] * flakes.shape[1]
+    if len(flakes) and flakes.area_px.min() < smallest:
+        return ""
+    answers = {_count(m, near) for m in (flakes, _pieces(flakes)) for near in (0, _CLEAR_PX)}
+    return answers.pop() if len(answers) == 1 else ""
+
+
+def _count(flakes: CropMasks, near_px: int) -> str:
+    """Count what is there; less than `near_px` from the frame is cut off by it."""
     height, width = flakes.shape
     top, left, bottom, right = flakes.boxes.T
-    inside = (top > 0) & (left > 0) & (bottom < height) & (right < width)
+    gap = np.minimum.reduce([top, left, height - bottom, width - right])
+    inside = gap > near_px
     if not len(flakes):
         return "none"
     if len(inside) <= 10 and not inside.all():
@@ -176,6 +203,16 @@ def _count(flakes: CropMasks) -> str:
     if len(inside) == 1:
         return "one"
     return "few (2-10)" if len(inside) <= 10 else "many (>10)"
+
+
+def _pieces(flakes: CropMasks) -> CropMasks:
+    """Join flakes that touch: what a person sees apart."""
+    covered = np.zeros(flakes.shape, np.uint8)
+    for where, crop in flakes:
+        covered[where] |= crop
+    joined = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, np.ones((_CLEAR_PX, _CLEAR_PX), np.uint8))
+    _, label = cv2.connectedComponents(joined)
+    return CropMasks.from_labels(label)
 
 
 def _composition(picture: SynthEm, dirty: bool) -> str:
@@ -191,20 +228,24 @@ def morphology_of(picture: SynthEm) -> str:
         return "NA"
     if area_px.max() < _TOLD_SHARE * picture.layers.size:
         return ""
+    apart = cv2.distanceTransform((~picture.folds).astype(np.uint8), cv2.DIST_L2, 3)
+    apart = apart / max(picture.layers.shape)
     area: dict[str, float] = {}
-    rows = zip(picture.n_layers, picture.crumpled, picture.contrast, area_px, strict=True)
-    for n, crumpled, contrast, px in rows:
-        kind = _shape_of(int(n), bool(crumpled), float(contrast))
-        area[kind] = area.get(kind, 0.0) + float(px)
+    for i, (where, crop) in enumerate(picture.flakes):
+        kind = _shape_of(
+            int(picture.n_layers[i]), bool(picture.crumpled[i]), float(picture.contrast[i]),
+            float(np.median(apart[where][crop])),
+        )  # fmt: skip
+        area[kind] = area.get(kind, 0.0) + float(area_px[i])
     if area.pop("", 0.0) > area_px.sum() / 2:
         return ""
     return area.popitem()[0] if len(area) == 1 else "combination"
 
 
-def _shape_of(n_layers: int, crumpled: bool, contrast: float) -> str:
-    """Answer for one flake; empty where its thickness cannot be told."""
+def _shape_of(n_layers: int, crumpled: bool, contrast: float, folds_apart: float) -> str:
+    """Answer for one flake; empty where its folds or its thickness cannot be told."""
     if crumpled:
-        return "thin, crumpled, many folds"
+        return "thin, crumpled, many folds" if folds_apart <= _FOLDS_APART else ""
     if n_layers > _THICK:
         return "thick, flat, rigid (>10 layers)" if contrast >= _DARK else ""
     return "thin, flat or wavy, few kinks (<10 layers)" if contrast <= _LIGHT else ""
@@ -218,17 +259,25 @@ def _strew_dots(
     rows, columns = np.nonzero(picture.flake_mask)
     if not len(rows):
         return data.astype(np.uint8), "NA"
-    answer = str(rng.choice(["none", "few (<10)", "many (>10)"], p=[0.5, 0.2, 0.3]))
-    number = {"none": 0, "few (<10)": int(rng.integers(2, 9))}.get(
-        answer, int(rng.integers(25, 60))
-    )
+    least, most = _DOTS[answer := str(rng.choice(list(_DOTS), p=_DOT_ODDS))]
+    radius = max(2.0, 0.012 * max(shape))
+    places = _apart(rng, np.stack([columns, rows], axis=1), int(rng.integers(least, most)), radius)
+    if len(places) < least:  # the flakes have no room for them
+        return data.astype(np.uint8), "none"
     shade = np.zeros(shape, np.float32)
-    for i in rng.integers(len(rows), size=number):
-        place = int(columns[i]), int(rows[i])
-        radius = round(max(2.0, 0.012 * max(shape)) * float(rng.uniform(0.8, 1.3)))
-        cv2.circle(shade, place, radius, 1.0, -1, cv2.LINE_AA)
+    for place in places.tolist():
+        cv2.circle(shade, place, round(radius * float(rng.uniform(0.8, 1.3))), 1.0, -1, cv2.LINE_AA)
     dark = cv2.GaussianBlur(shade, (0, 0), 0.7)
     return np.clip(data * (1 - 0.75 * dark), 0, 255).astype(np.uint8), answer
+
+
+def _apart(rng: np.random.Generator, among: IntArray, number: int, radius: float) -> IntArray:
+    """Choose up to `number` of the points (n, 2) so that discs around them do not touch."""
+    kept = among[:0]
+    for point in among[rng.integers(len(among), size=6 * number)]:
+        if len(kept) < number and (np.hypot(*(kept - point).T) > 3.2 * radius).all():
+            kept = np.concatenate([kept, point[None]])
+    return kept
 
 
 def _strew_drops(

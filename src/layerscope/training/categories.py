@@ -3,8 +3,8 @@
     load -> fold by specimen -> try candidates on what they have not seen -> calibrate
          -> train the best on all -> write
 
-A linear model on features is tried first: it needs seconds and no torch, and with a hundred labels
-it is hard to beat. What time is left goes to a network.
+A linear model and trees on features are tried first: they need seconds and no torch, and with some
+hundred labels they are hard to beat. What time is left goes to a network.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from layerscope.errors import InputError, MissingExtra
 from layerscope.io.label_sheets import LabelSheet, key_of
 from layerscope.measure.scores_categories import category_figures
 from layerscope.models.card import ModelCard, TrainingSet
-from layerscope.tasks.categories import UNKNOWN_BELOW
 from layerscope.training.category_data import CategoryData
-from layerscope.training.category_files import write_linear, write_network
-from layerscope.training.category_linear import features_of, fit_linear
+from layerscope.training.category_features import FeatureAnswers, features_of, fit_features
+from layerscope.training.category_files import write_features, write_network
+from layerscope.training.category_settings import CategorySettings
 from layerscope.training.category_trial import (
     FEATURES,
     CategoryCandidate,
@@ -47,61 +47,19 @@ from layerscope.training.splits import Split, grouped_folds
 Tell = Callable[[str], None]
 
 LIGHT = "categories-n"
-SIZE_PX = 224
-"""Side of the square that a picture is fitted into: that of the weights published for ImageNet."""
 
-_LOOSENESS = (0.03, 0.3, 1.0)
+_ON_FEATURES = (
+    CategoryCandidate(FEATURES, 0.3, trees=True),
+    CategoryCandidate(FEATURES, trees=True),
+    CategoryCandidate(FEATURES, 0.03),
+    CategoryCandidate(FEATURES, 0.3),
+    CategoryCandidate(FEATURES, 1.0),
+)
+"""Of equals the first is chosen: trees do not extrapolate to pictures of another kind."""
 _FEWEST_FOR_NETWORK = 40  # images; with fewer a network from scratch learns nothing
 _TRIAL_SHARE = 0.6  # of the time that is left, for all folds together
 _LEAST_TRIAL_MIN = 0.25
 _RESERVED_MIN = 0.2  # to write and check the file
-
-
-@dataclass(frozen=True)
-class CategorySettings:
-    """How to train.
-
-    Attributes
-    ----------
-    network : str
-        ``auto``, ``features``, ``categories-n``, or an encoder: ``resnet18``, ``resnet34``,
-        ``efficientnet-b0``, ``convnext-tiny`` ...
-    weights : str or None
-        Of an encoder: ``"imagenet"`` or a path.
-    minutes : float
-        Wall time for all.
-    folds : int
-    unknown_below : float
-        Less probable answers become unknown.
-    seed : int
-    jobs : int
-        Processor cores; 0: all.
-    steps : int
-        Steps of each network instead of a time, so that the result depends on no clock; 0: by time.
-    batch : int
-    start : Path or None
-        Model file of a network to start from, its weights beside it.
-    """
-
-    network: str = "auto"
-    weights: str | None = None
-    minutes: float = 10.0
-    folds: int = 5
-    unknown_below: float = UNKNOWN_BELOW
-    seed: int = 0
-    jobs: int = 0
-    steps: int = 0
-    batch: int = 16
-    start: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.start is not None and (self.network != "auto" or self.weights is not None):
-            raise InputError("a model to start from brings its network; leave out the other")
-        if self.minutes <= 0 or self.folds < 2 or not 0 <= self.unknown_below <= 1:
-            raise InputError(
-                f"{self.minutes:g} minutes, {self.folds} folds, unknown below "
-                f"{self.unknown_below:g}: expected more than 0, 2 or more, and 0 to 1"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +134,7 @@ class _Training:
         self.data, self.out, self.name = data, out, name or out.stem
         self.settings = replace(settings, jobs=settings.jobs or os.cpu_count() or 1)
         self.base = None if settings.start is None else base_of(settings.start)
+        self.tried: dict[CategoryCandidate, FloatArray] = {}
 
     @cached_property
     def features(self) -> FloatArray:
@@ -218,17 +177,16 @@ class _Training:
         chosen = self.settings.network
         if self.base is not None:
             return [CategoryCandidate(self.base.network)]
-        linear = [CategoryCandidate(FEATURES, c) for c in _LOOSENESS]
         if chosen == FEATURES:
-            return linear
+            return list(_ON_FEATURES)
         if chosen != "auto":
             if find_spec("torch") is None:
                 raise MissingExtra.of(f"training {chosen}", "train")
             return [CategoryCandidate(network_name(chosen))]
         if why := self._no_network(n_folds):
             self.tell(f"no network is tried: {why}")
-            return linear
-        return [*linear, CategoryCandidate(LIGHT)]
+            return list(_ON_FEATURES)
+        return [*_ON_FEATURES, CategoryCandidate(LIGHT)]
 
     def _no_network(self, n_folds: int) -> str:
         if find_spec("torch") is None:
@@ -246,27 +204,34 @@ class _Training:
         return max(_TRIAL_SHARE * self._left_min() / n_folds, 0.02)
 
     def _try(self, candidate: CategoryCandidate, folds: Sequence[Split]) -> CategoryTrial:
-        logits = np.zeros((len(self.data), len(self.data.questionnaire.classes)))
-        minutes = self._trial_min(len(folds))
-        for train, test in folds:
-            logits[test] = self._answers(candidate, train, test, minutes)
-        return CategoryTrial(candidate, logits)
+        of_members = [self._held_out(member, folds) for member in candidate.members]
+        return CategoryTrial(candidate, np.asarray(np.mean(of_members, axis=0)))
+
+    def _held_out(self, candidate: CategoryCandidate, folds: Sequence[Split]) -> FloatArray:
+        """Logits (n, K) for what was not seen; two candidates may share a member."""
+        if candidate not in self.tried:
+            logits = np.zeros((len(self.data), len(self.data.questionnaire.classes)))
+            minutes = self._trial_min(len(folds))
+            for train, test in folds:
+                logits[test] = self._answers(candidate, train, test, minutes)
+            self.tried[candidate] = logits
+        return self.tried[candidate]
 
     def _answers(
         self, candidate: CategoryCandidate, train: IntArray, test: IntArray, minutes: float
     ) -> FloatArray:
         if candidate.network == FEATURES:
-            return self._linear(candidate, train).logits(self.features[test])
+            return self._on_features(candidate, train).logits(self.features[test])
         from layerscope.training.category_network import network_logits, train_answers
 
         how = self._network_settings(candidate, minutes)
         network = train_answers(self.data, train, how, self.clock)
         return network_logits(network, self.data, test, how.normalisation)
 
-    def _linear(self, candidate: CategoryCandidate, rows: IntArray) -> Any:
-        return fit_linear(
-            self.features[rows], self.data.targets[rows], self.data.questionnaire,
-            candidate.looseness,
+    def _on_features(self, candidate: CategoryCandidate, rows: IntArray) -> FeatureAnswers:
+        return fit_features(
+            candidate, self.features[rows], self.data.targets[rows], self.data.questionnaire,
+            self.settings.seed,
         )  # fmt: skip
 
     def _network_settings(self, candidate: CategoryCandidate, minutes: float) -> Any:
@@ -293,8 +258,8 @@ class _Training:
         card, rows = self._card(candidate, temperatures, metrics), np.arange(len(self.data))
         each = per_answer(temperatures, asked)
         if candidate.network == FEATURES:
-            linear = self._linear(candidate, rows)
-            return write_linear(linear, each, card, self.out, self.features[:256])
+            answers = self._on_features(candidate, rows)
+            return write_features(answers, each, card, self.out, self.features[:256])
         from layerscope.training.category_network import train_answers
 
         how = self._network_settings(candidate, max(self._left_min(), 0.05))
@@ -318,7 +283,7 @@ class _Training:
         self, candidate: CategoryCandidate, temperatures: FloatArray, metrics: dict[str, Any]
     ) -> ModelCard:
         data, asked = self.data, self.settings
-        linear = candidate.network == FEATURES
+        described = candidate.network == FEATURES
         source = TrainingSet(self.name, images=len(data), groups=data.specimens, seen=data.seen)
         before = () if self.base is None else self.base.trained_on
         span = data.scale_range
@@ -328,9 +293,9 @@ class _Training:
             output="answers",
             classes=data.questionnaire.classes,
             channels=data.channels,
-            normalisation="unit" if linear else self._normalisation(),
-            input="picture_features" if linear else "image",
-            network="logistic regression" if linear else candidate.network,
+            normalisation="unit" if described else self._normalisation(),
+            input="picture_features" if described else "image",
+            network=candidate.kind,
             trained_on=tuple(dict.fromkeys((*before, source))),
             metrics=metrics,
             settings={
@@ -369,7 +334,9 @@ def base_of(path: Path) -> ModelCard:
 
     card = read_model(path).card
     if card.output != "answers" or card.input != "image":
-        what = "is a linear model" if card.output == "answers" else f"is for {card.task}"
+        what = (
+            f"is {card.network} on features" if card.output == "answers" else f"is for {card.task}"
+        )
         raise InputError(f"{path.name} {what}; start from a network of 'train categories'")
     return card
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ from layerscope.io.atomic import write_bytes
 from layerscope.models.answers import FEATURES, IMAGE, LOGITS, SCALE
 from layerscope.models.card import ModelCard
 from layerscope.models.file import CARD_KEY, open_session
+from layerscope.models.trees_file import OPSET_ML, tree_nodes
+from layerscope.training.category_features import FeatureAnswers
 from layerscope.training.category_linear import LinearAnswers
+from layerscope.training.category_trees import FLOOR, TreeAnswers
 
 PARITY = 1e-3
 """Largest difference between the file and what was trained, in logits or 1/1000 of the largest."""
@@ -26,14 +29,18 @@ _OPSET, _IR = 18, 9
 _BATCH = 64
 
 
-def write_linear(
-    linear: LinearAnswers, temperatures: FloatArray, card: ModelCard, path: Path, sample: FloatArray
+def write_features(
+    answers: FeatureAnswers,
+    temperatures: FloatArray,
+    card: ModelCard,
+    path: Path,
+    sample: FloatArray,
 ) -> ModelCard:
-    """Write a linear model on features as one ONNX file with its card.
+    """Write what answers from features as one ONNX file with its card.
 
     Parameters
     ----------
-    linear : LinearAnswers
+    answers : FeatureAnswers
     temperatures : ndarray, (K,)
         Divided by, inside of the file.
     card : ModelCard
@@ -50,40 +57,85 @@ def write_linear(
         If onnx is not installed.
     """
     try:
-        from onnx import TensorProto, helper, numpy_helper
+        from onnx import helper
     except ImportError:
         raise MissingExtra.of("writing a model", "train") from None
 
-    # Standardised before, not folded into the weights: float32 would lose what a small spread has.
-    constants = {
-        "mean": linear.mean,
-        "spread": linear.spread,
-        "weights": linear.weights / temperatures[:, None],
-        "bias": linear.bias / temperatures,
-    }
-    graph = helper.make_graph(
-        [
-            helper.make_node("Sub", [FEATURES, "mean"], ["centred"]),
-            helper.make_node("Div", ["centred", "spread"], ["scaled"]),
-            helper.make_node("Gemm", ["scaled", "weights", "bias"], [LOGITS], transB=1),
-        ],
-        "layerscope",
-        [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", len(linear.mean)])],
-        [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["N", len(linear.bias)])],
-        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in constants.items()],
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR
+    parts = [_linear_part(m) if isinstance(m, LinearAnswers) else _trees_part(m)
+             for m in answers.members]  # fmt: skip
+    named = [part.name for part in parts]
+    gain = 1 / (len(parts) * temperatures)
+    joined = (
+        helper.make_node("Sum", named, ["sum"]),
+        helper.make_node("Mul", ["sum", "gain"], [LOGITS]),
     )
     seen = sample.astype(np.float32)
-    wanted = linear.logits(seen.astype(float)) / temperatures
+    graph = helper.make_graph(
+        [*(node for part in parts for node in part.nodes), *joined],
+        "layerscope",
+        [_table(FEATURES, seen.shape[1])],
+        [_table(LOGITS, len(gain))],
+        [*(c for part in parts for c in part.constants), _constant("gain", gain)],
+    )
+    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", OPSET_ML)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
     filled = replace(
         card,
-        parameters=linear.weights.size + linear.bias.size,
+        parameters=answers.parameters,
         made_with={"layerscope": __version__}
         | {n: metadata.version(n) for n in ("scikit-learn", "onnx")},
     )
+    wanted = answers.logits(seen.astype(float)) / temperatures
     return _write(model, filled, path, {FEATURES: seen}, wanted)
+
+
+class _Part(NamedTuple):
+    """Piece of a graph that gives logits under a name."""
+
+    name: str
+    nodes: list[Any]
+    constants: list[Any]
+
+
+def _linear_part(linear: LinearAnswers) -> _Part:
+    """Standardised before, not folded into the weights: float32 would lose a small spread."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Sub", [FEATURES, "mean"], ["centred"]),
+        helper.make_node("Div", ["centred", "spread"], ["scaled"]),
+        helper.make_node("Gemm", ["scaled", "weights", "bias"], ["linear"], transB=1),
+    ]
+    names = ("mean", "spread", "weights", "bias")
+    return _Part("linear", nodes, [_constant(n, getattr(linear, n)) for n in names])
+
+
+def _trees_part(trees: TreeAnswers) -> _Part:
+    from onnx import NodeProto, helper
+
+    votes = [f"votes_{i}" for i in range(len(trees.forests))]
+    nodes = [
+        NodeProto.FromString(node)
+        for forest, given in zip(trees.forests, votes, strict=True)
+        for node in tree_nodes(forest, FEATURES, given)
+    ]
+    nodes += [
+        helper.make_node("Sum", [*votes, "floor"], ["votes"]),
+        helper.make_node("Log", ["votes"], ["trees"]),
+    ]
+    return _Part("trees", nodes, [_constant("floor", np.full(trees.answers, FLOOR))])
+
+
+def _constant(name: str, value: FloatArray) -> Any:
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(value.astype(np.float32), name)
+
+
+def _table(name: str, columns: int) -> Any:
+    from onnx import TensorProto, helper
+
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", columns])
 
 
 def write_network(network: Any, temperatures: FloatArray, card: ModelCard, path: Path) -> ModelCard:

@@ -8,8 +8,6 @@ import numpy as np
 
 from layerscope.core.categories import NOT_ASKED, Questionnaire
 from layerscope.core.results import FloatArray, IntArray
-from layerscope.ops.picture_features import picture_features
-from layerscope.training.category_data import CategoryData
 
 UNSEEN = -8.0
 """Logit of an answer without an example: a probability of 0.0003, so that one surprise on held-out
@@ -38,11 +36,10 @@ class LinearAnswers:
         """Logits (n, K) of features (n, F)."""
         return np.asarray((features - self.mean) / self.spread @ self.weights.T + self.bias)
 
-
-def features_of(data: CategoryData) -> FloatArray:
-    """Features (n, F) of every picture."""
-    return np.array([picture_features(data.picture(i), s) for i, s in enumerate(data.scales)],
-                    float)  # fmt: skip
+    @property
+    def parameters(self) -> int:
+        """Weights and biases."""
+        return self.weights.size + self.bias.size
 
 
 def fit_linear(

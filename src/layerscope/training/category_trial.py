@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,16 +31,34 @@ class CategoryCandidate:
     network : str
         ``features``, or a name in `training.networks.NETWORKS`.
     looseness : float
-        Of the linear model on features.
+        Of a linear model on features; 0: without one.
+    trees : bool
+        With a forest on features.
     """
 
     network: str
     looseness: float = 0.0
+    trees: bool = False
+
+    @property
+    def members(self) -> tuple[CategoryCandidate, ...]:
+        """Ways to answer that are fitted apart, and whose logits are averaged."""
+        if self.looseness and self.trees:
+            return replace(self, trees=False), replace(self, looseness=0.0)
+        return (self,)
+
+    @property
+    def kind(self) -> str:
+        """What a model card names it."""
+        if self.network != FEATURES:
+            return self.network
+        told = ["logistic regression"] * (self.looseness > 0) + ["trees"] * self.trees
+        return " and ".join(told)
 
     def __str__(self) -> str:
         if self.network != FEATURES:
             return self.network
-        return f"features and logistic regression, C = {self.looseness:g}"
+        return f"features, {self.kind}" + f", C = {self.looseness:g}" * (self.looseness > 0)
 
 
 @dataclass(frozen=True, eq=False)
