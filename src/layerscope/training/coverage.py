@@ -166,7 +166,6 @@ def _card(
             "model": settings.model,
             "patch_px": model.size_px,
             "side_px": model.side_px,
-            "least_side_px": model.least_side_px,
             "reads": model.reads,
             "pixel_size_nm": parts.pixel_size_nm,
             "seed": settings.seed,
