@@ -14,7 +14,6 @@ from layerscope.core.results import FloatArray
 from layerscope.measure.crystal_shapes import Shapes
 from layerscope.measure.domain_summary import summarise_film
 from layerscope.measure.domains import Domains, measure_domains
-from layerscope.measure.hexagonal import hexagon_around
 from layerscope.measure.particle_population import weighted_quantiles, wilson
 from layerscope.measure.population import Estimate, bootstrap
 from layerscope.measure.region import Scene
@@ -119,7 +118,7 @@ def _facets(
             scene = Scene(domains.detections, spacing, tone_curve("linear"))
             for i, name in enumerate(shapes.names):
                 if name in FACETTED:
-                    lengths[i] = np.array(hexagon_around(scene.regions[i]).facets) / 3
+                    lengths[i] = np.array(scene.regions[i].hexagon.facets) / 3
         out[f"long_facet_{unit}"], out[f"short_facet_{unit}"] = lengths.T
     return out
 

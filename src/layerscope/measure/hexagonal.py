@@ -7,35 +7,16 @@ has such angles, turned any way.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from layerscope.core.results import FloatArray
 from layerscope.measure.declare import measurement
+from layerscope.measure.hexagon import INSET
 from layerscope.measure.region import Region
 
-_INSET = 0.57
-"""Of a pixel: how far a straight edge lies inside the tangent to its pixels' corners.
-
-Measured on triangles and hexagons of 20 to 120 px at any angle: between 0.52 and 0.61. Without it
-the area ratios of 20 px are 0.84 and 0.89 instead of 1."""
-_STEP_DEG = 0.5
 _HALVINGS = 10
 """Of the range in which a triangle's height is sought: its area ends 0.1 % above the least."""
 _SYMMETRIC = 0.8
-
-
-class Hexagon(NamedTuple):
-    """The smallest hexagon with angles of 120 degrees around a region.
-
-    `normal_deg` is the direction of the normal of a long facet, counter-clockwise from x; `facets`
-    are the summed lengths of the three long and of the three short facets.
-    """
-
-    area: float
-    normal_deg: float
-    facets: tuple[float, float]
 
 
 @measurement(unit="", dimension=0)
@@ -49,7 +30,7 @@ def triangularity(region: Region) -> float:
         return float("nan")
     around = base * height / 2
     outline = base + np.hypot(base, 2 * height)
-    inset = _INSET * np.sqrt(region.spacing[0] * region.spacing[1])
+    inset = INSET * np.sqrt(region.spacing[0] * region.spacing[1])
     # All three sides move in: the triangle shrinks by that part of its inscribed circle.
     shrunk = np.maximum(1 - inset * outline / (2 * around), 0.5)
     return _share(region.area + region.hole_area, float((around * shrunk**2).min()))
@@ -61,7 +42,7 @@ def facetting(region: Region) -> float:
 
     1 for triangles, truncated triangles and hexagons with straight edges, 0.91 for a disc.
     """
-    return _share(region.area + region.hole_area, hexagon_around(region).area)
+    return _share(region.area + region.hole_area, region.hexagon.area)
 
 
 @measurement(unit="", dimension=0)
@@ -71,14 +52,14 @@ def hexagonality(region: Region) -> float:
     The lengths follow the growth rates of the two kinds of edge (Wang et al., Chem. Mater. 26, 6371
     (2014)). Rounded corners count as short facets.
     """
-    long, short = hexagon_around(region).facets
+    long, short = region.hexagon.facets
     return short / long if long > 0 else 1.0
 
 
 @measurement(unit="deg", dimension=0, rotation_invariant=False)
 def facet_direction_mod60(region: Region) -> float:
     """Direction of the facets' normals modulo 60 degrees, counter-clockwise from x: the lattice."""
-    return hexagon_around(region).normal_deg % 60
+    return region.hexagon.normal_deg % 60
 
 
 @measurement(unit="deg", dimension=0, rotation_invariant=False)
@@ -89,34 +70,7 @@ def facet_direction_mod120(region: Region) -> float:
     """
     if hexagonality(region) > _SYMMETRIC:
         return float("nan")
-    return hexagon_around(region).normal_deg
-
-
-def hexagon_around(region: Region) -> Hexagon:
-    """Find the smallest equiangular hexagon around `region`, over all directions.
-
-    Distances of the six tangents h0..h5 from a point inside give the facets
-    ``(2 / sqrt(3)) (h[k-1] + h[k+1] - h[k])`` and the area ``sum(h * facets) / 2``. Where a facet
-    would be negative the tangents beside it meet first: it has no length, and its tangent moves in.
-    """
-    corners = region.hull - region.hull.mean(axis=0)
-    turns = np.radians(np.arange(0, 60, _STEP_DEG))
-    area, facets = _around(corners, turns, region.spacing)
-    fine = turns[_least(area, facets)] + np.radians(np.linspace(-_STEP_DEG, _STEP_DEG, 21))
-    area, facets = _around(corners, fine, region.spacing)
-    best = _least(area, facets)
-    even, odd = float(facets[best, ::2].sum()), float(facets[best, 1::2].sum())
-    turn = float(np.degrees(fine[best])) + (0 if even >= odd else 60)
-    return Hexagon(float(area[best]), turn % 120, (max(even, odd), min(even, odd)))
-
-
-def _least(area: FloatArray, facets: FloatArray) -> int:
-    """Return which hexagon is smallest; of equal ones the one with the least even facets.
-
-    Symmetrical regions have equal ones, and rounding would choose another for a mirrored region.
-    """
-    uneven = np.abs(facets[:, ::2].sum(axis=1) - facets[:, 1::2].sum(axis=1))
-    return int(np.argmax(np.where(area <= area.min() * (1 + 1e-9), uneven, -1.0)))
+    return region.hexagon.normal_deg
 
 
 def _triangles_around(hull: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -157,22 +111,6 @@ def _width_at(t: FloatArray, x: FloatArray, y: FloatArray) -> tuple[FloatArray, 
     (right, opens), (left, closes) = sides
     turn = np.sign(right - left)
     return np.abs(right - left), turn * (opens - closes)
-
-
-def _around(
-    corners: FloatArray, turns: FloatArray, spacing: tuple[float, float]
-) -> tuple[FloatArray, FloatArray]:
-    """Area (t,) and facets (t, 6) of the hexagons around at each of `turns` in radians."""
-    angles = turns[:, None] + np.arange(6) * np.pi / 3
-    # y points down, angles run counter-clockwise as seen.
-    along = np.stack([np.cos(angles), -np.sin(angles)], axis=-1)
-    inset = _INSET * np.hypot(along[..., 0] * spacing[1], along[..., 1] * spacing[0])
-    tangent = (along @ corners.T).max(axis=-1)
-    h = np.maximum(tangent - inset, tangent / 2)
-    reach = np.roll(h, 1, axis=1) + np.roll(h, -1, axis=1)
-    h = np.minimum(h, reach)
-    facets = 2 / np.sqrt(3) * (np.roll(h, 1, axis=1) + np.roll(h, -1, axis=1) - h)
-    return (h * facets).sum(axis=1) / 2, np.maximum(facets, 0.0)
 
 
 def _share(area: float, around: float) -> float:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from layerscope.core.results import Detections, FloatArray
 from layerscope.measure.circle import inscribed_circles
+from layerscope.measure.hexagon import Hexagon, hexagon_around
 from layerscope.measure.hull import feret_diameters
 from layerscope.measure.neighbours import nearest_flake_gap
 from layerscope.measure.rectangle import InscribedRectangle, inscribed_rectangles
@@ -154,6 +155,11 @@ class Region:
             polygon = cv2.approxPolyDP(chain, _OUTLINE_TOLERANCE_PX, True) * scale
             total += cv2.arcLength(polygon.astype(np.float32), True) + np.pi * (height + width) / 2
         return float(total)
+
+    @cached_property
+    def hexagon(self) -> Hexagon:
+        """Smallest hexagon with angles of 120 degrees around."""
+        return hexagon_around(self.hull, self.spacing)
 
     @cached_property
     def hull(self) -> FloatArray:
