@@ -20,6 +20,7 @@ EXPERIMENTS = Registry(
         "noise": _HERE + "noise:NOISE",
         "adaptation": _HERE + "adaptation:ADAPTATION",
         "wse2": _HERE + "wse2:WSE2",
+        "tmd": _HERE + "tmd:TMD",
     },
 )
 """Name -> `study.Study`."""

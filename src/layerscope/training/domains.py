@@ -246,6 +246,7 @@ def fit_domains(
     valid: DataSet | None = None,
     *,
     steps: int = 0,
+    drawing: Drawing | None = None,
     progress: Callable[[Progress], None] = lambda told: None,
 ) -> Fitted:
     """Train `network` in place on labelled images; ends with the best weights on `valid`.
@@ -259,9 +260,11 @@ def fit_domains(
         Empty or None: the last weights are taken.
     steps : int
         Instead of epochs.
+    drawing : Drawing, optional
+        Instead of that of the settings.
     progress : callable
     """
-    drawing = settings.drawing
+    drawing = drawing or settings.drawing
     pictures = read_pictures(train, drawing)
     per_epoch = math.ceil(len(pictures) / settings.batch)
     most = steps or (settings.epochs * per_epoch if settings.epochs else _ENDLESS)
