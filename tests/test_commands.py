@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from layerscope.cli import main
@@ -127,3 +129,17 @@ def test_lists(command):
     assert "0.335 nm" in command("materials")[1]
     assert "ccd_linear" in command("synth", "flakes", "-o", "x", "--camera", "list")[1]
     assert command("--version")[1].startswith("layerscope ")
+
+
+@pytest.mark.parametrize("form", ["gsf", "png"])
+def test_synthetic_films_are_covered_as_they_were_drawn(command, tmp_path, form):
+    asked = ("--size", "320x256", "--coverage", 0.4, "--format", form)
+    code, text, _ = command("synth", "films", "-o", tmp_path / "s", "-n", 2, *asked)
+    assert (code, text.split()[0]) == (0, "2")
+    truth = pd.read_csv(tmp_path / "s" / "truth.csv")["coverage"]
+    scans = sorted((tmp_path / "s").glob(f"*.{form}"))
+    where = ("-o", tmp_path / "r", "--no-report", "-q")
+    assert command("run", *scans, "--task", "coverage", "-m", "WSe2", *where)[0] == 0
+    found = pd.read_csv(tmp_path / "r" / "images.csv")["coverage"]
+    assert np.abs(found - truth).max() < 0.03
+    assert command("synth", "films", "-o", tmp_path / "t", "--format", "tif")[0] == 2

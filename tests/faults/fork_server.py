@@ -25,6 +25,7 @@ from layerscope.io import tables as io_tables  # noqa: F401
 from layerscope.report import scan_text  # noqa: F401
 
 cv2.setNumThreads(1)
+cli.commands()  # built once, not in each child
 
 
 class Inline:

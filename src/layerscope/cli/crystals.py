@@ -59,9 +59,18 @@ def _tell(run: CrystalRun, out: Path, *, as_json: bool) -> None:
     for row in run.images.to_dict("records"):
         n, cores, doubt = row["crystals"], row["heterostructures"], row["doubts"]
         text = f"{row['image']}: {n} crystal{'' if n == 1 else 's'}"
+        text += _named(run, row["image"])
         text += f", {cores} with core and shell" if cores else ""
         text += f", coverage {100 * row['coverage']:.1f} %"
         typer.echo(text + ("  (look at it)" if doubt else ""))
     for failure in run.failures:
         typer.echo(f"not analysed: {failure.reason}", err=True)
     typer.echo(f"{len(run.crystals)} crystals on {len(run.images)} images; results in {out}/")
+
+
+def _named(run: CrystalRun, image: str) -> str:
+    """How many of each class, where a model named them."""
+    table = run.crystals
+    names = [n for n in table["class"][table["image"] == image].tolist() if n]
+    told = ", ".join(f"{names.count(n)} {n}" for n in sorted(set(names)))
+    return f" ({told})" if told else ""
