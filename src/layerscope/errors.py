@@ -32,6 +32,10 @@ class UnreadableFile(InputError):
     """A file that is missing, truncated, of another type, or too large."""
 
 
+class CardMissing(UnreadableFile):
+    """An ONNX file that another program wrote: it does not say what its answers mean."""
+
+
 class TooLarge(UnreadableFile):
     """A file over the limit on pixels or bytes: refused before it is decoded."""
 

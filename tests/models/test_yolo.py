@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from yolo_files import answer_of, write_export
 
+from layerscope.core.evaluation import Objects
+from layerscope.core.examples import Example
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.results import CropMasks
+from layerscope.crystals import Settings, run_crystals
 from layerscope.errors import InputError, UnreadableFile
+from layerscope.io.annotations import read_coco
 from layerscope.models.letterbox import Letterbox
 from layerscope.models.yolo import calibrated, read_yolo
 from layerscope.models.yolo_decode import (
@@ -16,6 +22,9 @@ from layerscope.models.yolo_decode import (
     read_candidates,
     suppress,
 )
+from layerscope.report.crystals_folder import CrystalsFolder
+from layerscope.tasks.learned_crystals import find_crystals_learned
+from layerscope.training.answers import open_candidate
 
 NAMES = {0: "MoS2", 1: "MoSe2"}
 
@@ -120,3 +129,70 @@ def test_calibration_keeps_the_order_and_half():
     assert (np.diff(moved) > 0).all()
     assert calibrated(score, (1.0, 0.0)) is score
     assert calibrated(np.array([0.5]), (3.0, 0.0))[0] == pytest.approx(0.5)
+
+
+@pytest.fixture
+def export(tmp_path):
+    """A file of another program that sees `truth` in every picture of 300 x 420 px."""
+    masks, classes = truth()
+    flat, prototypes = perfect(masks, classes, Letterbox.inside((300, 420), (320, 416)))
+    return write_export(tmp_path / "mine.onnx", flat, prototypes, NAMES, (320, 416))
+
+
+def test_a_run_names_and_measures_what_the_file_finds(export, tmp_path):
+    out = tmp_path / "run"
+    folder = CrystalsFolder(out)
+    settings = Settings(model=str(export), pixel_size="0.1um")
+    micrograph = Micrograph(np.full((300, 420, 3), 90, np.uint8), name="grown")
+    run = run_crystals([micrograph], settings, on_result=folder)
+    folder.finish(run)
+    table = run.crystals
+    assert table["class"].tolist().count("MoS2") == 2
+    masks, _ = truth()
+    assert table["area_px"].sum() == pytest.approx(masks.sum(), rel=0.03)
+    assert table["area_um2"].sum() == pytest.approx(0.01 * table["area_px"].sum())
+    assert sorted(table["shape"])[0] == "hexagon"
+    assert "Classes of the model" in (out / "report.html").read_text()
+    (coco,) = read_coco(out / "annotations.coco.json")
+    assert list(coco.classes) == table["class"].tolist()
+    assert run.provenance["model"] == "mine"
+
+
+def test_masked_pixels_belong_to_no_crystal(export):
+    bar = np.zeros((300, 420), bool)
+    bar[:125] = True
+    image = Micrograph(np.full((300, 420), 90, np.uint8), excluded=bar)
+    named = find_crystals_learned(image, read_yolo(export))
+    domains = named.crystals.domains
+    assert not (domains.detections.masks.labels()[bar] > 0).any()
+    assert len(named.classes) == len(domains) == 2
+    with pytest.raises(InputError):
+        find_crystals_learned(image, read_yolo(export), min_area_px=0)
+
+
+def test_a_file_of_another_program_is_evaluated(export):
+    candidate = open_candidate(export)
+    image = np.zeros((300, 420, 3), np.uint8)
+    found = candidate.ask(Example.from_arrays("p", image, [])).objects
+    assert candidate.classes == ("background", "MoS2", "MoSe2")
+    assert sorted(found.class_index.tolist()) == [1, 1, 2]
+
+
+def test_the_smaller_of_two_masks_lies_on_top():
+    class Nested:
+        classes = ("core", "shell")
+
+        def find(self, image):
+            shell, core = np.ones((60, 60), bool), np.ones((20, 20), bool)
+            boxes = np.array([[20, 20, 80, 80], [40, 40, 60, 60]])
+            masks = CropMasks(boxes, (shell, core), (100, 120))
+            return Objects.found(masks, np.array([2, 1]), np.array([0.9, 0.8]))
+
+    named = find_crystals_learned(Micrograph(np.full((100, 120, 3), 90, np.uint8)), Nested())
+    domains = named.crystals.domains.detections
+    assert dict(zip(named.classes, domains.masks.area_px.tolist(), strict=True)) == {
+        "core": 400, "shell": 3200,
+    }  # fmt: skip
+    assert dict(zip(named.classes, domains.score.tolist(), strict=True)) == {
+        "core": 0.8, "shell": 0.9,
+    }  # fmt: skip

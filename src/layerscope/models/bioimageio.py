@@ -50,10 +50,9 @@ def write_package(
         If the licence is not known, or the format has no word for the model's input.
     """
     card = model.card
-    if card.output == "answers":
-        raise InputError(
-            "the BioImage Model Zoo has no word for answers to questions; use --to onnx"
-        )
+    if card.output in ("answers", "objects"):
+        what = "answers to questions" if card.output == "answers" else "objects with classes"
+        raise InputError(f"the BioImage Model Zoo has no word for {what}; use --to onnx")
     before = _preprocessing(card)
     if len(model.members) > 1 or model.members[0].tells_spread:
         raise InputError("the BioImage Model Zoo has no word for an ensemble; use --to onnx")

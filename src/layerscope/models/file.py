@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.errors import InputError, UnreadableFile
+from layerscope.errors import CardMissing, InputError, UnreadableFile
 from layerscope.models.card import ModelCard
 from layerscope.models.judge import JUDGE_KEY, Judge
 from layerscope.models.pixel_forest import PixelForest, forest_maps
@@ -339,7 +339,7 @@ def _read(file: Path, threads: int) -> tuple[Member, str]:
     session = session_of(content, file, threads)
     found = session.get_modelmeta().custom_metadata_map
     if CARD_KEY not in found:
-        raise UnreadableFile(
+        raise CardMissing(
             f"{file.name}: an ONNX file without a card; expected one that layerscope wrote"
         )
     try:

@@ -48,6 +48,7 @@ class CrystalsFolder:
         self._stems = FileStems()
         self._images: list[dict[str, Any]] = []
         self._entries: list[dict[str, Any]] = []
+        self._categories = list(SHAPE_NAMES)
 
     def __call__(self, result: CrystalResult) -> None:
         """Write the files of one image.
@@ -70,7 +71,7 @@ class CrystalsFolder:
         self._glances = sorted(kept, key=lambda glance: glance.urgency)[:N_GALLERY]
 
     def _list(self, result: CrystalResult) -> None:
-        """Keep the masks of one image as COCO run lengths, shapes as categories."""
+        """Keep the masks of one image as COCO run lengths; a model's classes, or shapes."""
         height, width = result.micrograph.shape
         name = Path(result.path).name if result.path else result.name
         number = len(self._images) + 1
@@ -84,12 +85,18 @@ class CrystalsFolder:
             counts = compress(run_lengths(crop, (top, left), result.masks.shape))
             self._entries.append({
                 "id": len(self._entries) + 1, "image_id": number,
-                "category_id": SHAPE_NAMES.index(row["shape"]) + 1,
+                "category_id": self._category(row["class"] or row["shape"]),
                 "segmentation": {"size": [height, width], "counts": counts},
                 "area": int(crop.sum()), "bbox": [left, top, crop.shape[1], crop.shape[0]],
                 "iscrowd": 0, "score": round(float(row["score"]), 6),
                 "crystal_id": int(row["crystal_id"]),
             })  # fmt: skip
+
+    def _category(self, name: str) -> int:
+        """Give a category its number; names that are no shapes come behind them."""
+        if name not in self._categories:
+            self._categories.append(name)
+        return self._categories.index(name) + 1
 
     def finish(self, run: CrystalRun, *, report: bool = True) -> Path:
         """Write tables, COCO, ``run.json`` and the report of `run`, and return the folder.
@@ -109,7 +116,7 @@ class CrystalsFolder:
         coco = {
             "info": {"version": str(run.provenance.get("version", ""))},
             "images": self._images,
-            "categories": [{"id": k, "name": s} for k, s in enumerate(SHAPE_NAMES, 1)],
+            "categories": [{"id": k, "name": s} for k, s in enumerate(self._categories, 1)],
             "annotations": self._entries,
         }
         write_bytes(self._target / "annotations.coco.json", json_bytes(coco))

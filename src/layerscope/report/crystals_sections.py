@@ -62,6 +62,7 @@ def crystal_sections(
     return (
         summary(run),
         shapes_and_sizes(run),
+        named(run),
         directions(run),
         images(run),
         heterostructures(run),
@@ -135,6 +136,29 @@ def shapes_and_sizes(run: CrystalRun) -> Section | Skipped:
         )
         plots.append(Plot(size_figure(sizes, weights, unit=unit), caption))
     return Section(title, plots=tuple(plots))
+
+
+def named(run: CrystalRun) -> Section | Skipped:
+    """Say what the model calls the crystals: number, area, how sure."""
+    title = "Classes of the model"
+    names = np.array(words(run.crystals, "class"), str)
+    if not (names != "").any():
+        return Skipped(title, "No model named the crystals.")
+    area, score = numbers(run.crystals, "area_px"), numbers(run.crystals, "score")
+    rows = tuple(
+        (
+            str(name),
+            str(int(here.sum())),
+            f"{100 * area[here].sum() / area.sum():.1f}",
+            figures_of(float(score[here].mean()), 2),
+        )
+        for name in sorted(set(names.tolist()))
+        for here in [names == name]
+    )
+    caption = "Area from masks. Score: how sure the model is, on average."
+    return Section(title, tables=(
+        Table(("class", "n", "share of the area, %", "score"), rows, caption, numeric=(1, 2, 3)),
+    ))  # fmt: skip
 
 
 def directions(run: CrystalRun) -> Section | Skipped:

@@ -18,12 +18,13 @@ import numpy.typing as npt
 from layerscope.core.evaluation import Answer, Objects
 from layerscope.core.examples import ClassPixels, Example
 from layerscope.core.results import IntArray
-from layerscope.errors import InputError, UnreadableFile
+from layerscope.errors import CardMissing, InputError, UnreadableFile
 from layerscope.io.annotations import AnnotatedImage, read_coco
 from layerscope.training.seen import Seen
 
 if TYPE_CHECKING:
     from layerscope.models.file import Model
+    from layerscope.models.yolo import YoloModel
 
 BACKGROUND = "background"
 
@@ -72,8 +73,13 @@ def open_candidate(path: str | os.PathLike[str]) -> Candidate:
     if source.is_dir():
         return candidate_of_run(source)
     from layerscope.models.shipped import open_model
+    from layerscope.models.yolo import read_yolo
 
-    return candidate_of_model(open_model(path))
+    try:
+        model = open_model(path)
+    except CardMissing:
+        return candidate_of_objects(read_yolo(source))
+    return candidate_of_model(model)
 
 
 def candidate_of_model(model: Model) -> Candidate:
@@ -90,6 +96,10 @@ def candidate_of_model(model: Model) -> Candidate:
             f"model {card.name!r} answers questions about whole images; its card has its held-out "
             "scores: layerscope models show"
         )
+    if card.output == "objects":
+        from layerscope.models.yolo import read_yolo
+
+        return candidate_of_objects(read_yolo(model.path))
     seen = Seen.of_card(asdict(card))
     if card.output == "instances":
         ask = partial(_find_flakes, model)
@@ -103,6 +113,20 @@ def candidate_of_model(model: Model) -> Candidate:
         return read(maps, card.thresholds, card.classes)
 
     return Candidate(card.name, classes, classify, (), provenance, seen)
+
+
+def candidate_of_objects(model: YoloModel) -> Candidate:
+    """Let a network of objects answer, as sure as its scores say."""
+    card = model.card
+    provenance: dict[str, Any] = {"model": model.name, "model_sha256": model.sha256}
+    if card is not None:
+        provenance |= {"network": card.network, "metrics": dict(card.metrics)}
+    seen = Seen() if card is None else Seen.of_card(asdict(card))
+
+    def ask(example: Example) -> Answer:
+        return Answer(model.find(example.read_image()))
+
+    return Candidate(model.name, (BACKGROUND, *model.classes), ask, (), provenance, seen)
 
 
 def _find_flakes(model: Model, example: Example) -> Answer:
