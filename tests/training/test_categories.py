@@ -8,16 +8,17 @@ from category_files import ASKED, SIZE, write_folder
 from scipy.special import log_softmax
 
 from layerscope.core.categories import NOT_ASKED
-from layerscope.errors import InputError
+from layerscope.errors import InputError, UnreadableFile
 from layerscope.io.label_sheets import read_label_sheet
+from layerscope.models import answers
 from layerscope.models.answers import ask_picture, questionnaire_of
 from layerscope.models.file import read_model
 from layerscope.training import categories
 from layerscope.training.categories import agreement, train_categories
 from layerscope.training.category_data import find_sheet, load_categories
-from layerscope.training.category_linear import fit_linear
+from layerscope.training.category_features import fit_features
 from layerscope.training.category_settings import CategorySettings
-from layerscope.training.category_trial import fit_temperatures, per_answer
+from layerscope.training.category_trial import CategoryCandidate, fit_temperatures, per_answer
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,13 @@ def test_the_file_answers_as_it_was_trained(data, trained):
     assert json.loads(done.card.to_json())["settings"]["size_px"] == SIZE
 
 
+def test_a_model_of_other_features_is_refused(data, trained, monkeypatch):
+    _, path, _ = trained
+    monkeypatch.setattr(answers, "N_FEATURES", 17)
+    with pytest.raises(UnreadableFile, match="this version measures 17: train it again"):
+        ask_picture(read_model(path), data.picture(0)[..., 0], 50_000.0)
+
+
 def test_the_same_labels_give_the_same_bytes(data, trained, tmp_path):
     _, path, _ = trained
     again = tmp_path / "linear.onnx"
@@ -113,6 +121,23 @@ def test_a_bad_image_is_left_out_and_said(tmp_path):
     assert any(first.name in note for note in found.notes)
 
 
+def test_trees_and_a_linear_model_answer_together(data):
+    rng = np.random.default_rng(3)
+    features, asked = rng.normal(size=(60, 4)), data.questionnaire
+    targets = np.stack([(features[:, 0] > 0), np.abs(features[:, 1]) < 0.6], axis=1).astype(int)
+    both = CategoryCandidate("features", 0.3, trees=True)
+    assert str(both) == "features, logistic regression and trees, C = 0.3"
+    alone = [fit_features(c, features, targets, asked, 0) for c in both.members]
+    together = fit_features(both, features, targets, asked, 0)
+    seen = rng.normal(size=(400, 4))
+    np.testing.assert_allclose(
+        together.logits(seen), np.mean([a.logits(seen) for a in alone], axis=0)
+    )
+    step = np.abs(seen[:, 1]) < 0.6  # within a band: no sum of features says that
+    right = [(a.logits(seen)[:, 2:].argmax(axis=1) == step).mean() for a in alone]
+    assert right[1] > 0.8 > right[0]
+
+
 def test_a_temperature_makes_overconfident_answers_calibrated(data):
     rng = np.random.default_rng(1)
     n, asked = 4000, data.questionnaire
@@ -129,12 +154,15 @@ def test_a_temperature_makes_overconfident_answers_calibrated(data):
         assert loss < worse
 
 
-def test_an_answer_without_examples_is_improbable_not_impossible(data):
+@pytest.mark.parametrize("way", [{"looseness": 1.0}, {"trees": True}])
+def test_an_answer_without_examples_is_improbable_not_impossible(data, way):
     features = np.random.default_rng(0).normal(size=(20, 5))
     targets = np.stack([np.zeros(20, np.int64), np.full(20, NOT_ASKED)], axis=1)
-    logits = fit_linear(features, targets, data.questionnaire, 1.0).logits(features)
+    candidate = CategoryCandidate("features", **way)
+    fitted = fit_features(candidate, features, targets, data.questionnaire, 0)
+    logits = fitted.logits(features)
     probability = np.exp(log_softmax(logits[:, :2], axis=1))
-    assert (probability[:, 0] > 0.999).all()
+    assert (probability[:, 0] > 0.99).all()
     assert (probability[:, 1] > 1e-4).all()
     np.testing.assert_allclose(logits[:, 2], logits[:, 3])
 
