@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from layerscope.report.coverage_pictures import draw_surface, encode_png, percent_text
+from layerscope.report.columns import percent_text
+from layerscope.report.coverage_pictures import draw_surface
+from layerscope.report.panels import encode_png
 from layerscope.surfaces import Question, run_coverage
 from layerscope.synth.surface import synth_surface
 

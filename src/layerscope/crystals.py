@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,32 +25,37 @@ from layerscope.core.crystals import (
     CrystalRun,
 )
 from layerscope.core.micrograph import Micrograph, PixelSize
-from layerscope.core.run import Failure
-from layerscope.errors import InputError, LayerscopeError
-from layerscope.io import MAX_PIXELS, read
+from layerscope.core.run import Failure, Progress
+from layerscope.errors import InputError
+from layerscope.io import MAX_PIXELS
 from layerscope.io.sources import Source, name_sources
 from layerscope.measure.crystals import measure_crystals, summarise_crystals
 from layerscope.measure.number_density import BORDER
 from layerscope.models.yolo import YoloModel, read_yolo
 from layerscope.ops.quieting import quieted
-from layerscope.ops.scale import mask_annotations, resolve_pixel_size
 from layerscope.physics.sheets import Sheets
 from layerscope.physics.thin_film import Stack
 from layerscope.tasks.crystals import Crystals, find_crystals
+from layerscope.tasks.image_by_image import (
+    FromFiles,
+    each,
+    image_facts,
+    notes_of,
+    stacked,
+    table_of,
+)
 from layerscope.tasks.lateral import Heterostructure, Setup, find_lateral
 from layerscope.tasks.learned_crystals import find_crystals_learned
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Progress = Callable[[int, int, str], None]
-
 _MANY_CUT = 0.4
 _FEWEST = 5
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FromFiles):
     """What is told beside the images.
 
     Attributes
@@ -138,24 +144,20 @@ def run_crystals(
     tables: list[pd.DataFrame] = []
     failures: list[Failure] = []
     model = read_yolo(settings.model) if settings.model else None
-    sources = name_sources(images)
-    for i, source in enumerate(sources):
-        try:
-            result, row = analyse(source, settings, model)
-        except LayerscopeError as error:
-            failures.append(Failure(source.path, str(error)))
-        else:
-            rows.append(row)
-            tables.append(result.table)
-            if on_result is not None:
-                on_result(result)
-        if progress is not None:
-            progress(i + 1, len(sources), source.name)
-    provenance = {"version": __version__, "schema": 1}
-    if model is not None:
-        provenance |= {"model": model.name, "model_sha256": model.sha256}
-    parameters = {"task": "crystals", **asdict(settings)}
-    return CrystalRun(_images(rows), _crystals(tables), tuple(failures), parameters, provenance)
+    analysed = partial(analyse, settings=settings, model=model)
+    for result, row in each(name_sources(images), analysed, failures, progress):
+        rows.append(row)
+        tables.append(result.table)
+        if on_result is not None:
+            on_result(result)
+    named = {"model": model.name, "model_sha256": model.sha256} if model else {}
+    return CrystalRun(
+        table_of(rows, CRYSTAL_IMAGE_COLUMNS),
+        stacked(tables, CRYSTAL_COLUMNS),
+        failures=tuple(failures),
+        parameters={"task": "crystals", **asdict(settings)},
+        provenance={"version": __version__, "schema": 1, **named},
+    )
 
 
 def analyse(
@@ -181,7 +183,8 @@ def analyse(
     LayerscopeError
         If it cannot be read.
     """
-    image = prepare(source, settings, quiet=not _stands_noise(model))
+    image = settings.prepare(source)
+    image = image if _stands_noise(model) else quieted(image)
     size = image.pixel_size
     found, names = _find(image, settings, model)
     lateral = find_lateral(image, found, settings.setup)
@@ -190,25 +193,13 @@ def analyse(
     )
     table = table.assign(**{"class": names}, **_lateral_columns(lateral, size))
     figures = summarise_crystals(table, found.domains, pixel_size=size, border=settings.border)
-    doubts, notes = _doubts(found, table), _notes(image)
     result = CrystalResult(
         source.name, source.path, image.sha256, image, found.domains.detections.masks,
-        tuple(h.core for h in lateral), found.domains.levels > 0, table, doubts, notes,
+        tuple(h.core for h in lateral), found.domains.levels > 0, table, _doubts(found, table),
+        notes=_notes(image),
     )  # fmt: skip
-    row = {
-        "image": source.name,
-        **figures,
-        "doubts": "; ".join(doubts),
-        "height_px": image.shape[0],
-        "width_px": image.shape[1],
-        "valid_share": float(found.domains.valid.mean()),
-        "pixel_size_nm": size.um * 1e3 if size else np.nan,
-        "pixel_size_source": size.source if size else "",
-        "notes": "; ".join(notes),
-        "path": source.path,
-        "sha256": image.sha256,
-    }
-    return result, row
+    facts = image_facts(result, result.doubts, float(found.domains.valid.mean()))
+    return result, {"image": source.name, **figures, **facts}
 
 
 def _find(
@@ -228,20 +219,6 @@ def _find(
 def _stands_noise(model: YoloModel | None) -> bool:
     """Whether a model was taught noisy images: those are given to it as they are."""
     return model is not None and model.card is not None and bool(model.card.settings.get("noisy"))
-
-
-def prepare(source: Source, settings: Settings, *, quiet: bool = True) -> Micrograph:
-    """Read one image, find its pixel size, leave out burnt-in bars and take out strong noise."""
-    image = source.micrograph or read(source.path, max_pixels=settings.max_pixels)
-    scaled = resolve_pixel_size(
-        image,
-        pixel_size=settings.pixel_size,
-        objective=settings.objective,
-        magnification_table=settings.magnification_table,
-        scale_bar_length=settings.scale_bar_length,
-    )
-    masked = mask_annotations(scaled)
-    return quieted(masked) if quiet else masked
 
 
 def _smallest(settings: Settings, size: PixelSize | None) -> int:
@@ -316,26 +293,9 @@ def _doubts(found: Crystals, table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _notes(image: Micrograph) -> tuple[str, ...]:
-    notes = [str(note) for note in image.metadata.get("notes", ())]
+    notes = notes_of(image)
     if any(step.name == "quieted" for step in image.history):
         notes.append("strong noise was taken out first: edges are less sure")
     if image.pixel_size is None:
         notes.append("no pixel size: lengths and areas in px only, no density")
     return tuple(notes)
-
-
-def _images(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame({
-        c.name: pd.Series([r[c.name] for r in rows], dtype=c.dtype) for c in CRYSTAL_IMAGE_COLUMNS
-    })  # fmt: skip
-
-
-def _crystals(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    import pandas as pd
-
-    filled = [t for t in tables if len(t)]
-    if filled:
-        return pd.concat(filled, ignore_index=True)
-    return pd.DataFrame({c.name: pd.Series([], dtype=c.dtype) for c in CRYSTAL_COLUMNS})

@@ -14,12 +14,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from layerscope import __version__
-from layerscope.core.micrograph import Micrograph, PixelSize
+from layerscope.core.micrograph import Micrograph
 from layerscope.core.particles import (
     PARTICLE_IMAGE_COLUMNS,
     POPULATION_COLUMNS,
@@ -27,22 +28,27 @@ from layerscope.core.particles import (
     ParticleRun,
     Particles,
 )
-from layerscope.core.run import Failure
-from layerscope.errors import InputError, LayerscopeError
-from layerscope.io import MAX_PIXELS, read
+from layerscope.core.run import Failure, Progress
+from layerscope.errors import InputError
+from layerscope.io import MAX_PIXELS
 from layerscope.io.sources import Source, name_sources
 from layerscope.measure.number_density import BORDER
 from layerscope.measure.particle_population import Field, summarise_particles
 from layerscope.measure.particle_signal import ThicknessLimits
 from layerscope.measure.particles import measure_particles, particle_columns
-from layerscope.ops.scale import as_magnifications, mask_annotations, resolve_pixel_size
+from layerscope.tasks.image_by_image import (
+    FromFiles,
+    each,
+    image_facts,
+    notes_of,
+    stacked,
+    table_of,
+)
 from layerscope.tasks.particle_segmentation import grey_of
 from layerscope.tasks.particle_sources import ParticleSource
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Progress = Callable[[int, int, str], None]
 
 ALL = "all"
 """`image` of the figures over all images."""
@@ -51,7 +57,7 @@ _MANY_CUT = 0.3
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(FromFiles):
     """What is told beside the images and where their particles come from.
 
     Attributes
@@ -78,9 +84,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what no image could make right, before any image is read."""
-        if self.pixel_size is not None:
-            PixelSize.parse(self.pixel_size)
-        as_magnifications(self.magnification_table)
+        self.check_scale()
         if self.border not in BORDER:
             raise InputError(f"border {self.border!r}: expected one of {', '.join(BORDER)}")
 
@@ -118,32 +122,25 @@ def run_particles(
     fields: list[Field] = []
     figures: list[pd.DataFrame] = []
     failures: list[Failure] = []
-    named = name_sources(images)
-    for i, one in enumerate(named):
-        try:
-            result, row, frame = analyse(one, source, settings)
-        except LayerscopeError as error:
-            failures.append(Failure(one.path, str(error)))
-        else:
-            tables.append(result.table)
-            rows.append(row)
-            fields.append(frame)
-            figures.append(result.population)
-            if on_result is not None:
-                on_result(result)
-        if progress is not None:
-            progress(i + 1, len(named), one.name)
-    table = _joined(tables, particle_columns())
+    analysed = partial(analyse, source=source, settings=settings)
+    for result, row, frame in each(name_sources(images), analysed, failures, progress):
+        tables.append(result.table)
+        rows.append(row)
+        fields.append(frame)
+        figures.append(result.population)
+        if on_result is not None:
+            on_result(result)
+    table = stacked(tables, particle_columns())
     if len(fields) > 1:
         figures.append(summarise_particles(table, _comparable(fields, table), image=ALL,
                                            border=settings.border))  # fmt: skip
     return ParticleRun(
-        _table(rows),
+        table_of(rows, PARTICLE_IMAGE_COLUMNS),
         table,
-        _joined(figures, POPULATION_COLUMNS),
-        tuple(failures),
-        {"task": "particles", **_told(settings)},
-        {"version": __version__, "schema": 1, **source.about()},
+        stacked(figures, POPULATION_COLUMNS),
+        failures=tuple(failures),
+        parameters={"task": "particles", **_told(settings)},
+        provenance={"version": __version__, "schema": 1, **source.about()},
     )
 
 
@@ -171,7 +168,7 @@ def analyse(
     LayerscopeError
         If it cannot be read, or its particles cannot be found.
     """
-    image = prepare(one, settings)
+    image = settings.prepare(one)
     particles = source.find(image)
     table, reference = measure_particles(
         particles, grey_of(image), pixel_size=image.pixel_size, image=one.name,
@@ -181,21 +178,9 @@ def analyse(
     population = summarise_particles(table, [frame], image=one.name, border=settings.border)
     result = ParticleResult(
         one.name, one.path, image.sha256, image, particles, table, population,
-        _doubts(particles, table), _notes(image, particles, reference),
+        _doubts(particles, table), notes=_notes(image, particles, reference),
     )  # fmt: skip
     return result, _row(result, reference), frame
-
-
-def prepare(one: Source, settings: Settings) -> Micrograph:
-    """Read one image, find its pixel size, and leave out what is burnt into it."""
-    image = one.micrograph or read(one.path, max_pixels=settings.max_pixels)
-    scaled = resolve_pixel_size(
-        image,
-        pixel_size=settings.pixel_size,
-        magnification_table=settings.magnification_table,
-        scale_bar_length=settings.scale_bar_length,
-    )
-    return mask_annotations(scaled)
 
 
 def _doubts(particles: Particles, table: pd.DataFrame) -> tuple[str, ...]:
@@ -217,7 +202,7 @@ def _doubts(particles: Particles, table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _notes(image: Micrograph, particles: Particles, reference: str) -> tuple[str, ...]:
-    notes = [str(note) for note in image.metadata.get("notes", ())]
+    notes = notes_of(image)
     if image.pixel_size is None:
         notes.append("no pixel size: lengths and areas in px only")
     if len(particles) and not reference:
@@ -229,7 +214,7 @@ def _notes(image: Micrograph, particles: Particles, reference: str) -> tuple[str
 
 
 def _row(result: ParticleResult, reference: str) -> dict[str, Any]:
-    image, table, pixels = result.micrograph, result.table, result.particles.pixels
+    table, pixels = result.table, result.particles.pixels
     figures = result.population.set_index("quantity")["value"]
     sizes = table.loc[table["aggregate_size"] > 1, "aggregate_id"]
     whole = max(int(np.count_nonzero(pixels.valid)), 1)
@@ -241,15 +226,7 @@ def _row(result: ParticleResult, reference: str) -> dict[str, Any]:
         "coverage": float(figures["coverage"]),
         "hole_share": float(np.count_nonzero(pixels.holes & pixels.valid) / whole),
         "reference": reference,
-        "doubts": "; ".join(result.doubts),
-        "height_px": image.shape[0],
-        "width_px": image.shape[1],
-        "valid_share": float(pixels.valid.mean()),
-        "pixel_size_nm": image.pixel_size.um * 1e3 if image.pixel_size else np.nan,
-        "pixel_size_source": image.pixel_size.source if image.pixel_size else "",
-        "notes": "; ".join(result.notes),
-        "path": result.path,
-        "sha256": result.sha256,
+        **image_facts(result, result.doubts, float(pixels.valid.mean())),
     }
 
 
@@ -268,21 +245,3 @@ def _told(settings: Settings) -> dict[str, Any]:
         "thin_below": settings.limits.thin,
         "medium_below": settings.limits.medium,
     }
-
-
-def _joined(tables: Sequence[pd.DataFrame], columns: Any) -> pd.DataFrame:
-    import pandas as pd
-
-    filled = [t for t in tables if len(t)]
-    if filled:
-        return pd.concat(filled, ignore_index=True)
-    return pd.DataFrame({c.name: pd.Series([], dtype=c.dtype) for c in columns})
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame({
-        c.name: pd.Series([r[c.name] for r in rows], dtype=c.dtype)
-        for c in PARTICLE_IMAGE_COLUMNS
-    })  # fmt: skip

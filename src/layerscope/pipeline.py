@@ -23,7 +23,7 @@ from layerscope import __version__
 from layerscope.core.calibration import Calibration
 from layerscope.core.micrograph import Micrograph, Modality, PixelSize, parse_length_nm
 from layerscope.core.results import Detections, Flag, FloatArray, IntArray
-from layerscope.core.run import Failure, ImageResult, RunResult
+from layerscope.core.run import Failure, ImageResult, Progress, RunResult
 from layerscope.errors import InputError, LayerscopeError
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.labels import Labels, assign_labels
@@ -59,9 +59,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from layerscope.models.heads import LayerHead
-
-Progress = Callable[[int, int, str], None]
-"""Called with images done, images in all, and the name of the last one."""
 
 
 @dataclass(frozen=True)

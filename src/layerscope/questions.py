@@ -8,12 +8,12 @@ Every image stands for itself: nothing is fitted to the set, so that one bad ima
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,26 +26,19 @@ from layerscope.core.categories import (
     CategoryRun,
     View,
 )
-from layerscope.core.columns import Column
-from layerscope.core.micrograph import Micrograph, PixelSize
-from layerscope.core.run import Failure
-from layerscope.errors import LayerscopeError
-from layerscope.io import MAX_PIXELS, read
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.run import Failure, Progress
+from layerscope.io import MAX_PIXELS
 from layerscope.io.sources import Source, name_sources
 from layerscope.models.answers import questionnaire_of
 from layerscope.models.file import Model
 from layerscope.ops.magnification import view_of
-from layerscope.ops.scale import as_magnifications, mask_annotations, resolve_pixel_size
 from layerscope.tasks.categories import answer_questions, doubt_scale, least_probability
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Progress = Callable[[int, int, str], None]
+from layerscope.tasks.image_by_image import FromFiles, each, model_record, notes_of, table_of
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(FromFiles):
     """What is told of the images beside their files, and how sure an answer must be.
 
     Attributes
@@ -69,10 +62,7 @@ class Reading:
     magnification_table: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no image could make right, before any image is read."""
-        if self.pixel_size is not None:
-            PixelSize.parse(self.pixel_size)
-        as_magnifications(self.magnification_table)
+        self.check_scale()
         View(self.magnification)
 
 
@@ -110,32 +100,21 @@ def run_categories(
     answers: list[dict[str, Any]] = []
     probabilities: list[dict[str, Any]] = []
     failures: list[Failure] = []
-    for i, source in enumerate(sources):
-        try:
-            result = answer(source, model, reading)
-        except LayerscopeError as error:
-            failures.append(Failure(source.path, str(error)))
-        else:
-            rows.append(_image_row(result))
-            answers.extend(_answer_rows(result))
-            probabilities.extend(_probability_rows(result))
-            if on_result is not None:
-                on_result(result)
-        if progress is not None:
-            progress(i + 1, len(sources), source.name)
+    answered = partial(answer, model=model, reading=reading)
+    for result in each(sources, answered, failures, progress):
+        rows.append(_image_row(result))
+        answers.extend(_answer_rows(result))
+        probabilities.extend(_probability_rows(result))
+        if on_result is not None:
+            on_result(result)
     return CategoryRun(
-        _table(rows, IMAGE_COLUMNS),
-        _table(answers, ANSWER_COLUMNS),
-        _table(probabilities, PROBABILITY_COLUMNS),
+        table_of(rows, IMAGE_COLUMNS),
+        table_of(answers, ANSWER_COLUMNS),
+        table_of(probabilities, PROBABILITY_COLUMNS),
         asked,
-        tuple(failures),
-        {"task": "categories", **asdict(reading), "unknown_below": least},
-        {
-            "version": __version__,
-            "schema": 1,
-            "model_sha256": model.sha256,
-            "model": json.loads(model.card.to_json()),
-        },
+        failures=tuple(failures),
+        parameters={"task": "categories", **asdict(reading), "unknown_below": least},
+        provenance={"version": __version__, "schema": 1, **model_record(model)},
     )
 
 
@@ -147,14 +126,9 @@ def answer(source: Source, model: Model, reading: Reading) -> CategoryResult:
     LayerscopeError
         If it cannot be read, or the model does not suit it.
     """
-    image = source.micrograph or read(source.path, max_pixels=reading.max_pixels)
-    scaled = resolve_pixel_size(
-        image, pixel_size=reading.pixel_size, magnification_table=reading.magnification_table
-    )
-    image = mask_annotations(scaled)
+    image = reading.prepare(source)
     view = view_of(image, Path(source.path).name or source.name, reading.magnification)
     answers = answer_questions(image, view, model, reading.unknown_below)
-    notes = [str(note) for note in image.metadata.get("notes", ())]
     return CategoryResult(
         source.name,
         source.path,
@@ -162,7 +136,7 @@ def answer(source: Source, model: Model, reading: Reading) -> CategoryResult:
         image,
         view,
         answers,
-        (*notes, *doubt_scale(view, model.card)),
+        notes=(*notes_of(image), *doubt_scale(view, model.card)),
     )
 
 
@@ -201,11 +175,3 @@ def _probability_rows(result: CategoryResult) -> list[dict[str, Any]]:
         for a in result.answers
         for name, p in a.probabilities
     ]
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {c.name: pd.Series([r[c.name] for r in rows], dtype=c.dtype) for c in columns}
-    )

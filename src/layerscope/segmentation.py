@@ -8,24 +8,29 @@ Every image stands for itself: nothing is fitted to the set, so that one bad ima
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from layerscope import __version__
-from layerscope.core.columns import Column
-from layerscope.core.micrograph import Micrograph, PixelSize
-from layerscope.core.run import Failure
+from layerscope.core.micrograph import Micrograph
+from layerscope.core.run import Failure, Progress
 from layerscope.core.segmentation import AREA_COLUMNS, PHASE_COLUMNS, PhaseResult, PhaseRun
-from layerscope.errors import LayerscopeError
-from layerscope.io import MAX_PIXELS, read
+from layerscope.io import MAX_PIXELS
 from layerscope.io.sources import Source, name_sources
 from layerscope.models.file import Model
-from layerscope.ops.scale import as_magnifications, mask_annotations, resolve_pixel_size
+from layerscope.tasks.image_by_image import (
+    FromFiles,
+    each,
+    image_facts,
+    model_record,
+    notes_of,
+    table_of,
+)
 from layerscope.tasks.phases import (
     disagreement,
     doubt_phases,
@@ -36,14 +41,9 @@ from layerscope.tasks.phases import (
 )
 from layerscope.tasks.shares import ShareErrors
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Progress = Callable[[int, int, str], None]
-
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(FromFiles):
     """What is told of the images beside their files.
 
     Attributes
@@ -61,10 +61,7 @@ class Scale:
     magnification_table: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no image could make right, before any image is read."""
-        if self.pixel_size is not None:
-            PixelSize.parse(self.pixel_size)
-        as_magnifications(self.magnification_table)
+        self.check_scale()
 
 
 def run_phases(
@@ -100,29 +97,18 @@ def run_phases(
     rows: list[dict[str, Any]] = []
     areas: list[dict[str, Any]] = []
     failures: list[Failure] = []
-    for i, source in enumerate(sources):
-        try:
-            result = segment(source, model, scale, errors)
-        except LayerscopeError as error:
-            failures.append(Failure(source.path, str(error)))
-        else:
-            rows.append(_row(result))
-            areas.extend(_area_rows(result))
-            if on_result is not None:
-                on_result(result)
-        if progress is not None:
-            progress(i + 1, len(sources), source.name)
+    segmented = partial(segment, model=model, scale=scale, errors=errors)
+    for result in each(sources, segmented, failures, progress):
+        rows.append(_row(result))
+        areas.extend(_area_rows(result))
+        if on_result is not None:
+            on_result(result)
     return PhaseRun(
-        _table(rows, PHASE_COLUMNS),
-        _table(areas, AREA_COLUMNS),
-        tuple(failures),
-        {"task": "phases", **asdict(scale)},
-        {
-            "version": __version__,
-            "schema": 1,
-            "model_sha256": model.sha256,
-            "model": json.loads(card.to_json()),
-        },
+        table_of(rows, PHASE_COLUMNS),
+        table_of(areas, AREA_COLUMNS),
+        failures=tuple(failures),
+        parameters={"task": "phases", **asdict(scale)},
+        provenance={"version": __version__, "schema": 1, **model_record(model)},
     )
 
 
@@ -144,9 +130,9 @@ def segment(
     LayerscopeError
         If it cannot be read, or the model does not suit it.
     """
-    image = prepare(source, scale)
+    image = scale.prepare(source)
     phases = find_phases(image, model)
-    notes = [str(note) for note in image.metadata.get("notes", ())]
+    notes = notes_of(image)
     if image.pixel_size is None:
         notes.append("no pixel size: no areas in um2")
         if model.card.pixel_size_nm is not None:
@@ -167,37 +153,19 @@ def segment(
         phases,
         measure_areas(phases, errors),
         doubt_phases(phases, image, model.card),
-        tuple(notes),
-    )
-
-
-def prepare(source: Source, scale: Scale) -> Micrograph:
-    """Read one image, find its pixel size, and leave out what is burnt into it."""
-    image = source.micrograph or read(source.path, max_pixels=scale.max_pixels)
-    return mask_annotations(
-        resolve_pixel_size(
-            image, pixel_size=scale.pixel_size, magnification_table=scale.magnification_table
-        )
+        notes=tuple(notes),
     )
 
 
 def _row(result: PhaseResult) -> dict[str, Any]:
-    image, phases = result.micrograph, result.phases
+    phases = result.phases
     confidence, unsure = sureness_of(phases)
     return {
         "image": result.name,
         "confidence": confidence,
         "disagreement": disagreement(phases),
         "unsure_share": unsure,
-        "doubts": "; ".join(result.doubts),
-        "height_px": image.shape[0],
-        "width_px": image.shape[1],
-        "valid_share": float(phases.valid.mean()),
-        "pixel_size_nm": image.pixel_size.um * 1e3 if image.pixel_size else np.nan,
-        "pixel_size_source": image.pixel_size.source if image.pixel_size else "",
-        "notes": "; ".join(result.notes),
-        "path": result.path,
-        "sha256": result.sha256,
+        **image_facts(result, result.doubts, float(phases.valid.mean())),
     }
 
 
@@ -219,11 +187,3 @@ def _area_rows(result: PhaseResult) -> list[dict[str, Any]]:
         }
         for area in result.areas
     ]
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {c.name: pd.Series([r[c.name] for r in rows], dtype=c.dtype) for c in columns}
-    )

@@ -9,8 +9,9 @@ Every image stands for itself: nothing is fitted to the set, so that one bad sca
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,7 @@ import numpy as np
 from layerscope import __version__
 from layerscope.core.coverage import COVERAGE_COLUMNS, Coverage, CoverageRun, SurfaceResult
 from layerscope.core.micrograph import Micrograph, Modality, PixelSize
-from layerscope.core.run import Failure
-from layerscope.errors import LayerscopeError
+from layerscope.core.run import Failure, Progress
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import Source, name_sources
 from layerscope.io.spm import read_spm
@@ -29,11 +29,10 @@ from layerscope.ops.picture import recover_scan
 from layerscope.ops.surface import level
 from layerscope.physics.materials import load
 from layerscope.tasks.coverage import find_coverage
+from layerscope.tasks.image_by_image import each, image_facts, stacked, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -121,25 +120,21 @@ def run_coverage(
     domains: list[pd.DataFrame] = []
     films: list[pd.DataFrame] = []
     failures: list[Failure] = []
-    for i, source in enumerate(sources):
-        try:
-            result = cover(source, question, summarise=summarise)
-        except LayerscopeError as error:
-            failures.append(Failure(source.path, str(error)))
-        else:
-            rows.append(_row(result))
-            domains.append(result.domains)
-            films += [] if result.film is None else [result.film]
-            if on_result is not None:
-                on_result(result)
-        if progress is not None:
-            progress(i + 1, len(sources), source.name)
-    provenance = {"version": __version__, "schema": 1}
-    parameters = {"task": "coverage", **asdict(question)}
+    covered = partial(cover, question=question, summarise=summarise)
+    for result in each(sources, covered, failures, progress):
+        rows.append(_row(result))
+        domains.append(result.domains)
+        films += [] if result.film is None else [result.film]
+        if on_result is not None:
+            on_result(result)
     return CoverageRun(
-        _table(rows), _together(domains), tuple(failures), parameters, provenance,
-        _together(films) if summarise else None,
-    )  # fmt: skip
+        table_of(rows, COVERAGE_COLUMNS),
+        stacked(domains),
+        stacked(films) if summarise else None,
+        failures=tuple(failures),
+        parameters={"task": "coverage", **asdict(question)},
+        provenance={"version": __version__, "schema": 1},
+    )
 
 
 def cover(source: Source, question: Question, *, summarise: bool = False) -> SurfaceResult:
@@ -170,7 +165,7 @@ def cover(source: Source, question: Question, *, summarise: bool = False) -> Sur
     if summarise:
         film = summarise_film(domains, found, coverage, heights, pixel_size=size, image=source.name)
     return SurfaceResult(
-        source.name, source.path, image.sha256, image, coverage, domains, tuple(notes), film
+        source.name, source.path, image.sha256, image, coverage, domains, film, notes=tuple(notes)
     )
 
 
@@ -204,24 +199,16 @@ def _row(result: SurfaceResult) -> dict[str, Any]:
         "coverage_high": coverage.high,
         "method": coverage.method,
         "by_method": "; ".join(f"{n} {v:.3f}" for n, v in coverage.by_method.items()),
-        "doubts": "; ".join(coverage.doubts),
         "layers_max": _most_layers(coverage),
         "step_nm": coverage.step_nm,
         "step_low_nm": coverage.step_low_nm,
         "step_high_nm": coverage.step_high_nm,
         "layers_fraction": "; ".join(f"{t.n_layers}: {t.fraction:.4f}" for t in coverage.terraces),
         "domains": len(result.domains),
-        "height_px": image.shape[0],
-        "width_px": image.shape[1],
-        "valid_share": float(valid.mean()),
-        "pixel_size_nm": size.um * 1e3 if size else np.nan,
-        "pixel_size_source": size.source if size else "",
         "area_um2": float(valid.sum()) * pixel_um2,
         "value_unit": image.value_unit,
         "levelling": _levelling(image),
-        "notes": "; ".join(result.notes),
-        "path": result.path,
-        "sha256": result.sha256,
+        **image_facts(result, coverage.doubts, float(valid.mean())),
     }
 
 
@@ -233,18 +220,3 @@ def _most_layers(coverage: Coverage) -> int | None:
 def _levelling(image: Micrograph) -> str:
     done = [s.parameters for s in image.history if s.name == "level"]
     return "; ".join(str(p.get("method", "")) for p in done)
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {c.name: pd.Series([r[c.name] for r in rows], dtype=c.dtype) for c in COVERAGE_COLUMNS}
-    )
-
-
-def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    import pandas as pd
-
-    some = [f for f in frames if len(f)]
-    return pd.concat(some, ignore_index=True) if some else pd.DataFrame()

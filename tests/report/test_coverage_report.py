@@ -16,14 +16,15 @@ from layerscope.io.spm import list_channels, read_spm
 from layerscope.report.coverage_figures import count_values, value_histogram
 from layerscope.report.coverage_folder import CoverageFolder
 from layerscope.report.coverage_glance import step_text
-from layerscope.report.coverage_pictures import draw_surface, encode_png, layer_image
+from layerscope.report.coverage_pictures import draw_surface, layer_image
 from layerscope.report.coverage_sections import (
-    N_GALLERY,
     coverage_sections,
     per_image,
     summary_sentence,
 )
 from layerscope.report.figures import to_png
+from layerscope.report.gallery import N_GALLERY
+from layerscope.report.panels import encode_png
 from layerscope.surfaces import Question, run_coverage
 from layerscope.synth.surface import synth_surface
 from layerscope.tasks.growth import image_quantities, read_conditions, summarise_growth
@@ -190,7 +191,7 @@ def test_gallery_keeps_the_doubtful_ones_whatever_the_order(tmp_path):
     folder = CoverageFolder(tmp_path)
     for k in range(N_GALLERY + 3):
         folder(surface(f"{k:02d}", doubts=("why",) if k > N_GALLERY else ()))
-    names = [glance.name for glance in folder._glances]
+    names = [glance.name for glance in folder._gallery.shown]
     assert len(names) == N_GALLERY
     assert names[:2] == ["25", "26"]
     assert names[2:] == [f"{k:02d}" for k in range(N_GALLERY - 2)]

@@ -14,10 +14,11 @@ from layerscope.errors import InputError, UnreadableFile
 
 if TYPE_CHECKING:
     from layerscope.core.micrograph import Micrograph
+    from layerscope.core.run import Progress
     from layerscope.io.sources import Source
     from layerscope.ops.illumination import FlatField
     from layerscope.ops.tone import ToneCurve
-    from layerscope.pipeline import Progress, Wanted
+    from layerscope.pipeline import Wanted
 
 OK, FAILED, USAGE, SOME_FAILED, NOTHING_USABLE, MISMATCH, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 

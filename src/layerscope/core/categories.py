@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 from layerscope.core.columns import Column
-from layerscope.core.micrograph import Micrograph
-from layerscope.core.run import Failure
+from layerscope.core.run import TaskResult, TaskRun
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -301,54 +300,36 @@ class Answered:
 
 
 @dataclass(frozen=True, eq=False)
-class CategoryResult:
+class CategoryResult(TaskResult):
     """One image and all answers.
 
     Attributes
     ----------
-    name, path, sha256 : str
-    micrograph : Micrograph
     view : View
     answers : tuple of Answered
         One per question, in their order.
-    notes : tuple of str
-        Warnings for the user, one line each.
     """
 
-    name: str
-    path: str
-    sha256: str
-    micrograph: Micrograph
     view: View
     answers: tuple[Answered, ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class CategoryRun:
-    """Everything that a categories run found, without the pictures.
+class CategoryRun(TaskRun):
+    """Everything that a categories run found; its `images` have `IMAGE_COLUMNS`.
 
     Attributes
     ----------
-    images : pandas.DataFrame
-        One row per image, `IMAGE_COLUMNS`, sorted by name.
     answers : pandas.DataFrame
         One row per image and question, `ANSWER_COLUMNS`.
     probabilities : pandas.DataFrame
         One row per image, question and possible answer, `PROBABILITY_COLUMNS`.
     questionnaire : Questionnaire
-    failures : tuple of Failure
-    parameters, provenance : mapping
-        With the model's card and hash; no clock.
     """
 
-    images: pd.DataFrame
     answers: pd.DataFrame
     probabilities: pd.DataFrame
     questionnaire: Questionnaire
-    failures: tuple[Failure, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 IMAGE_COLUMNS: tuple[Column, ...] = (

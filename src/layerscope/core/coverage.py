@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.columns import Column
-from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, FloatArray
-from layerscope.core.run import Failure
+from layerscope.core.run import TaskResult, TaskRun
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,55 +127,38 @@ class Coverage:
 
 
 @dataclass(frozen=True, eq=False)
-class SurfaceResult:
+class SurfaceResult(TaskResult):
     """One scan or picture, analysed.
 
     Attributes
     ----------
-    name, path, sha256 : str
     micrograph : Micrograph
-        As analysed: cropped and levelled; its history says what was done.
+        Cropped and levelled; its history says what was done.
     coverage : Coverage
     domains : pandas.DataFrame
         One row per domain; empty where domains were not measured.
-    notes : tuple of str
-        Warnings for the user, one line each.
     film : pandas.DataFrame or None
         The film in figures with intervals, where it was summarised.
     """
 
-    name: str
-    path: str
-    sha256: str
-    micrograph: Micrograph
     coverage: Coverage
     domains: pd.DataFrame
-    notes: tuple[str, ...] = ()
     film: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class CoverageRun:
-    """Everything that a coverage run found, without the pictures.
+class CoverageRun(TaskRun):
+    """Everything that a coverage run found; its `images` have `COVERAGE_COLUMNS`.
 
     Attributes
     ----------
-    images : pandas.DataFrame
-        One row per image, `COVERAGE_COLUMNS`, sorted by name.
     domains : pandas.DataFrame
         One row per domain, sorted by image.
-    failures : tuple of Failure
-    parameters, provenance : mapping
-        As in a flake run; no clock.
     films : pandas.DataFrame or None
         Figures of every film with intervals, a row each, where films were summarised.
     """
 
-    images: pd.DataFrame
     domains: pd.DataFrame
-    failures: tuple[Failure, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
     films: pd.DataFrame | None = None
 
 

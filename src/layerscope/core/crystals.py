@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
-from layerscope.core.columns import Column
-from layerscope.core.micrograph import Micrograph
+from layerscope.core.columns import IMAGE_FACTS, Column
 from layerscope.core.results import BoolArray, CropMasks
-from layerscope.core.run import Failure
+from layerscope.core.run import TaskResult, TaskRun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,13 +17,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class CrystalResult:
+class CrystalResult(TaskResult):
     """One image with its crystals.
 
     Attributes
     ----------
-    name, path, sha256 : str
-    micrograph : Micrograph
     masks : CropMasks
         One per crystal; they do not overlap.
     cores : tuple of ndarray of bool
@@ -36,42 +32,26 @@ class CrystalResult:
         One row per crystal.
     doubts : tuple of str
         Why a person should look at this image, one line each; empty: none.
-    notes : tuple of str
-        Warnings for the user, one line each.
     """
 
-    name: str
-    path: str
-    sha256: str
-    micrograph: Micrograph
     masks: CropMasks
     cores: tuple[BoolArray, ...]
     film: npt.NDArray[np.bool_]
     table: pd.DataFrame
     doubts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class CrystalRun:
-    """Everything that a crystals run found, without the pictures.
+class CrystalRun(TaskRun):
+    """Everything that a crystals run found; its `images` have `CRYSTAL_IMAGE_COLUMNS`.
 
     Attributes
     ----------
-    images : pandas.DataFrame
-        One row per image, `CRYSTAL_IMAGE_COLUMNS`, sorted by name.
     crystals : pandas.DataFrame
         One row per crystal, `CRYSTAL_COLUMNS`, sorted by image.
-    failures : tuple of Failure
-    parameters, provenance : mapping
-        No clock.
     """
 
-    images: pd.DataFrame
     crystals: pd.DataFrame
-    failures: tuple[Failure, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _lengths(stem: str, meaning: str, power: int = 1) -> tuple[Column, Column]:
@@ -152,13 +132,5 @@ CRYSTAL_IMAGE_COLUMNS: tuple[Column, ...] = (
     Column("alignment_high", "", "float64", "Upper end of its 95 % interval."),
     Column("alignment_p", "", "float64", "Chance of such alignment among random ones (Rayleigh)."),
     Column("heterostructures", "", "int64", "Crystals with a core and a shell."),
-    Column("doubts", "", "str", "Why a person should look at it, or empty."),
-    Column("height_px", "px", "int64", "Rows."),
-    Column("width_px", "px", "int64", "Columns."),
-    Column("valid_share", "", "float64", "Share of the pixels that was counted."),
-    Column("pixel_size_nm", "nm", "float64", "Side of a pixel; empty if unknown."),
-    Column("pixel_size_source", "", "str", "Where that figure comes from."),
-    Column("notes", "", "str", "Warnings, joined by '; '."),
-    Column("path", "", "str", "File."),
-    Column("sha256", "", "str", "Of its bytes."),
+    *IMAGE_FACTS,
 )

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerscope.core.columns import Column
-from layerscope.core.micrograph import Micrograph
+from layerscope.core.columns import IMAGE_FACTS, Column
 from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
-from layerscope.core.run import Failure
+from layerscope.core.run import TaskResult, TaskRun
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,13 +96,11 @@ class Particles:
 
 
 @dataclass(frozen=True, eq=False)
-class ParticleResult:
+class ParticleResult(TaskResult):
     """One image with its particles.
 
     Attributes
     ----------
-    name, path, sha256 : str
-    micrograph : Micrograph
     particles : Particles
     table : pandas.DataFrame
         One row per particle.
@@ -111,44 +108,28 @@ class ParticleResult:
         Figures of the image with intervals, a row each.
     doubts : tuple of str
         Why a person should look at this image, one line each; empty: none.
-    notes : tuple of str
-        Warnings for the user, one line each.
     """
 
-    name: str
-    path: str
-    sha256: str
-    micrograph: Micrograph
     particles: Particles
     table: pd.DataFrame
     population: pd.DataFrame
     doubts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class ParticleRun:
-    """Everything that a particles run found, without the pictures.
+class ParticleRun(TaskRun):
+    """Everything that a particles run found; its `images` have `PARTICLE_IMAGE_COLUMNS`.
 
     Attributes
     ----------
-    images : pandas.DataFrame
-        One row per image, `PARTICLE_IMAGE_COLUMNS`, sorted by name.
     particles : pandas.DataFrame
         One row per particle, sorted by image; `measure.particles.particle_columns`.
     population : pandas.DataFrame
         One row per figure, `POPULATION_COLUMNS`: every image, and ``all`` of them.
-    failures : tuple of Failure
-    parameters, provenance : mapping
-        No clock.
     """
 
-    images: pd.DataFrame
     particles: pd.DataFrame
     population: pd.DataFrame
-    failures: tuple[Failure, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 PARTICLE_IMAGE_COLUMNS: tuple[Column, ...] = (
@@ -159,15 +140,7 @@ PARTICLE_IMAGE_COLUMNS: tuple[Column, ...] = (
     Column("coverage", "", "float64", "Share of the valid area under particles."),
     Column("hole_share", "", "float64", "Share of the valid area that is a hole of the support."),
     Column("reference", "", "str", "What transmission is measured against, or empty."),
-    Column("doubts", "", "str", "Why a person should look at it, or empty."),
-    Column("height_px", "px", "int64", "Rows."),
-    Column("width_px", "px", "int64", "Columns."),
-    Column("valid_share", "", "float64", "Share of the pixels that was counted."),
-    Column("pixel_size_nm", "nm", "float64", "Side of a pixel; empty if unknown."),
-    Column("pixel_size_source", "", "str", "Where that figure comes from."),
-    Column("notes", "", "str", "Warnings, joined by '; '."),
-    Column("path", "", "str", "File."),
-    Column("sha256", "", "str", "Of its bytes."),
+    *IMAGE_FACTS,
 )
 
 POPULATION_COLUMNS: tuple[Column, ...] = (

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from layerscope.core.calibration import Calibration
-from layerscope.core.micrograph import PixelSize
+from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.core.results import Detections, FloatArray
 from layerscope.registry import Registry
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Progress = Callable[[int, int, str], None]
+"""Called with images done, images in all, and the name of the last one."""
 
 _VIEWS = Registry("view", {"notebook": "layerscope.report:html_repr"})
 
@@ -58,6 +60,51 @@ class Failure:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class TaskResult:
+    """One image, analysed; what a task found on it follows.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the run; names its output files.
+    path : str
+        Where it was read; empty for an image made in memory.
+    sha256 : str
+    micrograph : Micrograph
+        As analysed.
+    notes : tuple of str
+        Warnings for the user, one line each.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    micrograph: Micrograph
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskRun:
+    """Everything that a run of a task found, without the pictures; its other tables follow.
+
+    Attributes
+    ----------
+    images : pandas.DataFrame
+        One row per image, sorted by name.
+    failures : tuple of Failure
+    parameters : mapping
+        What the run was asked to do.
+    provenance : mapping
+        Versions, and card and hash of a model; no clock.
+    """
+
+    images: pd.DataFrame
+    failures: tuple[Failure, ...] = field(default=(), kw_only=True)
+    parameters: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    provenance: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.columns import Column
+from layerscope.core.columns import IMAGE_FACTS, Column
 from layerscope.core.coverage import LabelMap
-from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, FloatArray, IntArray
-from layerscope.core.run import Failure
+from layerscope.core.run import TaskResult, TaskRun
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -120,53 +118,35 @@ class ClassArea:
 
 
 @dataclass(frozen=True, eq=False)
-class PhaseResult:
+class PhaseResult(TaskResult):
     """One image, segmented.
 
     Attributes
     ----------
-    name, path, sha256 : str
-    micrograph : Micrograph
     phases : LabelMap or ClassMasks
         A class for every pixel of the file, or a mask for every class, with probabilities.
     areas : tuple of ClassArea
         One per class, in the order of the classes.
     doubts : tuple of str
         Why a person should look at this image, one line each; empty: none.
-    notes : tuple of str
-        Warnings for the user, one line each.
     """
 
-    name: str
-    path: str
-    sha256: str
-    micrograph: Micrograph
     phases: LabelMap | ClassMasks
     areas: tuple[ClassArea, ...]
     doubts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class PhaseRun:
-    """Everything that a phases run found, without the pictures.
+class PhaseRun(TaskRun):
+    """Everything that a phases run found; its `images` have `PHASE_COLUMNS`.
 
     Attributes
     ----------
-    images : pandas.DataFrame
-        One row per image, `PHASE_COLUMNS`, sorted by name.
     areas : pandas.DataFrame
         One row per image and class, `AREA_COLUMNS`, sorted by image.
-    failures : tuple of Failure
-    parameters, provenance : mapping
-        With the model's card and hash; no clock.
     """
 
-    images: pd.DataFrame
     areas: pd.DataFrame
-    failures: tuple[Failure, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 PHASE_COLUMNS: tuple[Column, ...] = (
@@ -174,15 +154,7 @@ PHASE_COLUMNS: tuple[Column, ...] = (
     Column("confidence", "", "float64", "Mean probability of what was said of each pixel."),
     Column("disagreement", "", "float64", "Mean spread between networks of an ensemble, or empty."),
     Column("unsure_share", "", "float64", "Share of pixels that might as well be another class."),
-    Column("doubts", "", "str", "Why a person should look at it, or empty."),
-    Column("height_px", "px", "int64", "Rows."),
-    Column("width_px", "px", "int64", "Columns."),
-    Column("valid_share", "", "float64", "Share of the pixels that was counted."),
-    Column("pixel_size_nm", "nm", "float64", "Side of a pixel; empty if unknown."),
-    Column("pixel_size_source", "", "str", "Where that figure comes from."),
-    Column("notes", "", "str", "Warnings, joined by '; '."),
-    Column("path", "", "str", "File."),
-    Column("sha256", "", "str", "Of its bytes."),
+    *IMAGE_FACTS,
 )
 
 AREA_COLUMNS: tuple[Column, ...] = (

@@ -55,6 +55,11 @@ def write_table(
         table.append(frame)
 
 
+def table_records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Rows of a table as mappings that JSON can hold: what is missing is None."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+
 class TableWriter:
     """A table written piece by piece, so that it never has to be whole in memory.
 

@@ -20,8 +20,7 @@ from layerscope.report.assessment_runs import (
     rows_of,
 )
 from layerscope.report.columns import figures_of, numbers
-from layerscope.report.coverage_pictures import Rgb, with_scale_bar
-from layerscope.report.phases_pictures import picture_of
+from layerscope.report.panels import Rgb, picture_of, with_scale_bar
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Photo, Section, Table
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from layerscope.report.assessment_runs import AssessedImage, ImageSet, RunFolder
 from layerscope.report.categories_sections import figure_text
-from layerscope.report.record_sections import flat_rows
+from layerscope.report.record_tables import flat_rows
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Section, Skipped, Table
 

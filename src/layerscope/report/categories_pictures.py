@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from layerscope.core.categories import UNKNOWN, Answered, CategoryResult
-from layerscope.core.micrograph import PixelSize
-from layerscope.report.coverage_pictures import Rgb, framed, with_scale_bar
-from layerscope.report.phases_pictures import picture_of
+from layerscope.report.panels import Rgb, framed, picture_of, resized, with_scale_bar, zoomed
 
 _GAP_PX = 14
 _FONT_PX = 13
@@ -43,13 +40,8 @@ def draw_answers(result: CategoryResult, *, longest_px: int, told: bool = True) 
     """
     image = result.micrograph
     zoom = longest_px / max(image.shape)
-    shape = tuple(max(1, round(n * zoom)) for n in image.shape[::-1])
-    way = cv2.INTER_NEAREST if zoom > 1 else cv2.INTER_AREA
-    panel = np.asarray(cv2.resize(picture_of(image), shape, interpolation=way), np.uint8)
-    size = image.pixel_size
-    if size is not None:
-        size = PixelSize(size.y_nm / zoom, size.x_nm / zoom, size.source)
-    panel = with_scale_bar(panel, size, _FONT_PX)
+    panel = resized(picture_of(image), zoom)
+    panel = with_scale_bar(panel, zoomed(image.pixel_size, zoom), _FONT_PX)
     lines = [result.name, *(answer_text(a) for a in result.answers)] if told else []
     return framed(panel, lines, None, [], _FONT_PX)
 

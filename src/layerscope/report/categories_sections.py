@@ -11,14 +11,11 @@ import numpy as np
 from layerscope.core.categories import NA, UNKNOWN, CategoryRun
 from layerscope.core.results import IntArray
 from layerscope.report.columns import numbers, words
-from layerscope.report.coverage_pictures import Rgb
 from layerscope.report.figures import ACCENT, GREY, new_figure, styled
-from layerscope.report.record_sections import flat_rows
+from layerscope.report.panels import Rgb
+from layerscope.report.record_tables import failed_inputs, value_tables
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
-
-N_GALLERY = 24
-"""Images shown one by one."""
 
 HIDDEN = "NA: not visible"
 
@@ -47,11 +44,6 @@ class CategoryGlance:
     picture: Rgb
     panel: Rgb
 
-    @property
-    def urgency(self) -> tuple[int, str]:
-        """Order in the gallery: those with most unknown answers first, then by name."""
-        return -self.unknown, self.name
-
 
 def category_sections(
     run: CategoryRun, glances: Sequence[CategoryGlance]
@@ -70,7 +62,7 @@ def category_sections(
         *(shown(glance) for glance in glances),
         every_image(run),
         model(run),
-        failures(run),
+        failed_inputs(run.failures),
         record(run),
     )
 
@@ -240,15 +232,6 @@ def _share(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.2f}"
 
 
-def failures(run: CategoryRun) -> Section | Skipped:
-    """List what could not be analysed, and why."""
-    title = "Failed inputs"
-    if not run.failures:
-        return Skipped(title, "Every input could be analysed.")
-    rows = tuple((failure.path or "in memory", failure.reason) for failure in run.failures)
-    return Section(title, tables=(Table(("input", "reason"), rows, code=(0,), widths=(2, 3)),))
-
-
 def record(run: CategoryRun) -> Section:
     """Parameters, versions and hashes: what is needed to repeat the run."""
     card = run.provenance.get("model")
@@ -257,10 +240,7 @@ def record(run: CategoryRun) -> Section:
         made |= {
             f"model · {k}": card.get(k) for k in ("name", "network", "parameters", "made_with")
         }
-    tables = [
-        Table(("name", "value"), tuple(flat_rows(values)), caption, widths=(2, 5))
-        for caption, values in (("Parameters", run.parameters), ("Provenance", made))
-    ]
+    tables = value_tables(run.parameters, made)
     images = words(run.images, "image")
     for caption, column in (("Notes", "notes"), ("SHA-256 of the inputs", "sha256")):
         rows = tuple((n, v) for n, v in zip(images, words(run.images, column), strict=True) if v)

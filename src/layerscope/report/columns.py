@@ -130,5 +130,21 @@ def interval(value: float, low: float, high: float, unit: str) -> str:
     return f"{text} ({figures_of(low)}–{figures_of(high)})"
 
 
+def percent_text(value: float, low: float, high: float) -> str:
+    """Coverage with its interval: ``40.0 % [39.3–40.4]``."""
+    if not np.isfinite(value):
+        return "unknown"
+    return f"{100 * value:.1f} % [{100 * low:.1f}–{100 * high:.1f}]"
+
+
+def value_text(value: float, low: float, high: float) -> str:
+    """Return a figure with its interval: ``0.66 [0.64–0.68]``; – where it was not measured."""
+    if not np.isfinite(value):
+        return "–"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return f"{figures_of(value)} (no interval)"
+    return f"{figures_of(value)} [{figures_of(low)}–{figures_of(high)}]"
+
+
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and np.isnan(value)) or str(value) == "<NA>"

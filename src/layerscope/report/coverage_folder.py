@@ -1,7 +1,8 @@
-"""The folder that a coverage run leaves behind, written image by image."""
+"""The folder that a coverage run leaves behind."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,39 +10,22 @@ from typing import Any
 import numpy as np
 
 from layerscope.core.coverage import COVERAGE_COLUMNS, CoverageRun, SurfaceResult
-from layerscope.io.atomic import write_bytes
 from layerscope.io.spm import write_gwy
 from layerscope.io.tables import write_table
+from layerscope.report.columns import percent_text
 from layerscope.report.coverage_glance import Glance, glance_at, step_text
-from layerscope.report.coverage_pictures import (
-    draw_surface,
-    encode_png,
-    layer_image,
-    layer_numbers,
-    percent_text,
-)
-from layerscope.report.coverage_sections import N_GALLERY, coverage_sections, coverage_title
+from layerscope.report.coverage_pictures import draw_surface, layer_image, layer_numbers
+from layerscope.report.coverage_sections import coverage_sections, coverage_title
 from layerscope.report.growth_sections import write_growth
-from layerscope.report.run_files import FileStems, json_bytes, make_folder
+from layerscope.report.run_folder import RunFolder, RunTable
+from layerscope.report.values import Section, Skipped
 from layerscope.tasks.growth import GrowthStudy
 
 _OVERLAY_PX = 1024
 
 
-class CoverageFolder:
-    """Writes a run's folder: ``run_coverage(images, on_result=folder)``, then ``folder.finish``.
-
-    Of each image only what the report shows is kept, and of that the `N_GALLERY` most urgent.
-
-    Parameters
-    ----------
-    folder : path
-        Made if missing; files of an earlier run in it are replaced.
-
-    Raises
-    ------
-    CannotWrite
-        If it cannot be made.
+class CoverageFolder(RunFolder[SurfaceResult, CoverageRun, Glance]):
+    """Masks, overlays, scans, tables and report of ``run_coverage``.
 
     Examples
     --------
@@ -49,48 +33,46 @@ class CoverageFolder:
     >>> folder.finish(run_coverage(["scans/"], on_result=folder))  # doctest: +SKIP
     """
 
+    inside = ("masks", "overlays", "scans")
+
     def __init__(self, folder: str | Path):
-        self._target = make_folder(folder, "masks", "overlays", "scans")
-        self._glances: list[Glance] = []
+        super().__init__(folder)
         self._history: dict[str, list[str]] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
-        self._stems = FileStems()
+        self._study: GrowthStudy | None = None
 
-    def __call__(self, result: SurfaceResult) -> None:
-        """Write the files of one image.
-
-        Raises
-        ------
-        CannotWrite
-            If the disk refuses.
-        """
-        stem = self._stems.of(result.name)
-        write_bytes(
-            self._target / "masks" / f"{stem}.png", encode_png(layer_image(result.coverage))
-        )
+    def write_image(self, result: SurfaceResult, stem: str) -> Mapping[str, Any]:
+        """Write layers, overlay, and heights as a scan."""
+        self._write_picture("masks", stem, layer_image(result.coverage))
         overlay = draw_surface(result, longest_px=_OVERLAY_PX, title=_title(result))
-        write_bytes(self._target / "overlays" / f"{stem}.png", encode_png(overlay))
+        self._write_picture("overlays", stem, overlay)
         if result.micrograph.value_unit == "nm":
             _write_scan(result, self._target / "scans" / f"{stem}.gwy")
         steps = result.micrograph.history
         self._history[result.name] = [step_text(step) for step in steps]
-        self._facts[result.name] = {
+        return {
             "files": stem,
             "terraces": [asdict(t) for t in result.coverage.terraces],
             "history": [{"step": s.name, **dict(s.parameters)} for s in steps],
             "coverage_provenance": dict(result.coverage.provenance),
         }
-        self._show(result)
 
-    def _show(self, result: SurfaceResult) -> None:
-        """Keep `result` for the gallery if it is among the most urgent so far."""
-        full = len(self._glances) >= N_GALLERY
-        if full and (not result.coverage.doubts, result.name) > self._glances[-1].urgency:
-            return
-        kept = [*self._glances, glance_at(result)]
-        self._glances = sorted(kept, key=lambda glance: glance.urgency)[:N_GALLERY]
+    def rank(self, result: SurfaceResult) -> int:
+        """Doubtful ones first."""
+        return int(not result.coverage.doubts)
 
-    def finish(self, run: CoverageRun, study: GrowthStudy | None = None) -> Path:
+    def look(self, result: SurfaceResult) -> Glance:
+        """Pictures, coverage and histogram."""
+        return glance_at(result)
+
+    def tables(self, run: CoverageRun) -> Iterator[RunTable]:
+        """Images, and domains where they were measured."""
+        yield RunTable("images", run.images, COVERAGE_COLUMNS)
+        if len(run.domains):
+            yield RunTable("domains", run.domains, COVERAGE_COLUMNS)
+
+    def finish(
+        self, run: CoverageRun, study: GrowthStudy | None = None, *, report: bool = True
+    ) -> Path:
         """Write tables, ``run.json`` and the report of `run`, and return the folder.
 
         A growth `study` adds its tables and pictures, and their sections.
@@ -100,38 +82,23 @@ class CoverageFolder:
         CannotWrite
             If the disk refuses.
         """
-        target, units = self._target, {c.name: c.unit for c in COVERAGE_COLUMNS}
-        for name, table in (("images", run.images), ("domains", run.domains)):
-            if name == "images" or len(table):
-                write_table(table, target / f"{name}.csv")
-                write_table(table, target / f"{name}.parquet", units=units)
+        self._study = study
+        return super().finish(run, report=report)
+
+    def write_more(self, run: CoverageRun) -> None:
+        """Write the films, and the growth study."""
         if run.films is not None and len(run.films):
-            write_table(run.films, target / "films.csv")
-        if study is not None:
-            write_growth(study, target / "growth")
-        write_bytes(target / "run.json", self._run_json(run))
-        self._write_report(run, study)
-        return target
+            write_table(run.films, self._target / "films.csv")
+        if self._study is not None:
+            write_growth(self._study, self._target / "growth")
 
-    def _write_report(self, run: CoverageRun, study: GrowthStudy | None) -> None:
-        from layerscope.report.html import page_html
-        from layerscope.report.pdf import pdf_bytes
+    def heading(self, run: CoverageRun) -> str:
+        """Name the material, where it is known."""
+        return coverage_title(run)
 
-        sections = coverage_sections(run, self._glances, self._history, study)
-        title, version = coverage_title(run), str(run.provenance.get("version", ""))
-        page = page_html(title, sections, version=version)
-        write_bytes(self._target / "report.html", page.encode())
-        write_bytes(self._target / "report.pdf", pdf_bytes(title, sections, version=version))
-
-    def _run_json(self, run: CoverageRun) -> bytes:
-        rows = run.images.astype(object).where(run.images.notna(), None).to_dict("records")
-        document = {
-            "provenance": run.provenance,
-            "parameters": run.parameters,
-            "images": [{**row, **self._facts.get(str(row["image"]), {})} for row in rows],
-            "failures": [{"path": f.path, "reason": f.reason} for f in run.failures],
-        }
-        return json_bytes(document)
+    def sections(self, run: CoverageRun, shown: Sequence[Glance]) -> Sequence[Section | Skipped]:
+        """Return what the report says."""
+        return coverage_sections(run, shown, self._history, self._study)
 
 
 def _title(result: SurfaceResult) -> tuple[str, str]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from layerscope.core.coverage import SurfaceResult, Terrace
 from layerscope.core.micrograph import Step
-from layerscope.report.columns import figures_of
+from layerscope.report.columns import figures_of, percent_text
 from layerscope.report.coverage_figures import Histogram, count_values
-from layerscope.report.coverage_pictures import Rgb, draw_surface, percent_text
+from layerscope.report.coverage_pictures import draw_surface
+from layerscope.report.panels import Rgb
 
 _PICTURE_PX = 560
 
@@ -46,11 +47,6 @@ class Glance:
     outlined: Rgb
     histogram: Histogram | None
     unit: str
-
-    @property
-    def urgency(self) -> tuple[bool, str]:
-        """Order in the gallery: doubtful ones first, then by name."""
-        return not self.doubts, self.name
 
 
 def glance_at(result: SurfaceResult) -> Glance:

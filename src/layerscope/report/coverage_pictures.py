@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,22 +12,22 @@ import numpy.typing as npt
 
 from layerscope.core.classes import class_colour
 from layerscope.core.coverage import Coverage, LabelMap, SurfaceResult
-from layerscope.core.micrograph import Micrograph, PixelSize
+from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, FloatArray
-from layerscope.draw import length_text, round_length_nm
-from layerscope.errors import InputError
-from layerscope.report.columns import figures_of
+from layerscope.report.panels import (
+    CASING,
+    UNCOUNTED,
+    Colour,
+    Rgb,
+    as_large,
+    font_px,
+    framed,
+    hatch,
+    shades,
+    with_scale_bar,
+    zoomed,
+)
 
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
-
-Rgb = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]
-
-_PAPER: Colour = (255, 255, 255)
-_INK: Colour = (34, 48, 60)
-_CASING: Colour = (20, 20, 24)
-_UNCOUNTED: Colour = (150, 150, 150)
 _COLOUR_MAP = "Blues_r"
 """Lightness rises from 21 to 98 without a turn, and no layer's colour is blue."""
 _TAILS = (0.5, 99.5)  # percent of the values that the colours leave out at either end
@@ -56,15 +55,6 @@ def grey_values(micrograph: Micrograph, film: LabelMap) -> npt.NDArray[np.float3
     if micrograph.value_unit == "nm" and bare.any():
         values = values - np.float32(np.median(values[bare]))
     return np.asarray(values)
-
-
-def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """PNG bytes of grey (H, W) or RGB (H, W, 3)."""
-    stored = pixels if pixels.ndim == 2 else pixels[..., ::-1]
-    done, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    if not done:
-        raise InputError(f"cannot encode pixels of shape {pixels.shape} as PNG")
-    return bytes(data.tobytes())
 
 
 class _View(NamedTuple):
@@ -99,12 +89,12 @@ def draw_surface(
     values = grey_values(image, film)
     low, high = _limits(values, film.valid)
     plain = image.value_unit == "intensity"
-    table = _grey_table() if plain else _colour_table()
+    table = _greys() if plain else shades(_COLOUR_MAP)
     panel = _paint(values, film.valid, (low, high), table, view)
     if outlines:
         panel = _outlined(panel, result.coverage, view)
-    size = int(np.clip(round(max(panel.shape[:2]) / 42) + 4, 12, 30))
-    panel = with_scale_bar(panel, _zoomed(image.pixel_size, view), size)
+    size = font_px(panel)
+    panel = with_scale_bar(panel, zoomed(image.pixel_size, view.y, view.x), size)
     bar = None if plain else (table, (low, high), image.value_unit)
     return framed(panel, title, bar, _key(result.coverage) if outlines else [], size)
 
@@ -119,12 +109,6 @@ def _view(image: Micrograph, longest_px: int) -> _View:
     return _View(zoom * tall, zoom)
 
 
-def _zoomed(size: PixelSize | None, view: _View) -> PixelSize | None:
-    if size is None:
-        return None
-    return PixelSize(size.y_nm / view.y, size.x_nm / view.x, size.source)
-
-
 def _limits(values: npt.NDArray[np.float32], valid: BoolArray) -> tuple[float, float]:
     known = values[valid & np.isfinite(values)]
     if not len(known):
@@ -134,15 +118,7 @@ def _limits(values: npt.NDArray[np.float32], valid: BoolArray) -> tuple[float, f
 
 
 @functools.cache
-def _colour_table() -> Rgb:
-    import matplotlib as mpl
-
-    colours = np.asarray(mpl.colormaps[_COLOUR_MAP](np.linspace(0, 1, 256)))
-    return np.rint(255 * colours[:, :3]).astype(np.uint8)
-
-
-@functools.cache
-def _grey_table() -> Rgb:
+def _greys() -> Rgb:
     return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 
 
@@ -159,10 +135,9 @@ def _paint(
     shape = max(1, round(values.shape[1] * view.x)), max(1, round(values.shape[0] * view.y))
     way = cv2.INTER_NEAREST if min(view) >= 1 else cv2.INTER_AREA
     panel = table[cv2.resize(index, shape, interpolation=way)]
-    hidden = cv2.resize((~valid).astype(np.uint8), shape, interpolation=cv2.INTER_NEAREST) > 0
-    rows, columns = np.indices(hidden.shape, sparse=True)
-    panel[hidden] = _UNCOUNTED
-    panel[hidden & ((rows + columns) % 8 < 2)] = _PAPER
+    hidden = as_large(~valid, panel)
+    panel[hidden] = UNCOUNTED
+    hatch(panel, hidden)
     return panel
 
 
@@ -177,7 +152,7 @@ def _outlined(panel: Rgb, coverage: Coverage, view: _View) -> Rgb:
     for k in range(1, len(numbers)):
         lines = _rims(film >= k, view)
         for ink, thick in (
-            (_CASING, width + (2 if max(panel.shape[:2]) > _LARGE_PX else 1)),
+            (CASING, width + (2 if max(panel.shape[:2]) > _LARGE_PX else 1)),
             (class_colour(int(numbers[k])), width),
         ):
             cv2.polylines(canvas, lines, True, ink, thick, cv2.LINE_AA, 4)
@@ -214,142 +189,3 @@ def _key(coverage: Coverage) -> list[tuple[str, Colour | None]]:
         (film.classes[k], class_colour(int(numbers[k]))) for k in range(1, len(numbers)) if there[k]
     ]
     return [*key, ("not counted", None)] if not film.valid.all() else key
-
-
-_Bar = tuple[Rgb, tuple[float, float], str]
-"""Colours (256, 3), values of the first and the last, and their unit."""
-
-
-def framed(
-    panel: Rgb,
-    title: Sequence[str],
-    bar: _Bar | None,
-    key: Sequence[tuple[str, Colour | None]],
-    size: int,
-) -> Rgb:
-    """Set `panel` on paper with the title above, the colour bar at its right and the key below."""
-    from PIL import Image, ImageDraw
-
-    line, (height, width) = round(1.5 * size), panel.shape[:2]
-    rows = _key_rows(key, width, size)
-    head, foot = line * len(title) + size // 2 * bool(title), line * len(rows)
-    side = round(6.5 * size) if bar else 0
-    canvas = np.full((head + height + foot, width + side, 3), _PAPER, np.uint8)
-    canvas[head : head + height, :width] = panel
-    if bar:
-        _fill_bar(canvas, bar[0], (head, width + size, height), size)
-    page = Image.fromarray(canvas)
-    pen = ImageDraw.Draw(page)
-    for k, text in enumerate(title):
-        pen.text((2, k * line), _cut(text, width + side - 4, size), _INK, _font(size))
-    if bar:
-        _write_bar(pen, bar, (head, width + size, height), size)
-    for k, row in enumerate(rows):
-        _write_key(pen, row, head + height + k * line, size)
-    return np.array(page)
-
-
-def with_scale_bar(panel: Rgb, size: PixelSize | None, font: int) -> Rgb:
-    """Scale bar on a dark plate, lower right; says so where there is no scale."""
-    from PIL import Image, ImageDraw
-
-    name, long = "no scale", 0
-    if size is not None:
-        length_nm = round_length_nm(panel.shape[1] / 6 * size.x_nm)
-        name, long = length_text(length_nm), round(length_nm / size.x_nm)
-    page, wide = Image.fromarray(panel), round(_font(font).getlength(name))
-    pen, pad, inner = ImageDraw.Draw(page), font // 2, max(long, wide)
-    right, bottom = panel.shape[1] - font // 2, panel.shape[0] - font // 2
-    tall = round(1.3 * font) + (font // 2 if long else 0)
-    pen.rectangle((right - inner - 2 * pad, bottom - tall - pad, right, bottom), _CASING)
-    middle = right - pad - inner / 2
-    pen.text((middle, bottom - tall - pad // 2), name, _PAPER, _font(font), anchor="ma")
-    if long:
-        left = round(middle - long / 2)
-        pen.rectangle(
-            (left, bottom - pad - max(3, font // 4), left + long - 1, bottom - pad), _PAPER
-        )
-    return np.array(page)
-
-
-@functools.lru_cache(maxsize=16)
-def _font(size: int) -> FreeTypeFont:
-    # OpenCV's own fonts have no µ, and PIL's no letters beyond Latin.
-    import matplotlib as mpl
-    from PIL import ImageFont
-
-    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
-
-
-def _cut(text: str, room: int, size: int) -> str:
-    while len(text) > 1 and _font(size).getlength(text) > room:
-        text = text[:-2].rstrip(" …") + "…"
-    return text
-
-
-def _fill_bar(canvas: Rgb, table: Rgb, place: tuple[int, int, int], size: int) -> None:
-    top, left, height = place
-    shades = table[np.linspace(255, 0, height - 2 * size).round().astype(int)]
-    canvas[top + size : top + height - size, left : left + size] = shades[:, None]
-
-
-def _write_bar(pen: Any, bar: _Bar, place: tuple[int, int, int], size: int) -> None:
-    (low, high), (top, left, height) = bar[1], place
-    room = height - 2 * size - 1
-    for value in _ticks(low, high):
-        y = top + size + round(room * (high - value) / (high - low))
-        pen.line([(left + size, y), (left + size + size // 4, y)], _INK)
-        text = "0" if value == 0 else f"{value:g}".replace("-", "−")
-        pen.text((left + round(1.5 * size), y), text, _INK, _font(size), anchor="lm")
-    pen.text((left, top), bar[2], _INK, _font(size), anchor="lt")
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Four to nine round numbers from `low` to `high`."""
-    raw = (high - low) / 5
-    decade = 10.0 ** np.floor(np.log10(raw))
-    step = next((s * decade for s in (1, 2, 5) if s * decade >= raw), 10 * decade)
-    first, last = int(np.ceil(low / step)), int(np.floor(high / step))
-    return [float(f"{k * step:.6g}") for k in range(first, last + 1)]
-
-
-def _key_rows(
-    key: Sequence[tuple[str, Colour | None]], width: int, size: int
-) -> list[list[tuple[int, str, Colour | None]]]:
-    """Entries with their left ends, as many per line as fit."""
-    rows: list[list[tuple[int, str, Colour | None]]] = []
-    x = width + 1
-    for name, colour in key:
-        long = round(_font(size).getlength(name)) + 4 * size
-        if x + long > width or not rows:
-            rows.append([])
-            x = 2
-        rows[-1].append((x, name, colour))
-        x += long
-    return rows
-
-
-def _write_key(
-    pen: Any, row: Sequence[tuple[int, str, Colour | None]], top: int, size: int
-) -> None:
-    middle = top + round(0.8 * size)
-    for left, name, colour in row:
-        box = (left, middle - size // 4, left + 2 * size, middle + size // 4)
-        pen.rectangle(box, colour or _UNCOUNTED, _CASING)
-        pen.text((left + round(2.5 * size), middle), name, _INK, _font(size), anchor="lm")
-
-
-def percent_text(value: float, low: float, high: float) -> str:
-    """Coverage with its interval: ``40.0 % [39.3–40.4]``."""
-    if not np.isfinite(value):
-        return "unknown"
-    return f"{100 * value:.1f} % [{100 * low:.1f}–{100 * high:.1f}]"
-
-
-def value_text(value: float, low: float, high: float) -> str:
-    """Return a figure with its interval: ``0.66 [0.64–0.68]``; – where it was not measured."""
-    if not np.isfinite(value):
-        return "–"
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return f"{figures_of(value)} (no interval)"
-    return f"{figures_of(value)} [{figures_of(low)}–{figures_of(high)}]"

@@ -9,19 +9,16 @@ import numpy as np
 from layerscope.core.coverage import CoverageRun, Terrace
 from layerscope.core.results import FloatArray
 from layerscope.report import figures
-from layerscope.report.columns import figures_of, numbers, words
+from layerscope.report.columns import figures_of, numbers, percent_text, value_text, words
 from layerscope.report.coverage_figures import angle_histogram, coverage_dots, value_histogram
 from layerscope.report.coverage_glance import Glance
-from layerscope.report.coverage_pictures import percent_text, value_text
+from layerscope.report.gallery import doubt_banners
 from layerscope.report.growth_sections import growth_sections
-from layerscope.report.record_sections import flat_rows
+from layerscope.report.record_tables import failed_inputs, hash_table, value_tables
 from layerscope.report.scan_numbers import median_bounds
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
 from layerscope.tasks.growth import GrowthStudy
-
-N_GALLERY = 24
-"""Images shown one by one: a dozen pages."""
 
 
 def coverage_sections(
@@ -50,7 +47,7 @@ def coverage_sections(
         *(growth_sections(study) if study is not None else ()),
         *(shown(glance) for glance in glances),
         treatment(run, history),
-        failures(run),
+        failed_inputs(run.failures),
         record(run),
     )
 
@@ -206,12 +203,10 @@ def _orientation(run: CoverageRun) -> tuple[Plot, ...]:
 
 def shown(glance: Glance) -> Section:
     """One image: what it looks like, where the film is, how its values are spread."""
-    doubts = ". Also: ".join(glance.doubts)
-    banners = (Banner("warning", "Look at this image", f"{doubts}."),) if doubts else ()
     return Section(
         f"{glance.name}: {glance.coverage}",
         () if glance.histogram else ("No pixel has a value.",),
-        banners=banners,
+        banners=doubt_banners(glance.doubts),
         plots=_histogram(glance),
         photos=(
             Photo(glance.plain, _plain_caption(glance)),
@@ -277,26 +272,8 @@ def treatment(run: CoverageRun, history: Mapping[str, Sequence[str]]) -> Section
     )
 
 
-def failures(run: CoverageRun) -> Section | Skipped:
-    """List what could not be analysed, and why."""
-    title = "Failed inputs"
-    if not run.failures:
-        return Skipped(title, "Every input could be analysed.")
-    rows = tuple((failure.path or "in memory", failure.reason) for failure in run.failures)
-    return Section(title, tables=(Table(("input", "reason"), rows, code=(0,), widths=(2, 3)),))
-
-
 def record(run: CoverageRun) -> Section:
     """Parameters, versions and hashes: what is needed to repeat the run."""
-    tables = [
-        Table(("name", "value"), rows, caption, widths=(2, 5))
-        for caption, values in (("Parameters", run.parameters), ("Provenance", run.provenance))
-        if (rows := tuple(flat_rows(values)))
-    ]
-    hashes = tuple(
-        (name, sha or "in memory, no file")
-        for name, sha in zip(words(run.images, "image"), words(run.images, "sha256"), strict=True)
-    )
-    if hashes:
-        tables.append(Table(("image", "SHA-256"), hashes, "Inputs", code=(1,), widths=(2, 5)))
-    return Section("Parameters, versions, hashes", tables=tuple(tables))
+    inputs = zip(words(run.images, "image"), words(run.images, "sha256"), strict=True)
+    tables = (*value_tables(run.parameters, run.provenance), *hash_table(tuple(inputs)))
+    return Section("Parameters, versions, hashes", tables=tables)

@@ -9,10 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.crystals import SHAPE_NAMES, CrystalResult
-from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import BoolArray
-from layerscope.report.coverage_pictures import Colour, Rgb, framed, with_scale_bar
-from layerscope.report.phases_pictures import picture_of
+from layerscope.report.panels import CASING, Colour, Rgb, draw_image
 
 # Okabe and Ito (2008), distinct with every common colour blindness.
 COLOURS: dict[str, Colour] = dict(
@@ -24,7 +22,6 @@ COLOURS: dict[str, Colour] = dict(
     )
 )  # fmt: skip
 CORE: Colour = (255, 255, 255)
-_CASING: Colour = (20, 20, 24)
 _DASH_PX = 6
 _FINE = 16
 
@@ -48,19 +45,11 @@ def draw_crystals(
     -------
     ndarray of uint8, (H', W', 3)
     """
-    image = result.micrograph
-    zoom = longest_px / max(image.shape)
-    zoom = float(max(1, round(zoom))) if zoom >= 1 else zoom
-    size = max(1, round(image.shape[1] * zoom)), max(1, round(image.shape[0] * zoom))
-    way = cv2.INTER_NEAREST if zoom > 1 else cv2.INTER_AREA
-    panel = np.asarray(cv2.resize(picture_of(image), size, interpolation=way), np.uint8)
-    if marked:
-        panel = _marked(panel, result)
-    font = int(np.clip(round(max(panel.shape[:2]) / 42) + 4, 12, 30))
-    scale = image.pixel_size
-    shown = PixelSize(scale.y_nm / zoom, scale.x_nm / zoom, scale.source) if scale else None
-    panel = with_scale_bar(panel, shown, font)
-    return framed(panel, title, None, _key(result) if marked else [], font)
+    if not marked:
+        return draw_image(result.micrograph, longest_px, title)
+    return draw_image(
+        result.micrograph, longest_px, title, lambda p: _marked(p, result), _key(result)
+    )
 
 
 def _marked(panel: Rgb, result: CrystalResult) -> Rgb:
@@ -68,7 +57,7 @@ def _marked(panel: Rgb, result: CrystalResult) -> Rgb:
     zoom = np.array(panel.shape[1::-1]) / np.array(result.masks.shape[::-1])
     rims = [_rims(crop, where, zoom) for where, crop in result.masks]
     for lines in rims:
-        cv2.polylines(canvas, lines, True, _CASING, 4, cv2.LINE_AA, 4)
+        cv2.polylines(canvas, lines, True, CASING, 4, cv2.LINE_AA, 4)
     for lines, shape in zip(rims, result.table["shape"].tolist(), strict=True):
         cv2.polylines(canvas, lines, True, COLOURS[shape], 2, cv2.LINE_AA, 4)
     for (where, _), core in zip(result.masks, result.cores, strict=True):
@@ -90,7 +79,7 @@ def _rims(
 def _dashed(canvas: Rgb, line: npt.NDArray[np.int32]) -> None:
     for start in range(0, len(line), 2 * _DASH_PX):
         dash = [line[start : start + _DASH_PX]]
-        cv2.polylines(canvas, dash, False, _CASING, 3, cv2.LINE_AA, 4)
+        cv2.polylines(canvas, dash, False, CASING, 3, cv2.LINE_AA, 4)
         cv2.polylines(canvas, dash, False, CORE, 2, cv2.LINE_AA, 4)
 
 

@@ -3,60 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from layerscope.core.crystals import CRYSTAL_COLUMNS, CrystalRun
 from layerscope.core.results import FloatArray
 from layerscope.measure.number_density import BORDER
-from layerscope.report.columns import figures_of, numbers, words
-from layerscope.report.coverage_pictures import Rgb, percent_text, value_text
+from layerscope.report.columns import figures_of, numbers, percent_text, value_text, words
 from layerscope.report.crystals_figures import direction_figure, shape_figure, size_figure
-from layerscope.report.record_sections import flat_rows
+from layerscope.report.gallery import Glance, shown
+from layerscope.report.record_tables import column_list, failed_inputs, task_record
 from layerscope.report.scan_text import counted
-from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
-
-N_GALLERY = 24
-"""Images shown one by one."""
+from layerscope.report.values import Banner, Plot, Section, Skipped, Table
 
 _SHOWN_ROWS = 60
 
 
-@dataclass(frozen=True, eq=False)
-class CrystalGlance:
-    """What the report keeps of an image after its pixels are gone.
-
-    Attributes
-    ----------
-    name : str
-    line : str
-        Its crystals in one sentence.
-    doubts : tuple of str
-    plain, marked : ndarray of uint8, (H, W, 3)
-    """
-
-    name: str
-    line: str
-    doubts: tuple[str, ...]
-    plain: Rgb
-    marked: Rgb
-
-    @property
-    def urgency(self) -> tuple[bool, str]:
-        """Order in the gallery: doubtful ones first, then by name."""
-        return not self.doubts, self.name
-
-
-def crystal_sections(
-    run: CrystalRun, glances: Sequence[CrystalGlance]
-) -> tuple[Section | Skipped, ...]:
+def crystal_sections(run: CrystalRun, glances: Sequence[Glance]) -> tuple[Section | Skipped, ...]:
     """Every section of the report.
 
     Parameters
     ----------
     run : CrystalRun
-    glances : sequence of CrystalGlance
+    glances : sequence of Glance
         Images to show, in the order of the gallery.
     """
     return (
@@ -66,12 +35,12 @@ def crystal_sections(
         directions(run),
         images(run),
         heterostructures(run),
-        *(shown(glance) for glance in glances),
+        *(shown(glance, "Crystals") for glance in glances),
         largest(run),
         method(run),
-        failures(run),
-        record(run),
-        glossary(),
+        failed_inputs(run.failures),
+        task_record(run),
+        column_list("crystals", CRYSTAL_COLUMNS),
     )
 
 
@@ -235,14 +204,6 @@ def heterostructures(run: CrystalRun) -> Section | Skipped:
     ))  # fmt: skip
 
 
-def shown(glance: CrystalGlance) -> Section:
-    """One image, plain and with its crystals."""
-    doubts = ". Also: ".join(glance.doubts)
-    banners = (Banner("warning", "Look at this image", f"{doubts}."),) if doubts else ()
-    photos = (Photo(glance.plain, "As it is."), Photo(glance.marked, "Crystals."))
-    return Section(glance.name, (f"{glance.line}.",), banners=banners, photos=photos)
-
-
 def largest(run: CrystalRun) -> Section | Skipped:
     """Table of the largest crystals; all of them are in crystals.csv."""
     title = "Crystals"
@@ -291,35 +252,3 @@ def method(run: CrystalRun) -> Section:
         told,
     )
     return Section("How it was measured", text)
-
-
-def failures(run: CrystalRun) -> Section | Skipped:
-    """List what could not be analysed, and why."""
-    title = "Failed inputs"
-    if not run.failures:
-        return Skipped(title, "Every input could be analysed.")
-    rows = tuple((failure.path or "in memory", failure.reason) for failure in run.failures)
-    return Section(title, tables=(Table(("input", "reason"), rows, code=(0,), widths=(2, 3)),))
-
-
-def record(run: CrystalRun) -> Section:
-    """Parameters, versions and hashes: what is needed to repeat the run."""
-    tables = [
-        Table(("name", "value"), rows, caption, widths=(2, 5))
-        for caption, values in (("Parameters", run.parameters), ("Provenance", run.provenance))
-        if (rows := tuple(flat_rows(values)))
-    ]
-    seen = (words(run.images, column) for column in ("image", "sha256", "notes"))
-    rows = tuple(zip(*seen, strict=True))
-    if rows:
-        columns = ("image", "sha256", "notes")
-        tables.append(Table(columns, rows, "Images.", code=(1,), widths=(2, 3, 3)))
-    return Section("Record", tables=tuple(tables))
-
-
-def glossary() -> Section:
-    """Every column of the crystals table."""
-    rows = tuple((c.name, c.unit, c.meaning) for c in CRYSTAL_COLUMNS)
-    table = Table(("column", "unit", "meaning"), rows, code=(0,), widths=(2, 0.6, 4), folded=True,
-                  printed=0)  # fmt: skip
-    return Section("Columns of crystals.csv", tables=(table,))

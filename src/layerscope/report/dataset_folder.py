@@ -34,10 +34,10 @@ from layerscope.io.annotated.output import new_folder
 from layerscope.io.annotated.values import CLASSES_FILE
 from layerscope.io.atomic import write_bytes
 from layerscope.io.tables import write_table
-from layerscope.report.coverage_pictures import encode_png
 from layerscope.report.dataset_pictures import count_bars, draw_prepared, draw_probabilities
 from layerscope.report.figures import to_png
-from layerscope.report.run_files import FileStems, plain
+from layerscope.report.panels import encode_png
+from layerscope.report.run_files import FileStems, json_bytes
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a ZIP can hold: no clock in the files
 
@@ -118,8 +118,7 @@ class PreparedFolder:
             "images": self._record,
             "failures": [{"path": f.path, "reason": f.reason} for f in made.failures],
         }
-        text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
-        write_bytes(self._target / "prepare.json", f"{text}\n".encode())
+        write_bytes(self._target / "prepare.json", json_bytes(document))
         return self._target
 
     def _write_image(self, image: PreparedImage, stem: str) -> Path:

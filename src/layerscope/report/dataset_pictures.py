@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from layerscope.core.coverage import LabelMap
-from layerscope.core.micrograph import PixelSize
 from layerscope.core.prepared import PreparedImage
 from layerscope.core.segmentation import ClassArea, ClassMasks, PhaseResult
 from layerscope.report.columns import numbers, words
-from layerscope.report.coverage_pictures import Rgb, framed, with_scale_bar
 from layerscope.report.figures import GREY, new_figure, styled
+from layerscope.report.panels import (
+    Rgb,
+    font_px,
+    framed,
+    rims_of,
+    shades,
+    with_scale_bar,
+    zoomed,
+)
 from layerscope.report.phases_pictures import draw_phases, phase_colour
 
 if TYPE_CHECKING:
@@ -22,7 +28,8 @@ if TYPE_CHECKING:
 
 OVERLAY_PX = 900
 _MAP_PX = 640
-_BEYOND = 3  # pixels, more than half a line's width
+_MAP = "cividis"
+"""Lightness rises evenly, with every common colour blindness too."""
 _LINE: tuple[int, int, int] = (255, 255, 255)
 _MOST_BARS = 60
 
@@ -64,33 +71,17 @@ def _map(image: PreparedImage, index: int, name: str) -> Rgb:
     size = (max(1, round(values.shape[1] * zoom)), max(1, round(values.shape[0] * zoom)))
     way = cv2.INTER_AREA if zoom < 1 else cv2.INTER_NEAREST
     shown = np.clip(cv2.resize(np.ascontiguousarray(values), size, interpolation=way), 0, 1)
-    panel = _colours()[np.rint(255 * shown).astype(np.uint8)]
+    panel = shades(_MAP)[np.rint(255 * shown).astype(np.uint8)]
     title = [f"{image.name}: probability of {name}"]
     if image.thresholds:
         cut = image.thresholds[index]
-        # Continued beyond the picture, so that no line is drawn along its border.
-        above = np.pad((shown >= cut).astype(np.uint8), _BEYOND, mode="edge")
-        rims, _ = cv2.findContours(
-            above, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(-_BEYOND, -_BEYOND)
-        )
+        rims = rims_of(shown >= cut)
         cv2.drawContours(panel, rims, -1, (0, 0, 0), 2, cv2.LINE_AA)
         cv2.drawContours(panel, rims, -1, _LINE, 1, cv2.LINE_AA)
         title.append(f"line: threshold {cut:g}")
-    font = int(np.clip(round(max(panel.shape[:2]) / 42) + 4, 12, 30))
-    scale = image.micrograph.pixel_size
-    if scale is not None:
-        scale = PixelSize(scale.y_nm / zoom, scale.x_nm / zoom, scale.source)
-    panel = with_scale_bar(panel, scale, font)
-    return framed(panel, title, (_colours(), (0.0, 1.0), ""), [], font)
-
-
-@functools.cache
-def _colours() -> Rgb:
-    """Cividis: lightness rises evenly, with every common colour blindness too."""
-    import matplotlib as mpl
-
-    shades = np.asarray(mpl.colormaps["cividis"](np.linspace(0, 1, 256)))
-    return np.rint(255 * shades[:, :3]).astype(np.uint8)
+    font = font_px(panel)
+    panel = with_scale_bar(panel, zoomed(image.micrograph.pixel_size, zoom), font)
+    return framed(panel, title, (shades(_MAP), (0.0, 1.0), ""), [], font)
 
 
 @styled

@@ -8,9 +8,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.micrograph import Micrograph, PixelSize
-from layerscope.report.coverage_pictures import Colour, Rgb, framed, with_scale_bar
-from layerscope.report.phases_pictures import phase_colour, picture_of
+from layerscope.core.micrograph import Micrograph
+from layerscope.report.panels import (
+    Colour,
+    Rgb,
+    font_px,
+    framed,
+    picture_of,
+    with_scale_bar,
+    zoomed,
+)
+from layerscope.report.phases_pictures import phase_colour
 
 _TINT = 0.4
 _GAP_PX = 12
@@ -47,9 +55,7 @@ def draw_doubt(
     size = tuple(max(1, round(n * zoom)) for n in labels.shape[::-1])
     grey = cv2.resize(picture_of(image), size, interpolation=cv2.INTER_AREA)
     shown = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
-    font = int(np.clip(round(max(size) / 42) + 4, 12, 30))
-    known = image.pixel_size
-    scale = None if known is None else PixelSize(known.y_nm / zoom, known.x_nm / zoom, known.source)
+    font, scale = font_px(grey), zoomed(image.pixel_size, zoom)
     left = framed(
         with_scale_bar(_tinted(grey, shown), scale, font), [title] if title else [], None,
         _key(labels, classes), font,

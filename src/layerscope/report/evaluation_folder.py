@@ -13,9 +13,9 @@ import numpy as np
 from layerscope.core.evaluation import Comparison, Evaluation
 from layerscope.io.atomic import write_bytes
 from layerscope.io.tables import write_table
-from layerscope.report.coverage_pictures import encode_png
-from layerscope.report.evaluation_pictures import Rgb, draw_errors
+from layerscope.report.evaluation_pictures import draw_errors
 from layerscope.report.evaluation_sections import evaluation_sections
+from layerscope.report.panels import Rgb, encode_png
 from layerscope.report.pictures import shrink
 from layerscope.report.run_files import FileStems, json_bytes, make_folder
 from layerscope.report.values import Photo

@@ -13,9 +13,7 @@ from layerscope.core.examples import IGNORE, ClassPixels
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import BoolArray
 from layerscope.errors import InputError
-from layerscope.report.coverage_pictures import framed, with_scale_bar
-
-Rgb = npt.NDArray[np.uint8]
+from layerscope.report.panels import Rgb, font_px, framed, hatch, with_scale_bar
 
 ERROR_KINDS = ("right", "false", "missed", "other class", "not labelled")
 _COLOURS = ((86, 180, 233), (213, 94, 0), (240, 228, 66), (204, 121, 167), None)
@@ -86,7 +84,7 @@ def draw_errors(comparison: Comparison, *, longest_px: int, title: tuple[str, ..
     panel = _grey(comparison.image, shape)
     for kind, colour in enumerate(_COLOURS, 1):
         panel = _tinted(panel, kinds == kind, colour, shape)
-    size = int(np.clip(round(max(panel.shape[:2]) / 42) + 4, 12, 30))
+    size = font_px(panel)
     nm = comparison.pixel_size_nm
     panel = with_scale_bar(panel, PixelSize(nm / zoom, nm / zoom, "") if nm else None, size)
     return framed(panel, title, None, _key(kinds), size)
@@ -111,8 +109,7 @@ def _tinted(
     mask = (share >= 64).astype(np.uint8)
     out = panel.copy()
     if colour is None:
-        rows, columns = np.indices(mask.shape, sparse=True)
-        out[(mask > 0) & ((rows + columns) % 8 < 2)] = 255
+        hatch(out, mask > 0)
         return out
     ink = np.array(colour, np.float32)
     out[mask > 0] = np.rint((1 - _OPACITY) * panel[mask > 0] + _OPACITY * ink).astype(np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 from layerscope.core.evaluation import Evaluation, Figure
 from layerscope.report import evaluation_figures as draw
 from layerscope.report.columns import figures_of, numbers, words
-from layerscope.report.record_sections import flat_rows
+from layerscope.report.record_tables import value_tables
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
 
@@ -356,14 +356,7 @@ def failures(evaluation: Evaluation) -> Section | Skipped:
 
 def record(evaluation: Evaluation) -> Section:
     """Parameters, versions and notes."""
-    tables = [
-        Table(("name", "value"), rows, caption, widths=(2, 5))
-        for caption, values in (
-            ("Parameters", evaluation.parameters),
-            ("Provenance", evaluation.provenance),
-        )
-        if (rows := tuple(flat_rows(values)))
-    ]
+    tables = value_tables(evaluation.parameters, evaluation.provenance)
     if evaluation.notes:
         notes = tuple((note,) for note in evaluation.notes)
         tables.insert(0, Table(("notes",), notes))

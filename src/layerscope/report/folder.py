@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerscope.core.run import ImageResult, RunResult
+from layerscope.core.run import ImageResult, Progress, RunResult
 from layerscope.draw import draw_flakes, to_rgb8
 from layerscope.errors import InputError
 from layerscope.io import read
@@ -23,8 +22,6 @@ from layerscope.report.overview import overview_of
 
 if TYPE_CHECKING:
     from layerscope.core.micrograph import Micrograph
-
-Progress = Callable[[int, int, str], None]
 
 _JPEG_QUALITY = 88
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from layerscope.errors import CannotWrite
 from layerscope.io.atomic import write_bytes
 from layerscope.io.tables import write_table
 from layerscope.report.figures import to_png
 from layerscope.report.growth_figures import axis_label, correlation_chart, growth_trends
-from layerscope.report.run_files import FileStems
+from layerscope.report.run_files import FileStems, make_folder
 from layerscope.report.values import Banner, Plot, Section, Table
 from layerscope.tasks.growth import GrowthStudy
 
@@ -34,12 +33,7 @@ def write_growth(study: GrowthStudy, folder: Path) -> None:
     CannotWrite
         If the disk refuses.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(
-            f"cannot write to {folder}: {error.strerror}; choose another -o"
-        ) from None
+    make_folder(folder)
     for name, table in (
         ("images", study.images), ("samples", study.samples), ("trends", study.trends)
     ):  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,19 +10,16 @@ from layerscope.core.particles import ParticleRun
 from layerscope.core.results import FloatArray
 from layerscope.measure.number_density import BORDER
 from layerscope.measure.particles import particle_columns
-from layerscope.report.columns import figures_of, numbers, words
-from layerscope.report.coverage_pictures import Rgb, value_text
+from layerscope.report.columns import figures_of, numbers, value_text, words
+from layerscope.report.gallery import Glance, shown
 from layerscope.report.particles_figures import (
     shape_figure,
     size_distribution_figure,
     thickness_figure,
 )
-from layerscope.report.record_sections import flat_rows
+from layerscope.report.record_tables import column_list, failed_inputs, task_record
 from layerscope.report.scan_text import counted
-from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
-
-N_GALLERY = 24
-"""Images shown one by one."""
+from layerscope.report.values import Banner, Plot, Section, Skipped, Table
 
 _UNITS = {"um": "µm", "um2": "µm²", "1/um2": "1/µm²", "px": "px", "1/px2": "1/px²", "px2": "px²"}
 _NAMES = {
@@ -40,40 +36,13 @@ _NAMES = {
 _SHOWN_ROWS = 60
 
 
-@dataclass(frozen=True, eq=False)
-class ParticleGlance:
-    """What the report keeps of an image after its pixels are gone.
-
-    Attributes
-    ----------
-    name : str
-    line : str
-        Its particles in one sentence.
-    doubts : tuple of str
-    plain, marked : ndarray of uint8, (H, W, 3)
-    """
-
-    name: str
-    line: str
-    doubts: tuple[str, ...]
-    plain: Rgb
-    marked: Rgb
-
-    @property
-    def urgency(self) -> tuple[bool, str]:
-        """Order in the gallery: doubtful ones first, then by name."""
-        return not self.doubts, self.name
-
-
-def particle_sections(
-    run: ParticleRun, glances: Sequence[ParticleGlance]
-) -> tuple[Section | Skipped, ...]:
+def particle_sections(run: ParticleRun, glances: Sequence[Glance]) -> tuple[Section | Skipped, ...]:
     """Every section of the report.
 
     Parameters
     ----------
     run : ParticleRun
-    glances : sequence of ParticleGlance
+    glances : sequence of Glance
         Images to show, in the order of the gallery.
     """
     return (
@@ -81,12 +50,12 @@ def particle_sections(
         sizes(run),
         thickness_and_shape(run),
         figures(run),
-        *(shown(glance) for glance in glances),
+        *(shown(glance, "Particles") for glance in glances),
         largest(run),
         method(run),
-        failures(run),
-        record(run),
-        glossary(),
+        failed_inputs(run.failures),
+        task_record(run),
+        column_list("particles", particle_columns()),
     )
 
 
@@ -262,18 +231,6 @@ def _by_image(run: ParticleRun) -> Table:
     return Table(columns, tuple(rows), caption, numeric=(1, 2, 3, 4, 5), widths=widths)
 
 
-def shown(glance: ParticleGlance) -> Section:
-    """One image, plain and with its particles."""
-    doubts = ". Also: ".join(glance.doubts)
-    banners = (Banner("warning", "Look at this image", f"{doubts}."),) if doubts else ()
-    return Section(
-        glance.name,
-        (f"{glance.line}.",),
-        banners=banners,
-        photos=(Photo(glance.plain, "As it is."), Photo(glance.marked, "Particles.")),
-    )
-
-
 def largest(run: ParticleRun) -> Section | Skipped:
     """Table of the largest particles; all of them are in particles.csv."""
     title = "Particles"
@@ -322,37 +279,3 @@ def method(run: ParticleRun) -> Section:
         "across it at a right angle.",
     )
     return Section("How it was measured", tuple(filter(None, text)))
-
-
-def failures(run: ParticleRun) -> Section | Skipped:
-    """List what could not be analysed, and why."""
-    title = "Failed inputs"
-    if not run.failures:
-        return Skipped(title, "Every input could be analysed.")
-    rows = tuple((failure.path or "in memory", failure.reason) for failure in run.failures)
-    return Section(title, tables=(Table(("input", "reason"), rows, code=(0,), widths=(2, 3)),))
-
-
-def record(run: ParticleRun) -> Section:
-    """Parameters, versions and hashes: what is needed to repeat the run."""
-    tables = [
-        Table(("name", "value"), rows, caption, widths=(2, 5))
-        for caption, values in (("Parameters", run.parameters), ("Provenance", run.provenance))
-        if (rows := tuple(flat_rows(values)))
-    ]
-    images = tuple(
-        zip(words(run.images, "image"), words(run.images, "sha256"), words(run.images, "notes"),
-            strict=True)
-    )  # fmt: skip
-    if images:
-        tables.append(Table(("image", "sha256", "notes"), images, "Images.", code=(1,),
-                            widths=(2, 3, 3)))  # fmt: skip
-    return Section("Record", tables=tuple(tables))
-
-
-def glossary() -> Section:
-    """Every column of the particles table."""
-    rows = tuple((c.name, c.unit, c.meaning) for c in particle_columns())
-    table = Table(("column", "unit", "meaning"), rows, code=(0,), widths=(2, 0.6, 4), folded=True,
-                  printed=0)  # fmt: skip
-    return Section("Columns of particles.csv", tables=(table,))

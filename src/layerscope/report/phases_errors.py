@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from layerscope.core.evaluation import Comparison
-from layerscope.errors import CannotWrite
 from layerscope.io.atomic import write_bytes
 from layerscope.io.tables import write_table
 from layerscope.report.columns import numbers, words
-from layerscope.report.coverage_pictures import Rgb, encode_png
 from layerscope.report.evaluation_pictures import draw_errors
+from layerscope.report.panels import Rgb, encode_png
 from layerscope.report.pictures import shrink
-from layerscope.report.run_files import FileStems
+from layerscope.report.run_files import FileStems, make_folder
 from layerscope.report.values import Banner, Photo, Section, Skipped, Table
 
 if TYPE_CHECKING:
@@ -44,13 +43,7 @@ class MaskErrorsFolder:
     """
 
     def __init__(self, folder: str | Path):
-        self._target = Path(folder)
-        try:
-            (self._target / "errors").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(
-                f"cannot write to {folder}: {error.strerror}; choose another -o"
-            ) from None
+        self._target = make_folder(folder, "errors")
         self._stems = FileStems()
         self._shown: list[tuple[float, str, str, Rgb]] = []
 

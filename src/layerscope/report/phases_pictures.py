@@ -9,10 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.coverage import LabelMap
-from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.core.segmentation import ClassMasks, PhaseResult
-from layerscope.draw import to_rgb8
-from layerscope.report.coverage_pictures import Colour, Rgb, framed, with_scale_bar
+from layerscope.report.panels import CASING, Colour, Rgb, draw_image, hatch, rims_of
 
 NOT_COUNTED = 255
 """Value of a pixel of `class_image` that belongs to no class."""
@@ -28,8 +26,6 @@ _COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
 )
 _TINT = 0.35
-_BEYOND = 3  # pixels, more than half a rim's width
-_CASING: Colour = (20, 20, 24)
 
 
 def phase_colour(value: int) -> Colour | None:
@@ -76,36 +72,11 @@ def draw_phases(
     -------
     ndarray of uint8, (H', W', 3)
     """
-    image = result.micrograph
-    zoom = longest_px / max(image.shape)
-    zoom = float(max(1, round(zoom))) if zoom >= 1 else zoom
-    panel = _resized(picture_of(image), zoom)
-    if tinted:
-        panel = _tinted(panel, result.phases)
-    size = int(np.clip(round(max(panel.shape[:2]) / 42) + 4, 12, 30))
-    panel = with_scale_bar(panel, _zoomed(image.pixel_size, zoom), size)
-    return framed(panel, title, None, _key(result) if tinted else [], size)
-
-
-def picture_of(image: Micrograph) -> Rgb:
-    """Picture of 8 bits; values without a white level are spread over their middle 99 %."""
-    if image.value_unit == "intensity":
-        return to_rgb8(np.nan_to_num(image.data), image.white_level)
-    low, high = np.nanpercentile(image.data, (0.5, 99.5))
-    share = (np.nan_to_num(image.data, nan=low) - low) / max(high - low, 1e-30)
-    return to_rgb8(np.clip(share, 0, 1).astype(np.float32), 1.0)
-
-
-def _resized(picture: Rgb, zoom: float) -> Rgb:
-    if zoom == 1:
-        return picture
-    size = tuple(max(1, round(n * zoom)) for n in picture.shape[1::-1])
-    way = cv2.INTER_NEAREST if zoom > 1 else cv2.INTER_AREA
-    return np.asarray(cv2.resize(picture, size, interpolation=way), np.uint8)
-
-
-def _zoomed(size: PixelSize | None, zoom: float) -> PixelSize | None:
-    return None if size is None else PixelSize(size.y_nm / zoom, size.x_nm / zoom, size.source)
+    if not tinted:
+        return draw_image(result.micrograph, longest_px, title)
+    return draw_image(
+        result.micrograph, longest_px, title, lambda p: _tinted(p, result.phases), _key(result)
+    )
 
 
 def _tinted(panel: Rgb, phases: LabelMap | ClassMasks) -> Rgb:
@@ -120,16 +91,10 @@ def _tinted(panel: Rgb, phases: LabelMap | ClassMasks) -> Rgb:
         mixed = canvas[where] * (1 - _TINT) + np.array(colour) * _TINT
         canvas[where] = np.rint(mixed).astype(np.uint8)
     for value, colour in inks:
-        # Continued beyond the picture, so that no rim is drawn along its border.
-        mask = np.pad((shown == value).astype(np.uint8), _BEYOND, mode="edge")
-        rims, _ = cv2.findContours(
-            mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(-_BEYOND, -_BEYOND)
-        )
-        cv2.drawContours(canvas, rims, -1, _CASING, 3, cv2.LINE_AA)
+        rims = rims_of(shown == value)
+        cv2.drawContours(canvas, rims, -1, CASING, 3, cv2.LINE_AA)
         cv2.drawContours(canvas, rims, -1, colour, 2, cv2.LINE_AA)
-    hidden = shown == NOT_COUNTED
-    rows, columns = np.indices(hidden.shape, sparse=True)
-    canvas[hidden & ((rows + columns) % 8 < 2)] = 255
+    hatch(canvas, shown == NOT_COUNTED)
     return canvas
 
 

@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from layerscope.core.segmentation import PhaseRun
-from layerscope.report.columns import figures_of, numbers, words
+from layerscope.report.columns import figures_of, numbers, percent_text, words
 from layerscope.report.coverage_figures import coverage_dots
-from layerscope.report.coverage_pictures import Rgb, percent_text
-from layerscope.report.record_sections import flat_rows
+from layerscope.report.gallery import Glance, shown
+from layerscope.report.record_tables import failed_inputs, hash_table, value_tables
 from layerscope.report.scan_numbers import median_bounds
 from layerscope.report.scan_text import counted
-from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
-
-N_GALLERY = 24
-"""Images shown one by one: a dozen pages."""
-
-
-@dataclass(frozen=True, eq=False)
-class PhaseGlance:
-    """What the report keeps of an image after its pixels are gone.
-
-    Attributes
-    ----------
-    name : str
-    areas : str
-        Shares of the classes with their intervals.
-    doubts : tuple of str
-    plain, tinted : ndarray of uint8, (H, W, 3)
-    """
-
-    name: str
-    areas: str
-    doubts: tuple[str, ...]
-    plain: Rgb
-    tinted: Rgb
-
-    @property
-    def urgency(self) -> tuple[bool, str]:
-        """Order in the gallery: doubtful ones first, then by name."""
-        return not self.doubts, self.name
+from layerscope.report.values import Banner, Plot, Section, Skipped, Table
 
 
 def area_text(fraction: float, low: float, high: float) -> str:
@@ -53,22 +24,22 @@ def area_text(fraction: float, low: float, high: float) -> str:
     return percent_text(fraction, low, high)
 
 
-def phase_sections(run: PhaseRun, glances: Sequence[PhaseGlance]) -> tuple[Section | Skipped, ...]:
+def phase_sections(run: PhaseRun, glances: Sequence[Glance]) -> tuple[Section | Skipped, ...]:
     """Every section of the report.
 
     Parameters
     ----------
     run : PhaseRun
-    glances : sequence of PhaseGlance
+    glances : sequence of Glance
         Images to show, in the order of the gallery.
     """
     return (
         summary(run),
         *per_class(run),
         areas(run),
-        *(shown(glance) for glance in glances),
+        *(shown(glance, "Classes") for glance in glances),
         model(run),
-        failures(run),
+        failed_inputs(run.failures),
         record(run),
     )
 
@@ -121,8 +92,8 @@ def per_class(run: PhaseRun) -> tuple[Section | Skipped, ...]:
     if not len(run.images):
         return (Skipped("Shares of the classes", "No image was segmented."),)
     doubts = np.array([bool(d) for d in words(run.images, "doubts")])
-    shown = _classes(run) if _overlap(run) else _classes(run)[1:]
-    return tuple(_class_section(run, name, doubts) for name in shown)
+    names = _classes(run) if _overlap(run) else _classes(run)[1:]
+    return tuple(_class_section(run, name, doubts) for name in names)
 
 
 def _overlap(run: PhaseRun) -> bool:
@@ -199,18 +170,6 @@ def _um2_text(value: float, low: float, high: float) -> str:
     return f"{figures_of(value)}{ends}"
 
 
-def shown(glance: PhaseGlance) -> Section:
-    """One image, plain and tinted."""
-    doubts = ". Also: ".join(glance.doubts)
-    banners = (Banner("warning", "Look at this image", f"{doubts}."),) if doubts else ()
-    return Section(
-        glance.name,
-        (f"{glance.areas}.",),
-        banners=banners,
-        photos=(Photo(glance.plain, "As it is."), Photo(glance.tinted, "Classes.")),
-    )
-
-
 def model(run: PhaseRun) -> Section | Skipped:
     """Say what the model is and how good it was on specimens that it had not seen."""
     title, card = "Model", run.provenance.get("model")
@@ -250,32 +209,12 @@ def _members_text(card: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def failures(run: PhaseRun) -> Section | Skipped:
-    """List what could not be analysed, and why."""
-    title = "Failed inputs"
-    if not run.failures:
-        return Skipped(title, "Every input could be analysed.")
-    rows = tuple((failure.path or "in memory", failure.reason) for failure in run.failures)
-    return Section(title, tables=(Table(("input", "reason"), rows, code=(0,), widths=(2, 3)),))
-
-
 def record(run: PhaseRun) -> Section:
     """Parameters, versions and hashes: what is needed to repeat the run."""
-    tables = [
-        Table(("name", "value"), rows, caption, widths=(2, 5))
-        for caption, values in (("Parameters", run.parameters), ("Provenance", run.provenance))
-        if (rows := tuple(flat_rows(values)))
-    ]
-    notes = tuple(
-        (name, text) for name, text in zip(words(run.images, "image"), words(run.images, "notes"),
-                                           strict=True) if text
-    )  # fmt: skip
+    tables = value_tables(run.parameters, run.provenance)
+    names = words(run.images, "image")
+    notes = tuple((n, t) for n, t in zip(names, words(run.images, "notes"), strict=True) if t)
     if notes:
         tables.append(Table(("image", "notes"), notes, "Notes", widths=(2, 5)))
-    hashes = tuple(
-        (name, sha or "in memory, no file")
-        for name, sha in zip(words(run.images, "image"), words(run.images, "sha256"), strict=True)
-    )
-    if hashes:
-        tables.append(Table(("image", "SHA-256"), hashes, "Inputs", code=(1,), widths=(2, 5)))
+    tables += hash_table(tuple(zip(names, words(run.images, "sha256"), strict=True)))
     return Section("Parameters, versions, hashes", tables=tuple(tables))

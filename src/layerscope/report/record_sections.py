@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 import numpy as np
 
 from layerscope.core.run import ImageResult, RunResult
 from layerscope.report.columns import MEANING, count_flakes, figures_of, of_image, plain_flag, words
 from layerscope.report.pictures import Pictures, shrink
 from layerscope.report.ranking import rank_flakes
+from layerscope.report.record_tables import failed_inputs, hash_table, value_tables
 from layerscope.report.values import Photo, Section, Skipped, Table
 
 N_THUMBNAILS = 6
 THUMBNAIL_PX = 1100
-_MOST_LISTED = 40
 
 
 def images(run: RunResult, pictures: Pictures) -> Section | Skipped:
@@ -65,40 +62,17 @@ def _thumbnail(image: ImageResult, pictures: Pictures) -> Photo | None:
 
 def failures(run: RunResult, pictures: Pictures) -> Section | Skipped:
     """List what could not be analysed, and why."""
-    title = "Failed inputs"
-    if not run.failures:
-        return Skipped(title, "Every input could be analysed.")
-    rows = tuple((failure.path, failure.reason) for failure in run.failures)
-    return Section(title, tables=(Table(("input", "reason"), rows, code=(0,), widths=(2, 3)),))
+    return failed_inputs(run.failures)
 
 
 def record(run: RunResult, pictures: Pictures) -> Section:
     """Give parameters, versions and hashes: what is needed to repeat the run."""
-    tables = []
-    for caption, values in (("Parameters", run.parameters), ("Provenance", run.provenance)):
-        rows = tuple(flat_rows(values))
-        if rows:
-            tables.append(Table(("name", "value"), rows, caption, widths=(2, 5)))
-    rows = tuple((image.name, image.sha256 or "in memory, no file") for image in run.images)
-    if rows:
-        tables.append(Table(("image", "SHA-256"), rows, "Inputs", code=(1,), widths=(2, 5)))
+    tables = (
+        *value_tables(run.parameters, run.provenance),
+        *hash_table([(image.name, image.sha256) for image in run.images]),
+    )
     text = () if tables else ("Nothing was recorded.",)
-    return Section("Parameters, versions, hashes", text, tables=tuple(tables))
-
-
-def flat_rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of a nested mapping as text, one row each."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat_rows(value, f"{prefix}{name} · ")
-        elif isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value):
-            yield from flat_rows({f"{name} {i}": v for i, v in enumerate(value, 1)}, prefix)
-        elif isinstance(value, (list, tuple)):
-            shown = [str(v) for v in value[:_MOST_LISTED]]
-            shown += [f"and {len(value) - _MOST_LISTED} more"] * (len(value) > _MOST_LISTED)
-            yield f"{prefix}{name}", ", ".join(shown) or "none"
-        else:
-            yield f"{prefix}{name}", "not given" if value is None else str(value)
+    return Section("Parameters, versions, hashes", text, tables=tables)
 
 
 def glossary(run: RunResult, pictures: Pictures) -> Section:

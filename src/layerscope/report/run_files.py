@@ -1,16 +1,18 @@
-"""What the folders of runs have in common: making them, names of files, JSON."""
+"""What the folders of runs have in common: making them, names of files, JSON, the report."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from layerscope.errors import CannotWrite
+from layerscope.io.atomic import write_bytes
+from layerscope.report.values import Section, Skipped
 
 _LONGEST_STEM = 180  # bytes: file systems allow 255, and temporary names add some
 _FORBIDDEN = frozenset('/\\:*?"<>|')
@@ -50,6 +52,24 @@ def make_folder(folder: str | Path, *inside: str) -> Path:
             f"cannot write to {folder}: {error.strerror}; choose another -o"
         ) from None
     return target
+
+
+def write_pages(
+    folder: Path, title: str, sections: Sequence[Section | Skipped], *, version: str
+) -> None:
+    """Write ``report.html`` and ``report.pdf``.
+
+    Raises
+    ------
+    CannotWrite
+        If the disk refuses.
+    """
+    from layerscope.report.html import page_html
+    from layerscope.report.pdf import pdf_bytes
+
+    page = page_html(title, sections, version=version)
+    write_bytes(folder / "report.html", page.encode())
+    write_bytes(folder / "report.pdf", pdf_bytes(title, sections, version=version))
 
 
 def json_bytes(document: Mapping[str, Any], digits: int | None = None) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from layerscope.core.scan import ScanResult
@@ -10,7 +9,7 @@ from layerscope.errors import InputError, LayerscopeError
 from layerscope.io.atomic import write_bytes
 from layerscope.registry import Registry
 from layerscope.report.figures import to_png, to_svg
-from layerscope.report.html import page_html
+from layerscope.report.run_files import write_pages
 from layerscope.report.scan_facts import Outlines, Scan
 from layerscope.report.scan_text import scan_title
 from layerscope.report.values import Section, Skipped
@@ -66,19 +65,12 @@ def write_scan_report(
         raise InputError(f"cannot write to {target}: {error.strerror}; choose another -o") from None
     sections = build_scan_sections(result, outlines)
     title, version = scan_title(result), str(result.provenance.get("version", ""))
-    write_bytes(target / "report.html", page_html(title, sections, version=version).encode())
-    _write_pdf(target / "report.pdf", title, sections, version)
+    write_pages(target, title, sections, version=version)
     for part in sections:
         if isinstance(part, Section) and part.title == "Wafer map":
             write_bytes(target / f"{_MAP}.png", to_png(part.plots[0].figure, dpi=200))
             write_bytes(target / f"{_MAP}.svg", to_svg(part.plots[0].figure))
     return target
-
-
-def _write_pdf(path: Path, title: str, parts: Sequence[Section | Skipped], version: str) -> None:
-    from layerscope.report.pdf import pdf_bytes
-
-    write_bytes(path, pdf_bytes(title, parts, version=version))
 
 
 def build_scan_sections(

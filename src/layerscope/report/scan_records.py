@@ -8,7 +8,7 @@ import numpy as np
 
 from layerscope.core.scan import STATUS_MEANING, Status
 from layerscope.report.columns import words
-from layerscope.report.record_sections import flat_rows
+from layerscope.report.record_tables import value_tables
 from layerscope.report.scan_facts import Scan
 from layerscope.report.scan_numbers import share_bounds
 from layerscope.report.scan_text import counted, whole
@@ -61,12 +61,8 @@ def _short(name: str, reason: str) -> str:
 def record(scan: Scan) -> Section:
     """Give parameters, versions and hashes: what is needed to repeat the scan."""
     result = scan.result
-    tables = []
-    for caption, values in (("Parameters", result.parameters), ("Provenance", result.provenance)):
-        if rows := tuple(flat_rows(values)):
-            tables.append(Table(("name", "value"), rows, caption, widths=(2, 5)))
-    tables.append(_hash_table(scan))
-    return Section("Parameters, versions, hashes", tables=tuple(tables))
+    tables = (*value_tables(result.parameters, result.provenance), _hash_table(scan))
+    return Section("Parameters, versions, hashes", tables=tables)
 
 
 def _hash_table(scan: Scan) -> Table:
