@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def experiment(
-    name: Annotated[str, typer.Argument(help="transfer, size, few-shot, noise, adaptation, wse2.")],
+    name: Annotated[
+        str, typer.Argument(help="transfer, size, few-shot, noise, adaptation, wse2, tmd.")
+    ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: its name.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Your labelled images, instead of synthetic ones.")
@@ -29,7 +31,7 @@ def experiment(
     seeds: Annotated[int, typer.Option(help="How often; five give an interval.")] = 5,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Begin no seed that ends later; 0: no limit. Default 10, of wse2 20."),
+        typer.Option(help="Begin no seed that ends later; 0: no limit. 10; wse2 20, tmd 40."),
     ] = None,
     effort: Annotated[str, typer.Option(help="small, or full: hours, better on a GPU.")] = "small",
     imagenet: Annotated[
