@@ -120,10 +120,10 @@ class AviWriter:
         main = struct.pack(
             "<14I", period_us, 0, 0, _HAS_INDEX, ticks, 0, 1, self._largest, width, height, *[0] * 4
         )
+        rate = (1000, round(1000 * self._fps))
         stream = b"vidsMJPG" + struct.pack(
-            "<10I4h", 0, 0, 0, period_us, 1_000_000, 0, ticks, self._largest, 0xFFFFFFFF, 0,
-            0, 0, width, height,
-        )  # fmt: skip
+            "<10I4h", 0, 0, 0, *rate, 0, ticks, self._largest, 0xFFFFFFFF, 0, 0, 0, width, height
+        )
         form = struct.pack("<IiiHH4sIiiII", 40, width, height, 1, 24, b"MJPG", 0, 0, 0, 0, 0)
         streams = _list(b"strl", _chunk(b"strh", stream) + _chunk(b"strf", form))
         headers = _list(b"hdrl", _chunk(b"avih", main) + streams)
