@@ -1,4 +1,4 @@
-"""The live answer is the answer of `run`; what the light is gets known from the fields that pass."""
+"""The live answer is the answer of `run`; the light gets known from the fields that pass."""
 
 from concurrent.futures import Future
 from dataclasses import replace

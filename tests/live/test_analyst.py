@@ -1,0 +1,40 @@
+"""The process that analyses: refuses what cannot be, answers, and is begun again when it dies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from live_parts import GRAPHENE
+
+from layerscope.errors import UnknownName
+from layerscope.live.analyst import AnalysisProcess
+
+pytestmark = pytest.mark.slow
+
+
+def test_settings_that_cannot_be_are_refused_by_the_process():
+    process = AnalysisProcess(replace(GRAPHENE, material="unobtainium"))
+    with pytest.raises(UnknownName, match="unobtainium"):
+        process.start()
+    process.close()
+
+
+def test_it_answers_dies_and_answers_again(synthetic):
+    pixels = synthetic[0].micrograph.data
+    process = AnalysisProcess(GRAPHENE)
+    process.start()
+    try:
+        answer = process.answer(1, pixels, None)
+        assert answer.frame == 1
+        assert len(answer.detections) > 0
+        smaller = process.answer(2, np.ascontiguousarray(pixels[:200, :300]), None)
+        assert smaller.detections.masks.shape == (200, 300)
+        process._process.kill()
+        broken = process.answer(3, pixels, None)
+        assert "begun again" in broken.error
+        again = process.answer(4, pixels, None)
+        assert again.error == ""
+        assert np.array_equal(again.detections.masks.boxes, answer.detections.masks.boxes)
+    finally:
+        process.close()
+    assert process.answer(5, pixels, None).detections.masks.shape == pixels.shape[:2]
