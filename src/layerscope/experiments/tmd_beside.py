@@ -107,7 +107,7 @@ def _row(claim: Claim, finding: Finding) -> dict[str, Any]:
     row |= {"points": _mean(points)}
     row |= dict(zip(("points_low", "points_high"), t_interval(points), strict=True))
     row |= {"percent": percent, "percent_low": low, "percent_high": high, "seeds": len(one)}
-    row["verdict"] = verdict(claim.expects, _mean(other), points, low)
+    row["verdict"] = verdict(claim.expects, _mean(other), low, high) if len(one) else "not run"
     return row
 
 
@@ -124,20 +124,26 @@ def ratio_percent(one: FloatArray, other: FloatArray) -> tuple[float, float, flo
     return 100 * (gain - 1), 100 * (gain - 1 + low), 100 * (gain - 1 + high)
 
 
-def verdict(expects: str, against: float, points: FloatArray, percent_low: float) -> str:
-    """Say whether a sentence holds here, or why that cannot be said."""
-    low, high = t_interval(points)
+def verdict(expects: str, against: float, low: float, high: float) -> str:
+    """Say whether a sentence holds here, or why that cannot be said.
+
+    Parameters
+    ----------
+    expects : str
+        As in `Claim`.
+    against : float
+        Figure that the gain is over.
+    low, high : float
+        Ends of the interval of the gain, per cent; NaN without one.
+    """
     if math.isnan(low):
-        return "not run" if not len(points) else "no interval"
+        return "no interval"
     if against < _LEAST:
         return "not told: hardly anything was learned"
     if expects == "none":
         return "holds" if low <= 0 <= high else "does not hold"
-    if expects == "stable":
-        if percent_low > -5:
-            return "holds"
-        return "does not hold" if high < 0 else "not shown"
-    return "holds" if low > 0 else "does not hold" if high < 0 else "not shown"
+    least = -5 if expects == "stable" else 0
+    return "holds" if low > least else "does not hold" if high < least else "not shown"
 
 
 def _figures(finding: Finding, claim: Claim) -> tuple[FloatArray, FloatArray]:
