@@ -27,6 +27,7 @@ from layerscope.live.analysis import Analysis, Answer, Asked
 from layerscope.live.frame import Frame
 from layerscope.live.newest import Newest
 from layerscope.ops.lettering import Image
+from layerscope.ops.memory import keep_freed_memory
 
 _LOOK_EVERY_S = 0.2
 _PATIENCE_S = 3.0
@@ -165,6 +166,7 @@ def serve(pipe: Connection, asked: Asked) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    keep_freed_memory()
     try:
         analysis = Analysis(asked)
     except LayerscopeError as error:

@@ -1,0 +1,165 @@
+"""The live view: CPU time per frame of each part, and a session as a person would start it.
+
+    python benchmarks/live.py [DATA] [--quick] [--seconds 12]
+
+DATA has folders of 1920 x 1200 micrographs (default ../shared/data/optical/exfoliated). A window
+of 1280 x 720 is panned over each image. First table: CPU ms per frame (median over the frames, each
+with the faster of two rounds), one thread each: "answer" is finder and layers from a calibration
+that is known, "draw" the whole drawing, "jpeg" what browser and recording need, "window" what the
+window needs. "analysed /s" is 1000 / answer: what one core analyses. Second table: sessions at 30
+frames per second from the source, no window, one recording; on a machine with nothing else to do
+analysed and shown should be the source's 30, and the latency (frame in to answer drawn) under 100.
+"""
+
+# ruff: noqa: E402  (the thread limits must stand before numpy is imported)
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from layerscope import pipeline
+from layerscope.core.micrograph import PixelSize
+from layerscope.live.analysis import Analysis, Asked
+from layerscope.live.analyst import AnalysisProcess
+from layerscope.live.clock import RealClock
+from layerscope.live.figures import Figures
+from layerscope.live.frame import Frame, framed
+from layerscope.live.motion import Shift
+from layerscope.live.overlay import Scene, draw_scene
+from layerscope.live.published import Drawing
+from layerscope.live.reader import Condition, SourceState
+from layerscope.live.session import Session, SessionSettings
+from layerscope.live.sources import Playing, open_source
+from layerscope.ops.memory import keep_freed_memory
+
+SETS = (
+    ("graphene", "graphene", "SiO2(90nm)/Si"),
+    ("graphene_90nm", "graphene", "SiO2(90nm)/Si"),
+    ("wse2", "WSe2", "SiO2(90nm)/Si"),
+    ("hbn", "hBN", "SiO2(90nm)/Si"),
+    ("mose2", "MoSe2", "SiO2(90nm)/Si"),
+    ("ws2", "WS2", "SiO2(90nm)/Si"),
+)
+SIZE = PixelSize.parse("0.3844um")
+WINDOW = (720, 1280)
+
+
+class Unhurried:
+    """A clock that never waits: frames as fast as they are asked for."""
+
+    def now_s(self) -> float:
+        return 0.0
+
+    def wait(self, seconds: float) -> bool:
+        return True
+
+
+def frames_of(folder: Path, step_px: float) -> list[Frame]:
+    """Frames of a pan over every image of a folder."""
+    source = open_source(f"replay:{folder}", Playing(Unhurried(), pan=WINDOW, pan_step_px=step_px))
+    frames = []
+    while (picture := source.read()) is not None:
+        frames.append(framed(picture, len(frames) + 1, 0.0, WINDOW[1]))
+    return frames
+
+
+def calibrated(asked: Asked, folder: Path) -> Asked:
+    """The same question with the calibration of all images of the folder."""
+    run = pipeline.run([folder], material=asked.material, substrate=asked.substrate)
+    return replace(asked, calibration=run.calibration)
+
+
+def fastest_ms(action: Callable[[], object]) -> float:
+    """CPU time of the faster of two rounds."""
+    found = []
+    for _ in range(2):
+        begun_s = time.process_time()
+        action()
+        found.append(1e3 * (time.process_time() - begun_s))
+    return min(found)
+
+
+def parts(asked: Asked, frames: list[Frame]) -> dict[str, float]:
+    """Median CPU ms per frame of each part, and regions per frame."""
+    analysis, rows = Analysis(asked), []
+    live = SourceState(Condition.LIVE)
+    for frame in frames:
+        size = frame.pixel_size(SIZE)
+        answer = analysis.answer(frame.number, frame.shown, size)
+        scene = Scene("graphene", "pan", live, Figures(), frame, answer, Shift(0, 0))
+        picture = draw_scene(scene)
+        rows.append(
+            (
+                len(answer.detections),
+                fastest_ms(lambda f=frame, s=size: analysis.answer(f.number, f.shown, s)),
+                fastest_ms(lambda s=scene: draw_scene(s)),
+                fastest_ms(lambda p=picture: Drawing(1, 0.0, p).jpeg),
+                fastest_ms(lambda p=picture: b"P6 1280 750 255 " + p.tobytes()),
+            )
+        )
+    analysis.close()
+    names = ("regions", "answer", "draw", "jpeg", "window")
+    return dict(zip(names, np.median(rows, axis=0).tolist(), strict=True))
+
+
+def session(asked: Asked, folder: Path, seconds: float, *, finder: str = "classical") -> str:
+    """One line about a session of so many seconds."""
+    stop = threading.Event()
+    clock = RealClock(stop)
+    playing = Playing(clock, 30.0, WINDOW, 6.0, loop=True)
+    process = AnalysisProcess(replace(asked, finder=finder))
+    process.start()
+    with tempfile.TemporaryDirectory() as out:
+        settings = SessionSettings(asked.material, asked, Path(out), SIZE)
+        view = Session(lambda: open_source(f"replay:{folder}", playing), process, settings, clock)
+        view.start()
+        view.record()
+        stop.wait(seconds)
+        line = view.summary()
+        stop.set()
+        view.close()
+    return line
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?", default="../shared/data/optical/exfoliated", type=Path)
+    parser.add_argument("--quick", action="store_true", help="two sets, few frames")
+    parser.add_argument("--seconds", type=float, default=12.0)
+    told = parser.parse_args()
+    cv2.setNumThreads(1)
+    keep_freed_memory()
+    chosen = SETS[1:3] if told.quick else SETS
+    asked = {
+        name: calibrated(Asked(material, stack), told.data / name / "images")
+        for name, material, stack in chosen
+    }
+    print(f"{'set':15s} regions  answer    draw    jpeg  window  analysed /s")
+    for name in asked:
+        frames = frames_of(told.data / name / "images", 320.0 if told.quick else 96.0)
+        ms = parts(asked[name], frames)
+        columns = "".join(f"{ms[k]:8.1f}" for k in ("regions", "answer", "draw", "jpeg", "window"))
+        print(f"{name:15s}{columns}{1e3 / ms['answer']:13.0f}", flush=True)
+    print("\nsessions, 30 frames/s from the source")
+    for name in asked:
+        line = session(asked[name], told.data / name / "images", told.seconds)
+        print(f"{name:15s} {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
