@@ -56,7 +56,6 @@ _NOISE = {GAUSSIAN: "Gaussian noise", SALT: "Salt and pepper"}
 _LEVELS = (0.0, 20.0)
 _EARLY = 0.25
 _RATE = 4e-3
-_TUNING_RATE = 2e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,46 +90,52 @@ class Task:
 
 
 def run_tmd(world: World, seed: int, effort: Effort) -> Iterator[Trial]:
-    """Trials of one seed."""
-    crystals = world if isinstance(world, CrystalWorld) else CrystalWorld()
+    """Trials of one seed: sizes, noise, magnification, transfer."""
     main = _main_task(world, seed, effort)
-    smallest = None
+    by_size = {}
     for size in ("n", "s", "m"):
-        learner = learn(main.train, _sized(effort, size), effort, effort.source_steps, seed)
-        smallest = smallest or learner
-        yield Trial(size, judge(learner, main.test, effort), SIZE)
-    assert smallest is not None
-    noisy = learn(
-        main.train, effort.network, effort, effort.source_steps, seed, noisy=True
-    )  # fmt: skip
-    for panel, kind in _NOISE.items():
-        for level in _LEVELS:
-            test = harmed(main.test, kind, level, seed) if level else main.test
-            for arm, learner in ((PLAIN, smallest), (NOISY, noisy)):
-                yield Trial(arm, judge(learner, test, effort), panel, level)
-    yield from _magnifications(world, smallest, main, seed, effort)
-    yield from _transfers(world, crystals, smallest, seed, effort)
+        network = effort.network.removesuffix("n") + size
+        by_size[size] = learn(main.train, network, effort, effort.source_steps, seed)
+        yield Trial(size, judge(by_size[size], main.test, effort), SIZE)
+    smallest = by_size["n"]
+    yield from _noises(smallest, main, seed, effort)
+    if isinstance(world, CrystalWorld):
+        yield from _lenses(world, smallest, seed, effort)
+    else:
+        yield from _middles(smallest, main, effort)
+    yield from _transfers(world, smallest, seed, effort)
 
 
 def _main_task(world: World, seed: int, effort: Effort) -> Task:
     """Regions of two materials; of a user's images whatever they mark."""
     if isinstance(world, UserWorld):
         return Task(*user_parts(world, seed, effort))
-    crystals = world if isinstance(world, CrystalWorld) else CrystalWorld()
-    return Task(*(
-        crystals.pictures(seed, role, HETERO, crystals.material, effort)
-        for role in ("target", "test")
-    ))  # fmt: skip
+    crystals = _synthetic(world)
+    return _task(crystals, seed, HETERO, crystals.material, effort)
 
 
-def _magnifications(
-    world: World, smallest: Learner, main: Task, seed: int, effort: Effort
-) -> Iterator[Trial]:
-    if not isinstance(world, CrystalWorld):
-        for factor in (1.0, 2.0):
-            test = magnified(main.test, factor) if factor > 1 else main.test
-            yield Trial(ONE_LENS, judge(smallest, test, effort), LENSES, 50 * factor)
-        return
+def _synthetic(world: World) -> CrystalWorld:
+    return world if isinstance(world, CrystalWorld) else CrystalWorld()
+
+
+def _task(world: CrystalWorld, seed: int, label: str, material: str, effort: Effort) -> Task:
+    roles = ("target", "test")
+    return Task(*(world.pictures(seed, role, label, material, effort) for role in roles))
+
+
+def _noises(smallest: Learner, main: Task, seed: int, effort: Effort) -> Iterator[Trial]:
+    taught = learn(
+        main.train, effort.network, effort, effort.source_steps, seed, noisy=True
+    )  # fmt: skip
+    for panel, kind in _NOISE.items():
+        for level in _LEVELS:
+            test = harmed(main.test, kind, level, seed) if level else main.test
+            for arm, learner in ((PLAIN, smallest), (NOISY, taught)):
+                yield Trial(arm, judge(learner, test, effort), panel, level)
+
+
+def _lenses(world: CrystalWorld, smallest: Learner, seed: int, effort: Effort) -> Iterator[Trial]:
+    """Pictures through each objective, which show other fields of the substrate."""
 
     def drawn(role: str, lens: str) -> DataSet:
         return world.pictures(seed, role, HETERO, world.material, effort, lens)
@@ -142,31 +147,30 @@ def _magnifications(
             yield Trial(arm, judge(learner, test, effort), LENSES, float(lens.removesuffix("x")))
 
 
-def _transfers(
-    world: World, crystals: CrystalWorld, smallest: Learner, seed: int, effort: Effort
-) -> Iterator[Trial]:
-    """Thickness classes from scratch, and from what was learned of heterostructures."""
+def _middles(smallest: Learner, main: Task, effort: Effort) -> Iterator[Trial]:
+    """Pictures of a user, and their middle at twice the magnification."""
+    for factor in (1.0, 2.0):
+        test = magnified(main.test, factor)
+        yield Trial(ONE_LENS, judge(smallest, test, effort), LENSES, 50 * factor)
+
+
+def _transfers(world: World, smallest: Learner, seed: int, effort: Effort) -> Iterator[Trial]:
+    """Thickness classes, or a user's, from scratch and from what heterostructures taught."""
+    crystals = _synthetic(world)
     if isinstance(world, UserWorld):
-        source = crystals.pictures(seed, "target", HETERO, crystals.material, effort)
+        source = _task(crystals, seed, HETERO, crystals.material, effort).train
         start = learn(source, effort.network, effort, effort.source_steps, seed)
-        tasks = {SAME: Task(*user_parts(world, seed, effort))}
+        tasks = {SAME: _main_task(world, seed, effort)}
     else:
         start = smallest
         tasks = {
-            panel: Task(*(
-                crystals.pictures(seed, role, THICKNESS, material, effort)
-                for role in ("target", "test")
-            ))
+            panel: _task(crystals, seed, THICKNESS, material, effort)
             for panel, material in ((SAME, crystals.material), (OTHER, crystals.other))
-        }  # fmt: skip
+        }
     for panel, task in tasks.items():
         for arm, base in ((SCRATCH, None), (FROM_HETERO, start)):
             learner = learn(task.train, effort.network, effort, effort.steps, seed, start=base)
             yield Trial(arm, judge(learner, task.test, effort), panel)
-
-
-def _sized(effort: Effort, size: str) -> str:
-    return effort.network.removesuffix("n") + size
 
 
 def learn(
@@ -186,7 +190,7 @@ def learn(
     network = build_yolo(size, len(data.classes) - 1, seed=seed)
     settings = DomainSettings(
         size, effort.patch_px, 0.0, 1, effort.batch, noisy=noisy, seed=seed,
-        learning_rate=_RATE if start is None else _TUNING_RATE,
+        learning_rate=_RATE,
     )  # fmt: skip
     if start is not None:
         same = start.data.classes == data.classes

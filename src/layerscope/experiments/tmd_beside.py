@@ -192,8 +192,8 @@ _WHY = {
     (SIZE, "not shown"): "Larger networks need more steps: with few, size shows late.",
     (SAME, "not shown"): "Sources and targets are drawn alike here and both are small, so that a "
     "start elsewhere saves some steps and no more.",
-    (SAME, "does not hold"): "Fine-tuning takes a smaller rate: where steps are few it may end "
-    "behind a training from scratch.",
+    (SAME, "does not hold"): "What the last layers learned of the source is in the way where steps "
+    "are few.",
     (OTHER, "does not hold"): "Outlines are drawn alike for all materials here: what is learned of "
     "edges helps whatever the colour. Micrographs of two materials differ in more than colour.",
     (
