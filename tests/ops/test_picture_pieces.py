@@ -29,18 +29,17 @@ def with_discs(picture, places, radius, factor):
 
 
 @given(
-    st.tuples(*[st.floats(-0.04, 0.04)] * 4), st.floats(-0.4, 0.4), st.floats(0.05, 0.3),
-    st.floats(-2, 0),
+    st.tuples(*[st.floats(-0.1, 0.1)] * 4), st.floats(0.05, 0.4), st.booleans(),
+    st.floats(0.05, 0.3), st.floats(-2, 0),
 )  # fmt: skip
-def test_the_light_is_that_of_the_most_common_level(slopes, step, share, level):
+def test_the_light_is_that_of_the_most_common_level(slopes, step, up, share, level):
     """Whatever a third of the picture shows, and however the lamp stands."""
     light = level + slopes[0] * X + slopes[1] * Y + slopes[2] * X * Y + slopes[3] * (X**2 + Y**2)
-    light = light + np.random.default_rng(0).normal(0, 0.003, light.shape)
-    step = math.copysign(max(abs(step), 0.2), step)
-    picture = np.where(share > (Y + 1) / 2, light + step, light)
-    found = even_light(picture.astype(np.float32))
+    other = np.where(share > (Y + 1) / 2, step if up else -step, 0)
+    noise = np.random.default_rng(0).normal(0, 0.003, light.shape)
+    found = even_light((light + other + noise).astype(np.float32))
     rest = share + 0.1 <= (Y + 1) / 2
-    assert np.abs(found - light)[rest].max() < 0.22 * abs(step)
+    assert np.abs(found - light)[rest].max() < 0.012
 
 
 @given(st.integers(0, 12), st.booleans())
@@ -51,8 +50,7 @@ def test_pieces_are_counted(number, holes):
         drawn = with_discs(drawn, places[number:], 6, 1.1)
     level = np.log(drawn) - even_light(np.log(drawn))
     pieces = find_pieces(-level, 0.03)
-    if number <= 6 or not holes:
-        assert len(pieces) == number
+    assert len(pieces) == number
     assert not pieces.cut.any()
 
 

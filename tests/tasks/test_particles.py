@@ -25,6 +25,28 @@ from layerscope.tasks.particle_segmentation import (
 from layerscope.tasks.particle_sources import ClassNames, PictureSource
 from layerscope.tasks.particles import Separation, aggregates_of, covered_holes, separate_particles
 
+ANY = Separation(sure=0.0)
+
+
+@given(st.floats(0.4, 0.84), st.floats(0.86, 1.0))
+def test_an_island_that_is_nowhere_sure_is_no_particle(doubtful, certain):
+    """The level of a class is set for pixels; film somewhat like a flake passes it."""
+    named, probability = np.zeros((80, 120), bool), np.full((80, 120), 0.1)
+    for column, level in ((5, doubtful), (45, certain), (85, doubtful)):
+        named[20:50, column : column + 30] = True
+        probability[20:50, column : column + 30] = level
+    probability[25:28, 90:100] = certain  # 30 px: less than the smallest particle
+    pixels = pixels_of(named, np.zeros_like(named))
+    found = separate_particles(pixels, probability=probability)
+    assert len(found) == 1
+    assert found.masks.boxes[0].tolist() == [20, 45, 50, 75]
+    assert found.provenance["unsure_left_out"] == 2
+    assert not found.pixels.objects[:, :40].any()
+    assert len(separate_particles(pixels, probability=probability, separation=ANY)) == 3
+    assert len(separate_particles(pixels)) == 3
+    small = Separation(min_area_px=20)
+    assert len(separate_particles(pixels, probability=probability, separation=small)) == 2
+
 
 @pytest.mark.parametrize("overlap", [True, False])
 def test_a_flake_over_a_hole_is_one_particle_of_its_whole_area(overlap):

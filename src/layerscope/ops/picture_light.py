@@ -8,11 +8,13 @@ import numpy as np
 from layerscope.core.results import FloatArray
 from layerscope.ops.channels import FloatImage
 
-_BANDS = (0.03, 0.02, 0.012, 0.008, 0.008)
+_BANDS = (0.02, 0.012, 0.008)
 """Widths around the most common level, narrower from fit to fit; 0.008 is half of what the faintest
 sheets that anybody sees take away."""
 
 _COARSE = 4  # the fit needs every sixteenth pixel
+_APART = 2  # coarse pixels between two that are compared
+_ROUNDS, _OUTLIER = 12, 2.5
 _STIFF = 1e-3  # pull towards even light, where few pixels say otherwise
 _FEWEST = 60
 
@@ -28,21 +30,45 @@ def even_light(log: FloatImage) -> FloatImage:
     Returns
     -------
     ndarray of float32, (S, S)
-        A quadratic surface, fitted again and again to the pixels within a band around the mode of
-        what it leaves: what stands out drops out, as long as no other level is more common.
+        A quadratic surface. Its slopes are those of most pixels, whatever level they are on: steps
+        at the edges of holes and flakes are outliers. Then it is fitted to the pixels within a band
+        around the most common level of what it leaves.
     """
     size = (max(log.shape[1] // _COARSE, 1), max(log.shape[0] // _COARSE, 1))
     values = cv2.resize(log, size, interpolation=cv2.INTER_AREA).astype(float)
-    slopes = _terms((size[1], size[0]))
-    bent, level = np.zeros(slopes.shape[-1]), float(np.median(values))
+    terms = _terms((size[1], size[0]))
+    bent = _slopes(terms, values)
+    level = float(np.median(values - terms @ bent))
     for width in _BANDS:
-        left = values - slopes @ bent
+        left = values - terms @ bent
         level = _mode(left, width)
         near = np.abs(left - level) < 2 * width
         if np.count_nonzero(near) < _FEWEST:
             break
-        level, bent = _fit(slopes[near], values[near])
+        level, bent = _fit(terms[near], values[near])
     return np.asarray(level + _terms((log.shape[0], log.shape[1])) @ bent, np.float32)
+
+
+def _slopes(terms: FloatArray, values: FloatArray) -> FloatArray:
+    """Coefficients that explain the differences of near pixels, by Tukey's biweight."""
+    design = np.concatenate([d.reshape(-1, terms.shape[-1]) for d in _differences(terms)])
+    steps = np.concatenate([d.ravel() for d in _differences(values)])
+    found = np.zeros(terms.shape[-1])
+    if len(steps) < _FEWEST:
+        return found
+    pull = _STIFF * design.T @ design + 1e-12 * np.eye(len(found))
+    for _ in range(_ROUNDS):
+        left = steps - design @ found
+        spread = max(1.4826 * float(np.median(np.abs(left))), 1e-6)
+        weight = np.clip(1 - (left / (2 * _OUTLIER * spread)) ** 2, 0, None) ** 2
+        weighted = design * weight[:, None]
+        found = np.linalg.solve(weighted.T @ design + pull, weighted.T @ steps)
+    return np.asarray(found)
+
+
+def _differences(field: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Differences down and to the right of a field (H, W) or (H, W, K)."""
+    return field[_APART:] - field[:-_APART], field[:, _APART:] - field[:, :-_APART]
 
 
 def _terms(shape: tuple[int, int]) -> FloatArray:

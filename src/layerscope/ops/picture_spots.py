@@ -14,6 +14,8 @@ from layerscope.ops.channels import FloatImage
 
 _WIDTHS = (0.045, 0.12)  # of the picture: the widest spots that are looked for
 _DEPTHS = (0.15, 0.35)  # share of the grey around it that a spot takes away
+_TAKEN_OUT = 0.35  # of these: sheets of graphene take less, however small they are
+_HALO = 0.018  # of the picture, on all sides of a spot
 _LEAST_PX = 6
 _FILLED, _ELONGATED = 0.6, 1.6  # of its box, and of its box's sides: else it is a piece of a line
 _DARKEST = 0.02
@@ -64,9 +66,9 @@ def find_spots(soft: FloatImage) -> Spots:
         taken = (closed - soft) / np.maximum(closed, _DARKEST)
         for depth in _DEPTHS:
             found, told = _compact(taken > depth)
-            where |= found
+            where |= found & (depth >= _TAKEN_OUT)
             numbers += told
-    rims = cv2.dilate(where.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    rims = cv2.dilate(where.astype(np.uint8), disc(2 * round(_HALO * soft.shape[0]) + 1)) > 0
     filled = np.where(rims, cv2.medianBlur(closed, 5), soft)
     return Spots(tuple(numbers), rims, np.asarray(filled, np.float32))
 
