@@ -460,9 +460,9 @@ def losses() -> str:
 
 def exit_codes() -> str:
     """Numbers that a script sees when a command ends."""
-    from layerscope import cli
+    from layerscope.cli import options
 
-    rows = [(getattr(cli, name), meaning) for name, meaning in _EXIT_CODES.items()]
+    rows = [(getattr(options, name), meaning) for name, meaning in _EXIT_CODES.items()]
     return "\n".join(_table(("code", "meaning"), rows))
 
 

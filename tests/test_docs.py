@@ -58,9 +58,9 @@ def test_check_names_a_page_that_is_out_of_date(tmp_path, monkeypatch, capsys):
 
 
 def test_every_exit_code_is_explained():
-    from layerscope import cli
+    from layerscope.cli import options
 
-    codes = {n for n, v in vars(cli).items() if n.isupper() and type(v) is int}
+    codes = {n for n, v in vars(options).items() if n.isupper() and type(v) is int}
     assert codes == set(GENERATOR._EXIT_CODES)
 
 

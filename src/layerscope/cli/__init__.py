@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -16,28 +16,34 @@ from layerscope.cli.categories import app as questionnaire_app
 from layerscope.cli.data import COMMANDS as DATA_COMMANDS
 from layerscope.cli.evaluate import evaluate
 from layerscope.cli.experiment import experiment
+from layerscope.cli.flakes import calibrate, tell_run
 from layerscope.cli.label import label
 from layerscope.cli.live import live
 from layerscope.cli.models import app as models_app
 from layerscope.cli.options import (
     FAILED,
     INTERRUPTED,
-    NOTHING_USABLE,
-    OK,
-    SOME_FAILED,
     USAGE,
+    HeadFile,
     Images,
-    Material,
+    KeepResidue,
+    KnownCalibration,
+    Layers,
+    MaxLayers,
+    MaxPixels,
+    MinArea,
+    ModelFile,
     Na,
+    Objective,
     OxideSd,
     PixelSizeText,
     ProgressBar,
+    Quiet,
+    Report,
+    ScaleBar,
     Substrate,
     Tone,
-    flat_field_of,
-    names_of,
-    tone_of,
-    wanted_of,
+    listed,
 )
 from layerscope.cli.pixels import COMMANDS as PIXEL_COMMANDS
 from layerscope.cli.prepare import COMMANDS as PREPARE_COMMANDS
@@ -48,10 +54,6 @@ from layerscope.cli.scan import COMMANDS
 from layerscope.cli.synth import app as synth_app
 from layerscope.cli.train import app as train_app
 from layerscope.errors import CannotWrite, InputError, LayerscopeError, UnknownName
-
-if TYPE_CHECKING:
-    from layerscope.core.run import RunResult
-    from layerscope.io.labels import Labels
 
 app = typer.Typer(
     help="From a micrograph of a 2D material to a calibrated table of what is on it.",
@@ -136,11 +138,11 @@ def run(
         Path | None, typer.Option(help="Coverage: CSV of growth conditions, for a study of them.")
     ] = None,
     pixel_size: PixelSizeText = None,
-    objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
+    objective: Objective = None,
     magnification_table: Annotated[
         Path | None, typer.Option(help="TOML: [objectives] or [magnifications]; CSV of the latter.")
     ] = None,
-    scale_bar: Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")] = None,
+    scale_bar: ScaleBar = None,
     magnification: Annotated[
         str | None, typer.Option(help="Categories: of all images, e.g. 50kx.")
     ] = None,
@@ -169,28 +171,24 @@ def run(
     flat_field: Annotated[
         str | None, typer.Option(help="Reference image, or 'set': median of these images.")
     ] = None,
-    calibration: Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")] = None,
+    calibration: KnownCalibration = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="CSV image,x,y,layers or masks; particles: folder of label pictures."),
     ] = None,
-    head: Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")] = None,
+    head: HeadFile = None,
     finder: Annotated[
         str, typer.Option(help="Flakes: classical, network or both; a --model means network.")
     ] = "",
-    model: Annotated[
-        str | None, typer.Option(help="Model file, or the name of one that is shipped: flake-n.")
-    ] = None,
-    min_area: Annotated[str | None, typer.Option(help="e.g. 100um2 or 400px.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Keep only, e.g. 1-3.")] = None,
-    max_layers: Annotated[int, typer.Option(help="Longest layer number told apart.")] = 10,
-    max_pixels: Annotated[int, typer.Option(help="Refuse larger images.")] = 200_000_000,
-    keep_residue: Annotated[
-        bool, typer.Option("--keep-residue", help="Also list residue, rims and blur.")
-    ] = False,
-    report: Annotated[bool, typer.Option(help="Write report.html and report.pdf.")] = True,
+    model: ModelFile = None,
+    min_area: MinArea = None,
+    layers: Layers = None,
+    max_layers: MaxLayers = 10,
+    max_pixels: MaxPixels = 200_000_000,
+    keep_residue: KeepResidue = False,
+    report: Report = True,
     as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find flakes and count layers; coverage of films; phases, categories, particles, crystals."""
     table = str(magnification_table) if magnification_table else None
@@ -226,7 +224,7 @@ def run(
         )  # fmt: skip
         measure_images(images, particles, out, as_json=as_json, quiet=quiet)
     if task == "crystals":
-        from layerscope.cli.crystals import find_in_images, listed, smallest
+        from layerscope.cli.crystals import find_in_images, smallest
         from layerscope.crystals import Settings
 
         grown = Settings(
@@ -240,79 +238,18 @@ def run(
         raise InputError(
             "flakes need --material and --substrate, e.g. -m graphene -s SiO2(90nm)/Si"
         )
-    from layerscope import pipeline
-    from layerscope.io.calibration import read_calibration
-    from layerscope.io.labels import read_labels
-    from layerscope.models.heads import load_head
-    from layerscope.report.folder import write_run
-    from layerscope.tasks.finders import choose_finder
+    from layerscope.cli.flakes import Asked as Flakes
+    from layerscope.cli.flakes import find_in_images as find_flakes
 
-    find = choose_finder(finder or ("network" if model else "classical"), model)
-    names = names_of(images)
-    known = read_labels(labels) if labels else None
-    scale = pipeline.Scale(pixel_size, objective, table, scale_bar)
-    curve = tone_of(tone)
-    optics = pipeline.Optics(curve, na, oxide_sd, flat_field_of(flat_field, names))
-    with ProgressBar("analysing", quiet) as progress:
-        result = pipeline.run(
-            names,
-            material=material,
-            substrate=substrate,
-            scale=scale,
-            optics=optics,
-            wanted=wanted_of(min_area, layers, keep_residue),
-            calibration=read_calibration(calibration) if calibration else None,
-            labels=known,
-            head=load_head(head) if head else None,
-            finder=find,
-            max_layers=max_layers,
-            max_pixels=max_pixels,
-            progress=progress,
-        )
-    with ProgressBar("writing", quiet) as progress:
-        write_run(result, out, report=report, progress=progress)
-    _tell(result, out, as_json=as_json)
-    for note in _label_notes(known, result):
-        typer.echo(note, err=True)
-    raise typer.Exit(_exit_code(result))
+    flakes = Flakes(
+        material, substrate, pixel_size, objective, table, scale_bar, tone, na, oxide_sd,
+        flat_field, calibration, labels, head, finder, model, min_area, layers, keep_residue,
+        max_layers, max_pixels,
+    )  # fmt: skip
+    find_flakes(images, flakes, out, report=report, as_json=as_json, quiet=quiet)
 
 
-@app.command()
-def calibrate(
-    images: Images,
-    material: Material,
-    substrate: Substrate,
-    out: Annotated[Path, typer.Option("-o", "--out")] = Path("calibration.toml"),
-    tone: Tone = None,
-    na: Na = 0.45,
-    oxide_sd: OxideSd = 10.0,
-    labels: Annotated[Path | None, typer.Option(help="CSV image,x,y,layers or masks.")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
-) -> None:
-    """Find oxide, camera channels and tone from flakes, without labels, and save them."""
-    from layerscope import pipeline
-    from layerscope.io.calibration import write_calibration
-    from layerscope.io.labels import read_labels
-
-    optics = pipeline.Optics(tone_of(tone), na, oxide_sd)
-    with ProgressBar("analysing", quiet) as progress:
-        result = pipeline.run(
-            names_of(images),
-            material=material,
-            substrate=substrate,
-            optics=optics,
-            labels=read_labels(labels) if labels else None,
-            progress=progress,
-        )
-    for failure in result.failures:
-        typer.echo(f"not analysed: {failure.reason}", err=True)
-    if result.calibration is None or not result.calibration.setups:
-        raise typer.Exit(NOTHING_USABLE)
-    write_calibration(out, result.calibration)
-    for line in _setup_lines(result):
-        typer.echo(line)
-    typer.echo(f"written to {out}")
-    raise typer.Exit(_exit_code(result))
+app.command()(calibrate)
 
 
 @app.command()
@@ -361,62 +298,8 @@ def demo(
 
     with ProgressBar("demo", quiet=False) as progress:
         result, score = run_demo(out, number=number, seed=seed, progress=progress)
-    _tell(result, out, as_json=False)
+    tell_run(result, out, as_json=False)
     typer.echo(score)
-
-
-def _setup_lines(result: RunResult) -> list[str]:
-    if result.calibration is None:
-        return []
-    lines = []
-    for i, s in enumerate(result.calibration.setups):
-        images = sum(r.setup == i for r in result.images)
-        lines.append(
-            f"setup {i}: {images} images, {s.n_regions} regions, calibration {s.status}"
-            + "".join(f"\n  - {reason}" for reason in s.reasons)
-        )
-    return lines
-
-
-def _tell(result: RunResult, out: Path, *, as_json: bool) -> None:
-    import json
-
-    counts = result.objects["n_layers"].value_counts()
-    order = sorted(counts.index, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
-    if as_json:
-        summary = {
-            "images": len(result.images),
-            "failed": [{"path": f.path, "reason": f.reason} for f in result.failures],
-            "regions": {n: int(counts[n]) for n in order},
-            "out": str(out),
-        }
-        typer.echo(json.dumps(summary, ensure_ascii=False))
-        return
-    for line in _setup_lines(result):
-        typer.echo(line)
-    numbers = ", ".join(f"{counts[n]} x {n}{'L' if n.isdigit() else ''}" for n in order)
-    typer.echo(f"{len(result.images)} images: {numbers or 'no flakes'}")
-    for failure in result.failures:
-        typer.echo(f"not analysed: {failure.reason}", err=True)
-    typer.echo(f"results in {out}/")
-
-
-def _label_notes(labels: Labels | None, result: RunResult) -> list[str]:
-    """Say which labels could not be used."""
-    if labels is None:
-        return []
-    from layerscope.io.labels import same_image
-
-    named = {*labels.image, *labels.masks}
-    images = [r.name for r in result.images]
-    lost = sorted(n for n in named if not any(same_image(n, i) for i in images))
-    return [*labels.notes, *(f"labels of {n}: no such image in this run" for n in lost)]
-
-
-def _exit_code(result: RunResult) -> int:
-    if not result.failures:
-        return OK if result.images else NOTHING_USABLE
-    return SOME_FAILED if result.images else NOTHING_USABLE
 
 
 app.command()(evaluate)

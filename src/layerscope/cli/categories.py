@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from layerscope.cli.options import (
-    NOTHING_USABLE,
-    OK,
-    SOME_FAILED,
-    Images,
-    ProgressBar,
-    names_of,
-    size_of,
-)
+from layerscope.cli.options import Images, ProgressBar, end_run, names_of, size_of
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -232,8 +223,9 @@ def synth_categories(
 
 def categorise_images(
     images: list[str], model: str | None, reading: Reading, out: Path, *, as_json: bool, quiet: bool
-) -> None:
+) -> NoReturn:
     """Answer about every image, write the run folder, say what came out, and end with its code."""
+    from layerscope.io.tables import table_records
     from layerscope.models.file import read_model
     from layerscope.questions import run_categories
     from layerscope.report.categories_folder import CategoriesFolder
@@ -245,23 +237,11 @@ def categorise_images(
     with ProgressBar("answering", quiet) as progress:
         run = run_categories(names_of(images), opened, reading, on_result=folder, progress=progress)
     folder.finish(run)
-    _tell_run(run, out, as_json=as_json)
-    usable, failed = len(run.images), len(run.failures)
-    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+    found = {"images": len(run.images), "answers": table_records(run.answers)}
+    end_run(run, out, found, _told(run), f"{len(run.images)} images", as_json=as_json)
 
 
-def _tell_run(run: CategoryRun, out: Path, *, as_json: bool) -> None:
-    answers = run.answers.astype(object).where(run.answers.notna(), None).to_dict("records")
-    if as_json:
-        failed = [{"path": f.path, "reason": f.reason} for f in run.failures]
-        summary = {
-            "images": len(run.images), "answers": answers, "failed": failed, "out": str(out)
-        }  # fmt: skip
-        typer.echo(json.dumps(summary, ensure_ascii=False))
-        return
+def _told(run: CategoryRun) -> Iterator[str]:
     for name, rows in run.answers.groupby("image", sort=False):
         told = "; ".join(f"{r['question']} {r['answer']}" for r in rows.to_dict("records"))
-        typer.echo(f"{name}: {told}")
-    for failure in run.failures:
-        typer.echo(f"not analysed: {failure.reason}", err=True)
-    typer.echo(f"{len(run.images)} images; results in {out}/")
+        yield f"{name}: {told}"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, ProgressBar, names_of
+from layerscope.cli.options import ProgressBar, end_run, names_of
 
 if TYPE_CHECKING:
     from layerscope.core.coverage import CoverageRun
     from layerscope.surfaces import Question
     from layerscope.tasks.growth import GrowthStudy
     from layerscope.tasks.growth_conditions import Conditions
+
+
+_TOLD = ["image", "coverage", "coverage_low", "coverage_high", "doubts"]
 
 
 def cover_images(
@@ -25,7 +28,7 @@ def cover_images(
     conditions: Path | None = None,
     as_json: bool,
     quiet: bool,
-) -> None:
+) -> NoReturn:
     """Cover every image, write the run folder, say what came out, and end with its exit code.
 
     With a table of growth `conditions` the folder gets a growth study too.
@@ -42,9 +45,8 @@ def cover_images(
             progress=progress,
         )  # fmt: skip
     folder.finish(run, _study(run, grown) if grown else None)
-    _tell(run, out, as_json=as_json)
-    usable, failed = len(run.images), len(run.failures)
-    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+    rows = run.images[_TOLD].to_dict("records")
+    end_run(run, out, {"images": rows}, map(_line, rows), f"{len(rows)} images", as_json=as_json)
 
 
 def train_coverage(
@@ -106,19 +108,7 @@ def _study(run: CoverageRun, conditions: Conditions) -> GrowthStudy | None:
         return None
 
 
-def _tell(run: CoverageRun, out: Path, *, as_json: bool) -> None:
-    columns = ["image", "coverage", "coverage_low", "coverage_high", "doubts"]
-    rows = run.images[columns].to_dict("records")
-    if as_json:
-        failed = [{"path": f.path, "reason": f.reason} for f in run.failures]
-        summary = {"images": rows, "failed": failed, "out": str(out)}
-        typer.echo(json.dumps(summary, ensure_ascii=False))
-        return
-    for row in rows:
-        low, high = 100 * row["coverage_low"], 100 * row["coverage_high"]
-        doubt = "  (look at it)" if row["doubts"] else ""
-        covered = f"{100 * row['coverage']:5.1f} %  [{low:.1f} to {high:.1f}]"
-        typer.echo(f"{covered}  {row['image']}{doubt}")
-    for failure in run.failures:
-        typer.echo(f"not analysed: {failure.reason}", err=True)
-    typer.echo(f"{len(rows)} images; results in {out}/")
+def _line(row: Mapping[Any, Any]) -> str:
+    low, high = 100 * row["coverage_low"], 100 * row["coverage_high"]
+    doubt = "  (look at it)" if row["doubts"] else ""
+    return f"{100 * row['coverage']:5.1f} %  [{low:.1f} to {high:.1f}]  {row['image']}{doubt}"

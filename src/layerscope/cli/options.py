@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,7 +15,7 @@ from layerscope.errors import InputError, UnreadableFile
 
 if TYPE_CHECKING:
     from layerscope.core.micrograph import Micrograph
-    from layerscope.core.run import Progress
+    from layerscope.core.run import Failure, Progress, TaskRun
     from layerscope.io.sources import Source
     from layerscope.ops.illumination import FlatField
     from layerscope.ops.tone import ToneCurve
@@ -34,6 +35,22 @@ Tone = Annotated[
 ]
 Na = Annotated[float, typer.Option("--na", help="Numerical aperture of the objective.")]
 OxideSd = Annotated[float, typer.Option(help="How well the film thickness is known, nm.")]
+Objective = Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")]
+ScaleBar = Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")]
+KnownCalibration = Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")]
+HeadFile = Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")]
+ModelFile = Annotated[
+    str | None, typer.Option(help="Model file, or the name of one that is shipped: flake-n.")
+]
+MinArea = Annotated[str | None, typer.Option(help="e.g. 100um2 or 400px.")]
+Layers = Annotated[str | None, typer.Option(help="Keep only, e.g. 1-3.")]
+MaxLayers = Annotated[int, typer.Option(help="Longest layer number told apart.")]
+MaxPixels = Annotated[int, typer.Option(help="Refuse larger images.")]
+KeepResidue = Annotated[
+    bool, typer.Option("--keep-residue", help="Also list residue, rims and blur.")
+]
+Report = Annotated[bool, typer.Option(help="Write report.html and report.pdf.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
 
 
 def names_of(images: list[str]) -> list[str]:
@@ -140,6 +157,61 @@ def wanted_of(min_area: str | None, layers: str | None, residue: bool) -> Wanted
             raise InputError(f"--layers {layers!r}: expected e.g. 1 or 1-3")
         kept = (int(low), int(high or low))
     return pipeline.Wanted(max(px, 1), um2, kept, residue)
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    """Names of a comma-separated list."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def exit_of(usable: int, failed: int) -> typer.Exit:
+    """Exit code of a command that was given many inputs."""
+    return typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+
+
+def failed_json(failures: Sequence[Failure]) -> list[dict[str, str]]:
+    """Failures as ``--json`` lists them."""
+    return [{"path": f.path, "reason": f.reason} for f in failures]
+
+
+def tell_failures(failures: Sequence[Failure]) -> None:
+    """Say on stderr what was not analysed."""
+    for failure in failures:
+        typer.echo(f"not analysed: {failure.reason}", err=True)
+
+
+def end_run(
+    run: TaskRun,
+    out: Path,
+    found: Mapping[str, Any],
+    lines: Iterable[str],
+    what: str,
+    *,
+    as_json: bool,
+) -> NoReturn:
+    """Say what came out, and end with the exit code of the run.
+
+    Parameters
+    ----------
+    run : TaskRun
+    out : Path
+    found : mapping
+        What ``--json`` says.
+    lines : iterable of str
+        What is said otherwise, before failures,
+    what : str
+        and after them.
+    as_json : bool
+    """
+    if as_json:
+        summary = {**found, "failed": failed_json(run.failures), "out": str(out)}
+        typer.echo(json.dumps(summary, ensure_ascii=False))
+    else:
+        for line in lines:
+            typer.echo(line)
+        tell_failures(run.failures)
+        typer.echo(f"{what}; results in {out}/")
+    raise exit_of(len(run.images), len(run.failures))
 
 
 class ProgressBar:

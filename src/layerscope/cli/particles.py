@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
-
-from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, ProgressBar, names_of
+from layerscope.cli.options import ProgressBar, end_run, listed, names_of
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,7 +56,7 @@ class Asked:
 
         if self.model and self.labels:
             raise InputError("particles from --model or from --labels, not both")
-        names = ClassNames(_listed(self.objects), _listed(self.holes))
+        names = ClassNames(listed(self.objects), listed(self.holes))
         separation = Separation(_pixels(self.min_area) or MIN_AREA_PX, self.split)
         if self.model:
             return ModelSource(open_model(self.model), names, separation)
@@ -72,8 +69,9 @@ class Asked:
 
 def measure_images(
     images: list[str], asked: Asked, out: Path, *, as_json: bool, quiet: bool
-) -> None:
+) -> NoReturn:
     """Measure every image, write the run folder, say what came out, and end with its exit code."""
+    from layerscope.io.tables import table_records
     from layerscope.particles import run_particles
     from layerscope.report.particles_folder import ParticlesFolder
 
@@ -84,13 +82,10 @@ def measure_images(
             names_of(images), source, settings, on_result=folder, progress=progress
         )  # fmt: skip
     folder.finish(run)
-    _tell(run, out, as_json=as_json)
-    usable, failed = len(run.images), len(run.failures)
-    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
-
-
-def _listed(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    found = {"images": len(run.images), "particles": len(run.particles),
+             "population": table_records(run.population)}  # fmt: skip
+    what = f"{len(run.particles)} particles on {len(run.images)} images"
+    end_run(run, out, found, _told(run), what, as_json=as_json)
 
 
 def _pixels(text: str | None) -> int | None:
@@ -103,17 +98,7 @@ def _pixels(text: str | None) -> int | None:
     return int(number)
 
 
-def _tell(run: ParticleRun, out: Path, *, as_json: bool) -> None:
-    if as_json:
-        figures = run.population.astype(object).where(run.population.notna(), None)
-        summary = {
-            "images": len(run.images), "particles": len(run.particles),
-            "population": figures.to_dict("records"),
-            "failed": [{"path": f.path, "reason": f.reason} for f in run.failures],
-            "out": str(out),
-        }  # fmt: skip
-        typer.echo(json.dumps(summary, ensure_ascii=False))
-        return
+def _told(run: ParticleRun) -> Iterator[str]:
     sizes = run.population[run.population["quantity"] == "lateral_size_median"]
     of = {row["image"]: row for row in sizes.to_dict("records")}
     for row in run.images.to_dict("records"):
@@ -121,10 +106,7 @@ def _tell(run: ParticleRun, out: Path, *, as_json: bool) -> None:
         known = size["value"] == size["value"]
         middle = f", median lateral size {size['value']:.3g} {size['unit']}" if known else ""
         doubt = "  (look at it)" if row["doubts"] else ""
-        typer.echo(f"{row['image']}: {_counted(row)}{middle}{doubt}")
-    for failure in run.failures:
-        typer.echo(f"not analysed: {failure.reason}", err=True)
-    typer.echo(f"{len(run.particles)} particles on {len(run.images)} images; results in {out}/")
+        yield f"{row['image']}: {_counted(row)}{middle}{doubt}"
 
 
 def _counted(row: Mapping[Any, Any]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, ProgressBar, names_of
+from layerscope.cli.options import ProgressBar, end_run, names_of
 from layerscope.core.micrograph import parse_length_nm
 from layerscope.errors import InputError
 
@@ -109,8 +108,9 @@ def _tell_training(done: PhaseTraining, out: Path) -> None:
 
 def segment_images(
     images: list[str], model: str | None, scale: Scale, out: Path, *, as_json: bool, quiet: bool
-) -> None:
+) -> NoReturn:
     """Segment every image, write the run folder, say what came out, and end with its exit code."""
+    from layerscope.io.tables import table_records
     from layerscope.models.shipped import open_model
     from layerscope.report.phases_folder import PhasesFolder
     from layerscope.segmentation import run_phases
@@ -122,28 +122,16 @@ def segment_images(
     with ProgressBar("segmenting", quiet) as progress:
         run = run_phases(names_of(images), opened, scale, on_result=folder, progress=progress)
     folder.finish(run)
-    _tell_run(run, out, as_json=as_json)
-    usable, failed = len(run.images), len(run.failures)
-    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+    found = {"images": len(run.images), "areas": table_records(run.areas)}
+    end_run(run, out, found, _told(run), f"{len(run.images)} images", as_json=as_json)
 
 
-def _tell_run(run: PhaseRun, out: Path, *, as_json: bool) -> None:
-    if as_json:
-        rows = run.areas.astype(object).where(run.areas.notna(), None).to_dict("records")
-        failed = [{"path": f.path, "reason": f.reason} for f in run.failures]
-        summary = {
-            "images": len(run.images), "areas": rows, "failed": failed, "out": str(out)
-        }  # fmt: skip
-        typer.echo(json.dumps(summary, ensure_ascii=False))
-        return
+def _told(run: PhaseRun) -> Iterator[str]:
     for row in run.images.to_dict("records"):
         of_image = run.areas[run.areas["image"] == row["image"]]
         shares = ", ".join(f"{a['class']} {_percent(a)}" for a in of_image.to_dict("records"))
         doubt = "  (look at it)" if row["doubts"] else ""
-        typer.echo(f"{row['image']}: {shares}{doubt}")
-    for failure in run.failures:
-        typer.echo(f"not analysed: {failure.reason}", err=True)
-    typer.echo(f"{len(run.images)} images; results in {out}/")
+        yield f"{row['image']}: {shares}{doubt}"
 
 
 def _percent(area: dict[str, float]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, Images, names_of
+from layerscope.cli.options import Images, exit_of, names_of, tell_failures
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -154,10 +154,9 @@ def classify(
     failures = classify_images(sources, classifier, cuts, keep, kind=uncertainty)
     if rows:
         _write_table(out / "shares.csv", ["image", *classifier.classes], rows)
-    for failure in failures:
-        typer.echo(f"not analysed: {failure.reason}", err=True)
+    tell_failures(failures)
     typer.echo(f"{len(rows)} images; results in {out}/")
-    raise typer.Exit(NOTHING_USABLE if not rows else SOME_FAILED if failures else OK)
+    raise exit_of(len(rows), len(failures))
 
 
 def _with_told(known: Thresholds, told: list[str], classifier: PixelClassifier) -> Thresholds:

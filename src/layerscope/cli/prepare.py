@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from layerscope.cli.data import value_map
-from layerscope.cli.options import (
-    NOTHING_USABLE,
-    OK,
-    SOME_FAILED,
-    PixelSizeText,
-    ProgressBar,
-    names_of,
-)
+from layerscope.cli.options import PixelSizeText, ProgressBar, exit_of, names_of
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,8 +82,7 @@ def prepare(
         made = make(names_of(images), settings, on_image=folder, progress=progress)
     folder.finish(made)
     _tell(made, settings, out)
-    usable = len(made.counts)
-    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if made.failures else OK)
+    raise exit_of(len(made.counts), len(made.failures))
 
 
 def _project_classes(masks: list[str]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from layerscope.cli.options import NOTHING_USABLE, OK, SOME_FAILED, Images, ProgressBar, names_of
+from layerscope.cli.options import Images, ProgressBar, exit_of, names_of
 
 if TYPE_CHECKING:
     from layerscope.tasks.proposals import NearestMasks, Proposer
@@ -41,8 +41,7 @@ def propose(
     if found.dataset.examples:
         write_proposals(found.dataset, out)
     _tell(found.counts, found.failures, namer, out)
-    usable, failed = len(found.counts), len(found.failures)
-    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+    raise exit_of(len(found.counts), len(found.failures))
 
 
 def _proposer(weights: Path | None, points: int) -> Proposer:

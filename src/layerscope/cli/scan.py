@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from layerscope.cli.options import (
-    INTERRUPTED,
     MISMATCH,
-    NOTHING_USABLE,
     OK,
-    SOME_FAILED,
+    HeadFile,
     Images,
+    KeepResidue,
+    KnownCalibration,
+    Layers,
     Material,
+    MaxLayers,
+    MaxPixels,
+    MinArea,
+    ModelFile,
     Na,
+    Objective,
     OxideSd,
     PixelSizeText,
+    Report,
+    ScaleBar,
     Substrate,
     Tone,
+    exit_of,
     names_of,
     scale_text,
     tone_points,
     wanted_of,
 )
+from layerscope.cli.session import Session
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
-    from layerscope.batch.cluster import Cluster
-    from layerscope.batch.plan import Plan
-    from layerscope.batch.progress import Progress, Snapshot
-    from layerscope.batch.workers import Engine
     from layerscope.core.scan import ScanResult
     from layerscope.core.stage import StagePosition
     from layerscope.io.sources import Source
@@ -55,7 +56,6 @@ SlurmOptions = Annotated[
     list[str] | None, typer.Option("--slurm-opt", help="key=value, as for sbatch; repeatable.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="On stdout, as JSON.")]
-Report = Annotated[bool, typer.Option(help="Write report.html and report.pdf.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
 
 
@@ -85,30 +85,26 @@ def scan(
         bool, typer.Option("--by-order", help="Match positions to sorted images by order.")
     ] = False,
     pixel_size: PixelSizeText = None,
-    objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
+    objective: Objective = None,
     magnification_table: Annotated[Path | None, typer.Option(help="TOML, [objectives].")] = None,
-    scale_bar: Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")] = None,
+    scale_bar: ScaleBar = None,
     tone: Tone = None,
     na: Na = 0.45,
     oxide_sd: OxideSd = 10.0,
     flat_field: Annotated[
         str, typer.Option(help="'scan': median of many fields; 'image'; or a reference image.")
     ] = "scan",
-    calibration: Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")] = None,
-    head: Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")] = None,
+    calibration: KnownCalibration = None,
+    head: HeadFile = None,
     finder: Annotated[
         str, typer.Option(help="classical, network or both; a --model means network.")
     ] = "",
-    model: Annotated[
-        str | None, typer.Option(help="Model file, or the name of one that is shipped: flake-n.")
-    ] = None,
-    min_area: Annotated[str | None, typer.Option(help="e.g. 100um2 or 400px.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Keep only, e.g. 1-3.")] = None,
-    max_layers: Annotated[int, typer.Option(help="Longest layer number told apart.")] = 10,
-    max_pixels: Annotated[int, typer.Option(help="Refuse larger images.")] = 200_000_000,
-    keep_residue: Annotated[
-        bool, typer.Option("--keep-residue", help="Also list residue, rims and blur.")
-    ] = False,
+    model: ModelFile = None,
+    min_area: MinArea = None,
+    layers: Layers = None,
+    max_layers: MaxLayers = 10,
+    max_pixels: MaxPixels = 200_000_000,
+    keep_residue: KeepResidue = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Analyse images in folders as they are written.")
     ] = False,
@@ -171,7 +167,7 @@ def scan(
 
         if shard or scheduler or slurm_opt:
             raise InputError("--watch works on this machine: no --shard, no --scheduler")
-        with _Session(workers, timeout, quiet, watching=True) as session:
+        with Session(workers, timeout, quiet, watching=True) as session:
             watched = watch_scan(
                 names_of(images),
                 out,
@@ -194,7 +190,7 @@ def scan(
     plan = begin(
         sources, out, settings, positions=place(sources), chunk_images=chunk or CHUNK_IMAGES
     )
-    with _Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
+    with Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
         result = run_scan(
             plan, session.engine, shard=part, progress=session.progress(plan.folder), report=report
         )
@@ -219,7 +215,7 @@ def merge(
     from layerscope.batch.scan import run_scan
 
     plan = Plan.load(run)
-    with _Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
+    with Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
         result = run_scan(
             plan, session.engine, progress=session.progress(plan.folder), report=report
         )
@@ -319,121 +315,6 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     return int(first), int(count)
 
 
-class _Session:
-    """Workers, progress and signals of one command.
-
-    The first interruption stops handing out work and lets what is under way be finished; the
-    second ends at once. Both leave a folder that the same command resumes.
-    """
-
-    def __init__(
-        self,
-        workers: int | None,
-        timeout_s: float,
-        quiet: bool,
-        scheduler: str | None = None,
-        slurm_options: list[str] | None = None,
-        *,
-        watching: bool = False,
-    ):
-        self.stopping, self._watching = threading.Event(), watching
-        self._workers = workers if workers is not None else os.cpu_count() or 1
-        self._timeout_s, self._quiet = timeout_s, quiet
-        self._scheduler, self._slurm_options = scheduler, slurm_options or []
-        self._cluster: Cluster | None = None
-        self._engine: Engine | None = None
-        self._stopped = False
-        self._line = _ProgressLine(quiet)
-
-    def __enter__(self) -> _Session:
-        signals = (signal.SIGINT, signal.SIGTERM)
-        self._before = {n: signal.signal(n, self._interrupted) for n in signals}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, *_: object
-    ) -> None:
-        from layerscope.batch.scan import Interrupted
-
-        self._line.close()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        if self._cluster is not None:
-            self._cluster.close()
-        if self._stopped and isinstance(error, Interrupted):
-            typer.echo(f"layerscope: {error}", err=True)
-            raise typer.Exit(INTERRUPTED)
-
-    def progress(self, folder: Path) -> Progress:
-        """Counter that writes to the folder and to the terminal."""
-        from layerscope.batch.progress import Progress
-
-        return Progress(folder, self._line)
-
-    def engine(self, plan: Plan, progress: Progress) -> Engine:
-        """Make the workers of one stage."""
-        from layerscope.batch.workers import Workers
-
-        if self._scheduler is None:
-            self._engine = Workers(plan.folder, self._workers, self._timeout_s, progress.image)
-        else:
-            self._engine = self._connected(self._scheduler).engine(plan.folder, self._timeout_s)
-        if self._stopped and not self._watching:
-            self._engine.stop()
-        return self._engine
-
-    def _connected(self, scheduler: str) -> Cluster:
-        from layerscope.batch.cluster import Cluster
-
-        if self._cluster is None:
-            self._cluster = Cluster(
-                scheduler,
-                self._workers,
-                slurm_options=self._slurm_options,
-                tell=lambda line: typer.echo(line, err=True),
-            )
-        return self._cluster
-
-    def _interrupted(self, *_: Any) -> None:
-        if self._stopped:
-            if self._engine is not None:
-                self._engine.close()
-            os._exit(INTERRUPTED)
-        self._stopped = True
-        self.stopping.set()
-        # Not through the stream: the signal may have come in the middle of a line of progress.
-        os.write(2, b"\nstopping after the images in hand; once more stops at once\n")
-        # A watch is not over then: tables are made of what came.
-        if self._engine is not None and not self._watching:
-            self._engine.stop()
-
-
-class _ProgressLine:
-    """One line on a terminal, rewritten; elsewhere one line every five seconds."""
-
-    def __init__(self, quiet: bool):
-        self._quiet, self._terminal = quiet, sys.stderr.isatty()
-        self._lock, self._last, self._stage = threading.Lock(), 0.0, ""
-
-    def __call__(self, now: Snapshot) -> None:
-        with self._lock:
-            wait = 0.2 if self._terminal else 5.0
-            due = time.monotonic() - self._last >= wait or now.stage != self._stage
-            if self._quiet or not due or not now.images:
-                return
-            self._last, self._stage = time.monotonic(), now.stage
-            if self._terminal:
-                sys.stderr.write(f"\r\x1b[2K{now}")
-            else:
-                sys.stderr.write(f"{now}\n")
-            sys.stderr.flush()
-
-    def close(self) -> None:
-        """End the line."""
-        if self._terminal and self._last and not self._quiet:
-            sys.stderr.write("\n")
-
-
 def _tell(result: ScanResult, out: Path, as_json: bool) -> None:
     from layerscope.core.scan import Status
 
@@ -453,8 +334,7 @@ def _tell(result: ScanResult, out: Path, as_json: bool) -> None:
 
         typer.echo(summarise(result))
         typer.echo(f"results in {out}/")
-    usable = len(result.images) - failed
-    raise typer.Exit(NOTHING_USABLE if not usable else SOME_FAILED if failed else OK)
+    raise exit_of(len(result.images) - failed, failed)
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (scan, merge, revisit, status, retry, verify)
