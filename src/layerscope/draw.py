@@ -6,7 +6,9 @@ order. The scientist's colours are never changed: nothing is brightened, balance
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -77,26 +79,44 @@ def draw_flakes(
     return draw_title(picture, title) if title else picture
 
 
+@dataclass(frozen=True)
+class Named:
+    """What regions are called, where that is no number of layers.
+
+    Attributes
+    ----------
+    names : tuple of str
+        One per region; ``unknown`` is drawn dashed.
+    colours : mapping of str to (red, green, blue)
+        Of every name, in the order of the legend.
+    """
+
+    names: tuple[str, ...]
+    colours: Mapping[str, Colour]
+
+
 def draw_plates(
-    image: Image, detections: Detections, pixel_size: PixelSize | None
+    image: Image,
+    detections: Detections,
+    pixel_size: PixelSize | None,
+    named: Named | None = None,
 ) -> tuple[Image, list[Box]]:
     """Draw scale bar and legend, and say which boxes they take: labels keep clear of them."""
     picture, bar = _with_scale_bar(image, pixel_size)
-    picture, legend = _with_legend(picture, detections)
+    picture, legend = _with_legend(picture, detections, named)
     return picture, [bar, legend]
 
 
-def draw_outlines(image: Image, detections: Detections) -> Image:
+def draw_outlines(image: Image, detections: Detections, named: Named | None = None) -> Image:
     """Outline each region in the colour of its class, just outside its edge; unknown is dashed."""
     _check(image, detections.masks)
     canvas, width = image.copy(), _line_width(image)
-    numbers = layer_numbers(detections)
+    numbers, inks = layer_numbers(detections), _inks(detections, named)
     # Thin layers last: where outlines touch, the flake that people look for stays on top.
     order = sorted(range(len(numbers)), key=lambda i: (numbers[i] > 0, -numbers[i]))
     for i in order:
-        _outline(
-            canvas, detections.masks, i, class_colour(numbers[i]), width, numbers[i] == UNKNOWN
-        )
+        colour, dashed = inks[i]
+        _outline(canvas, detections.masks, i, colour, width, dashed)
     return canvas
 
 
@@ -122,6 +142,7 @@ def draw_labels(
     texts: Sequence[str],
     *,
     keep_clear: Sequence[Box] = (),
+    named: Named | None = None,
 ) -> Image:
     """Print a text beside each region, none over another; what finds no room is left out.
 
@@ -133,13 +154,15 @@ def draw_labels(
         One per region, "" for none.
     keep_clear : sequence of (top, left, bottom, right)
         Where no label may go.
+    named : Named, optional
+        Default: layers.
     """
     _check(image, detections.masks)
     if len(texts) != len(detections):
         raise InputError(f"{len(detections)} regions but {len(texts)} labels")
     canvas, size = image.copy(), round(0.85 * _font_size(image))
     covered = cv2.integral((detections.masks.labels() > 0).astype(np.uint8))
-    taken, numbers = np.array([*keep_clear], np.int64).reshape(-1, 4), layer_numbers(detections)
+    taken, inks = np.array([*keep_clear], np.int64).reshape(-1, 4), _inks(detections, named)
     for i in _label_order(detections)[:_MOST_LABELS]:
         if not texts[i]:
             continue
@@ -150,7 +173,7 @@ def draw_labels(
             taken = np.vstack([taken, np.array(place)])
             plate(canvas, place)
             top, left, bottom, _ = place
-            canvas[top:bottom, left : left + max(2, size // 5)] = class_colour(numbers[i])
+            canvas[top:bottom, left : left + max(2, size // 5)] = inks[i][0]
             blend(canvas, text, (top, left + pad + size // 5), WHITE)
     return canvas
 
@@ -293,6 +316,13 @@ def _dashes(line: npt.NDArray[np.int32], length: int) -> list[npt.NDArray[np.int
     return [line[i : i + length] for i in range(0, len(line), 2 * length)]
 
 
+def _inks(detections: Detections, named: Named | None) -> list[tuple[Colour, bool]]:
+    """Colour of each region, and whether its outline is dashed."""
+    if named is not None:
+        return [(named.colours[name], name == "unknown") for name in named.names]
+    return [(class_colour(n), n == UNKNOWN) for n in layer_numbers(detections)]
+
+
 def _label_order(detections: Detections) -> list[int]:
     """One to four layers first, then other numbers, then the rest; the large before the small."""
     numbers, area = layer_numbers(detections), detections.masks.area_px.tolist()
@@ -332,7 +362,13 @@ def _label_place(
     return best[0], best[1], best[2], best[3]
 
 
-def _legend_entries(detections: Detections) -> list[tuple[str, Colour, bool]]:
+def _legend_entries(
+    detections: Detections, named: Named | None = None
+) -> list[tuple[str, Colour, bool]]:
+    if named is not None:
+        tally = Counter(named.names)
+        kept = [(name, colour) for name, colour in named.colours.items() if tally[name]]
+        return [(f"{name}: {tally[name]}", colour, name == "unknown") for name, colour in kept]
     numbers = layer_numbers(detections)
     groups = [(f"{k} layer" + "s" * (k > 1), [k]) for k in range(1, 5)]
     many = sorted({n for n in numbers if n > 4})
@@ -348,9 +384,11 @@ def _legend_entries(detections: Detections) -> list[tuple[str, Colour, bool]]:
     ]
 
 
-def _with_legend(image: Image, detections: Detections) -> tuple[Image, Box]:
+def _with_legend(
+    image: Image, detections: Detections, named: Named | None = None
+) -> tuple[Image, Box]:
     """Legend drawn, and the box that it takes."""
-    entries, size, canvas = _legend_entries(detections), _font_size(image), image.copy()
+    entries, size, canvas = _legend_entries(detections, named), _font_size(image), image.copy()
     if not entries:
         return canvas, (0, 0, 0, 0)
     texts = [letters(name, size) for name, _, _ in entries]

@@ -46,6 +46,9 @@ def live(
     ],
     material: Material,
     substrate: Substrate,
+    task: Annotated[
+        str, typer.Option(help="flakes, or crystals: as grown; -m MoS2,MoSe2.")
+    ] = "flakes",
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Folder for snapshots and recordings.")
     ] = Path("live"),
@@ -85,7 +88,11 @@ def live(
         str, typer.Option(help="classical, network or both; a --model means network.")
     ] = "",
     model: Annotated[
-        str | None, typer.Option(help="Model file, or the name of one that is shipped: flake-n.")
+        str | None,
+        typer.Option(
+            help="Model file, or the name of one that is shipped: flake-n. "
+            "Crystals: of objects, a YOLO export too."
+        ),
     ] = None,
     tone: Tone = None,
     na: Na = 0.45,
@@ -106,6 +113,7 @@ def live(
     from layerscope.live.sources import Playing, check_source
 
     _check(window, browser, seconds, width)
+    _leave_cores_free()
     check_source(source)
     stop = threading.Event()
     clock = RealClock(stop)
@@ -115,11 +123,12 @@ def live(
     asked = Asked(
         material,
         substrate,
+        task,
         pipeline.Optics(tone_of(tone), na, oxide_sd, flat_field_of(flat_field, [])),
         wanted_of(min_area, layers, keep_residue),
         read_calibration(calibration) if calibration else None,
         head,
-        finder or ("network" if model else "classical"),
+        finder or ("network" if model and task == "flakes" else "classical"),
         model,
         scale_bar,
         analyse_width,
@@ -130,6 +139,16 @@ def live(
             session.record()
         _show(session, stop, seconds, window, (host, port) if browser else None, open_page)
     typer.echo(session.summary())
+
+
+def _leave_cores_free() -> None:
+    """Draw with one thread: the analysis has the other core of a small computer."""
+    import cv2
+
+    from layerscope.ops.memory import keep_freed_memory
+
+    cv2.setNumThreads(1)
+    keep_freed_memory()
 
 
 def _check(window: bool, browser: bool, seconds: float | None, width: int) -> None:

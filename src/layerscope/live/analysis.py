@@ -10,7 +10,8 @@ from layerscope import pipeline
 from layerscope.core.calibration import Calibration
 from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.core.results import Detections, FloatArray
-from layerscope.errors import InputError, LayerscopeError
+from layerscope.draw import Named
+from layerscope.errors import InputError, LayerscopeError, UnknownName
 from layerscope.io.sources import Source
 from layerscope.live.calibrating import CalibrationSettings, KeptCalibration, Submit
 from layerscope.models.heads import load_head
@@ -20,6 +21,8 @@ from layerscope.physics.materials import load
 from layerscope.physics.thin_film import Stack
 from layerscope.tasks.finders import CLASSICAL, Finder, choose_finder
 from layerscope.tasks.layers import check_calibration, count_by_head, count_by_physics
+
+TASKS = ("flakes", "crystals")
 
 _LOOK_EVERY = 15
 """Frames between two looks for a scale bar in the picture, where the last found none."""
@@ -32,6 +35,8 @@ class Asked:
     Attributes
     ----------
     material, substrate : str
+    task : str
+        ``flakes`` or ``crystals``; crystals are told by shape or, with a model, by its classes.
     optics, wanted
         As in `pipeline.run`.
     calibration : Calibration or None
@@ -51,6 +56,7 @@ class Asked:
 
     material: str
     substrate: str
+    task: str = "flakes"
     optics: pipeline.Optics = field(default_factory=pipeline.Optics)
     wanted: pipeline.Wanted = field(default_factory=pipeline.Wanted)
     calibration: Calibration | None = None
@@ -62,6 +68,8 @@ class Asked:
     max_layers: int = 10
 
     def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise UnknownName.of("task", self.task, TASKS)
         if self.analyse_width_px < 64:
             raise InputError(f"analyse_width {self.analyse_width_px} px: expected 64 or more")
         if not 1 <= self.max_layers <= 30:
@@ -89,6 +97,8 @@ class Answer:
         How long the analysis took.
     calibration : Calibration or None
         That layers were counted with.
+    named : Named or None
+        What the regions are, where they are told apart by name and not by layers.
     """
 
     frame: int
@@ -99,6 +109,7 @@ class Answer:
     error: str = ""
     analysis_s: float = 0.0
     calibration: Calibration | None = None
+    named: Named | None = None
 
 
 class Analysis:

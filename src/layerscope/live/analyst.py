@@ -168,7 +168,7 @@ def serve(pipe: Connection, asked: Asked) -> None:
     cv2.setNumThreads(1)
     keep_freed_memory()
     try:
-        analysis = Analysis(asked)
+        analysis = analysis_of(asked)
     except LayerscopeError as error:
         pipe.send(error)
         return
@@ -182,6 +182,15 @@ def serve(pipe: Connection, asked: Asked) -> None:
             pixels = np.ndarray(shape, np.uint8, memory.buf).copy()
             pipe.send(analysis.answer(number, pixels, pixel_size))
     analysis.close()
+
+
+def analysis_of(asked: Asked) -> Answerer:
+    """Return what answers the task that is asked for."""
+    if asked.task == "crystals":
+        from layerscope.live.crystal_analysis import CrystalAnalysis
+
+        return CrystalAnalysis(asked)
+    return Analysis(asked)
 
 
 class Analyst:

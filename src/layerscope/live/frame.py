@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import cv2
 
 from layerscope.core.micrograph import PixelSize
+from layerscope.live.motion import Thumb, thumb_of
 from layerscope.ops.lettering import Image
 
 _BLACK = 10
@@ -59,6 +61,11 @@ class Frame:
     def reduction(self) -> float:
         """Pixels of the source per pixel shown."""
         return self.picture.pixels.shape[1] / self.shown.shape[1]
+
+    @cached_property
+    def thumb(self) -> Thumb:
+        """What shifts are looked for in."""
+        return thumb_of(self.shown)
 
     def pixel_size(self, told: PixelSize | None) -> PixelSize | None:
         """Of the pixels shown; `told` by the user, or what the file states."""

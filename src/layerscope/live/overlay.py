@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from layerscope.core.results import UNKNOWN, CropMasks, Detections
+from layerscope.core.results import CropMasks, Detections
 from layerscope.draw import (
     draw_labels,
     draw_outlines,
@@ -101,14 +101,29 @@ def _field(scene: Scene) -> Image:
 
 def draw_answer(shown: Image, answer: Answer, shift: Shift) -> Image:
     """Draw outlines, labels, legend and scale bar on a frame that has moved by `shift`."""
-    texts = _chosen(label_texts(answer.detections, answer.pixel_size), answer.detections)
-    if answer.pixel_size is None:
-        areas = answer.detections.masks.area_px.tolist()
-        texts = [f"{t}, {a} px" if t else "" for t, a in zip(texts, areas, strict=True)]
-    moved, rows = shifted(answer.detections, shift)
-    picture = draw_outlines(shown, moved)
-    picture, clear = draw_plates(picture, answer.detections, answer.pixel_size)
-    return draw_labels(picture, moved, [texts[i] for i in rows], keep_clear=clear)
+    found, named = answer.detections, answer.named
+    texts = _chosen(_texts(answer), found)
+    moved, rows = shifted(found, shift)
+    kept = replace(named, names=tuple(named.names[i] for i in rows)) if named else None
+    picture = draw_outlines(shown, moved, kept)
+    picture, clear = draw_plates(picture, found, answer.pixel_size, named)
+    return draw_labels(picture, moved, [texts[i] for i in rows], keep_clear=clear, named=kept)
+
+
+def _texts(answer: Answer) -> list[str]:
+    """Label of each region: what it is, how sure that is, and its area."""
+    found = answer.detections
+    if answer.named is not None:
+        sure = zip(answer.named.names, found.score.tolist(), strict=True)
+        texts = [n if n == "unknown" else f"{n} {100 * score:.0f} %" for n, score in sure]
+        if answer.pixel_size is not None:
+            areas = found.masks.area_px * answer.pixel_size.um**2
+            return [f"{t}, {a:.3g} µm²" for t, a in zip(texts, areas.tolist(), strict=True)]
+    else:
+        texts = label_texts(found, answer.pixel_size)
+        if answer.pixel_size is not None:
+            return texts
+    return [f"{t}, {a} px" for t, a in zip(texts, found.masks.area_px.tolist(), strict=True)]
 
 
 def shifted(detections: Detections, shift: Shift) -> tuple[Detections, list[int]]:
@@ -136,9 +151,8 @@ def shifted(detections: Detections, shift: Shift) -> tuple[Detections, list[int]
 
 def _chosen(texts: Sequence[str], detections: Detections) -> list[str]:
     """Labels of the largest regions with a number, and of the few largest without one."""
-    numbers = (
-        np.full(len(texts), UNKNOWN) if detections.layers is None else detections.layers.n_layers
-    )
+    layers = detections.layers
+    numbers = np.ones(len(texts)) if layers is None else layers.n_layers
     order = np.argsort(-detections.masks.area_px, kind="stable")
     counted, plain = order[numbers[order] > 0], order[numbers[order] <= 0]
     kept = {*counted[:_MOST_LABELS].tolist(), *plain[:_MOST_PLAIN].tolist()}

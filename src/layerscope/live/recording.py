@@ -153,9 +153,11 @@ def answer_line(frame: Frame, answer: Answer, seconds: float) -> dict[str, Any]:
     found, size = answer.detections, answer.pixel_size
     um2 = None if size is None else size.y_nm * size.x_nm * 1e-6
     confidence = found.score if found.layers is None else found.layers.confidence
+    layers = [class_name(n) for n in layer_numbers(found)]
+    what, names = ("layers", layers) if answer.named is None else ("class", answer.named.names)
     columns = zip(
-        layer_numbers(found), confidence.tolist(), found.masks.boxes.tolist(),
-        found.masks.area_px.tolist(), strict=True,
+        names, confidence.tolist(), found.masks.boxes.tolist(), found.masks.area_px.tolist(),
+        strict=True,
     )  # fmt: skip
     return {
         "seconds": round(seconds, 3),
@@ -165,10 +167,10 @@ def answer_line(frame: Frame, answer: Answer, seconds: float) -> dict[str, Any]:
         "error": answer.error,
         "regions": [
             {
-                "layers": class_name(number), "probability": round(probability, 4), "box_px": box,
+                what: name, "probability": round(probability, 4), "box_px": box,
                 "area_px": area, "area_um2": None if um2 is None else float(f"{area * um2:.5g}"),
             }
-            for number, probability, box, area in columns
+            for name, probability, box, area in columns
         ],
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ from layerscope.live.analyst import Analyst, Answerer
 from layerscope.live.clock import Clock
 from layerscope.live.figures import Figures, Tally
 from layerscope.live.frame import Frame, Source, is_black
-from layerscope.live.motion import Shift, Thumb, shift_between, thumb_of
+from layerscope.live.motion import Shift, shift_between
 from layerscope.live.newest import Newest
 from layerscope.live.overlay import Scene, draw_scene
 from layerscope.live.published import Drawing, Published
@@ -91,7 +91,7 @@ class Session:
         self._lock, self._changed = threading.Lock(), threading.Event()
         self._frame: Frame | None = None
         self._answer: Answer | None = None
-        self._thumb: Thumb | None = None
+        self._answered: Frame | None = None
         self._frozen, self._closed = False, False
         self._said: deque[tuple[float, str]] = deque(maxlen=2)
         self._figures, self._figures_s = Figures(), -1.0
@@ -220,9 +220,8 @@ class Session:
         self._changed.set()
 
     def _take_answer(self, frame: Frame, answer: Answer) -> None:
-        thumb = thumb_of(frame.shown)
         with self._lock:
-            self._answer, self._thumb, self._late = answer, thumb, frame
+            self._answer, self._answered, self._late = answer, frame, frame
             recorder = self._recorder
         self.tally.analyse(self._clock.now_s())
         if recorder is not None:
@@ -248,7 +247,7 @@ class Session:
 
     def _scene(self) -> Scene:
         with self._lock:
-            frame, answer, thumb = self._frame, self._answer, self._thumb
+            frame, answer, answered = self._frame, self._answer, self._answered
             recording = self._recorder is not None
         now_s = self._clock.now_s()
         if now_s - self._figures_s >= _FIGURES_S:
@@ -258,7 +257,7 @@ class Session:
             notes += [answer.error] if answer.error else answer.notes
         return Scene(
             self._settings.subject, self._reader.name, self._reader.state, self._figures, frame,
-            answer, _shift(frame, answer, thumb), self._frozen, recording, tuple(notes),
+            answer, _shift(frame, answered), self._frozen, recording, tuple(notes),
         )  # fmt: skip
 
     def _write_snapshot(
@@ -275,12 +274,12 @@ class Session:
             self.say(f"{found}: {folder}")
 
 
-def _shift(frame: Frame | None, answer: Answer | None, thumb: Thumb | None) -> Shift | None:
-    """How far the field has moved since the answer's frame; None where the answer is of another."""
-    if frame is None or answer is None or thumb is None:
+def _shift(frame: Frame | None, answered: Frame | None) -> Shift | None:
+    """How far the field has moved since the frame of the answer; None where it is another."""
+    if frame is None or answered is None:
         return None
-    if frame.number == answer.frame:
+    if frame is answered:
         return _STILL
-    if answer.detections.masks.shape != frame.shown.shape[:2]:
+    if frame.shown.shape != answered.shown.shape:
         return None
-    return shift_between(thumb, thumb_of(frame.shown), frame.shown.shape[1])
+    return shift_between(answered.thumb, frame.thumb, frame.shown.shape[1])

@@ -88,6 +88,8 @@ def analyse_image(image: Path, folder: Path, asked: Asked, pixel_size: PixelSize
     asked : Asked
     pixel_size : PixelSize or None
     """
+    if asked.task == "crystals":
+        return _analyse_crystals(image, folder, asked, pixel_size)
     from layerscope import pipeline
     from layerscope.models.heads import load_head
     from layerscope.report.folder import write_run
@@ -108,9 +110,31 @@ def analyse_image(image: Path, folder: Path, asked: Asked, pixel_size: PixelSize
     write_run(run, folder, report=False)
     if run.failures:
         raise UnreadableFile(run.failures[0].reason)
-    counts = Counter(run.objects["n_layers"].astype(str))
-    named = ", ".join(f"{n} x {k}{'L' if k.isdigit() else ''}" for k, n in sorted(counts.items()))
-    return named or "no flakes"
+    layers = [n + "L" if n.isdigit() else n for n in run.objects["n_layers"].astype(str)]
+    return _counted(layers) or "no flakes"
+
+
+def _analyse_crystals(image: Path, folder: Path, asked: Asked, size: PixelSize | None) -> str:
+    from layerscope.crystals import Settings, run_crystals
+    from layerscope.report.crystals_folder import CrystalsFolder
+
+    settings = Settings(
+        tuple(name.strip() for name in asked.material.split(",")), asked.substrate, asked.optics.na,
+        f"{size.um:.9g}um" if size else None, scale_bar_length=asked.scale_bar_length,
+        min_area_px=asked.wanted.min_area_px, min_area_um2=asked.wanted.min_area_um2,
+        model=asked.model,
+    )  # fmt: skip
+    written = CrystalsFolder(folder)
+    run = run_crystals([image], settings, on_result=written)
+    written.finish(run, report=False)
+    if run.failures:
+        raise UnreadableFile(run.failures[0].reason)
+    names = run.crystals["class" if asked.model else "shape"].astype(str)
+    return _counted(names.tolist()) or "no crystals"
+
+
+def _counted(names: list[str]) -> str:
+    return ", ".join(f"{n} x {name}" for name, n in sorted(Counter(names).items()))
 
 
 def numbered_folder(parent: Path) -> Path:
