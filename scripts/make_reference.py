@@ -24,6 +24,7 @@ _EXIT_CODES = {
     "USAGE": "A name, a number, an option or a settings file cannot be used; the line says which.",
     "SOME_FAILED": "Some images could not be read and are listed; the others were analysed.",
     "NOTHING_USABLE": "No image could be analysed.",
+    "MISMATCH": "`layerscope verify`: a part, a table or an image is not as it was.",
     "INTERRUPTED": "Stopped with Ctrl-C.",
 }
 _KEEPS = {
