@@ -1,6 +1,7 @@
 """The path of particles and its folder, from the command line too."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from layerscope.ops.instances import label_islands
 from layerscope.particles import Settings, run_particles
 from layerscope.report.particles_folder import ParticlesFolder
 from layerscope.tasks.particle_sources import ClassNames, LabelSource, ModelSource
+from layerscope.tasks.particles import Separation
 from layerscope.tasks.proposals import (
     NearestMasks,
     propose_in_tiles,
@@ -120,6 +122,11 @@ def test_a_model_of_one_class_or_of_overlapping_classes(overlap):
     assert run.particles["area_px"].tolist() == [flake.sum()]
     assert run.particles["over_holes_px"][0] == (flake & holes).sum()
     assert 0.6 < run.particles["score"][0] <= 0.95
+    assert run.images["notes"][0] == "no pixel size: lengths and areas in px only"
+    strict = run_particles([image], replace(source, separation=Separation(sure=0.97)))
+    assert len(strict.particles) == 0
+    assert "1 islands of which the model is not sure left out" in strict.images["notes"][0]
+    assert strict.provenance["unknown_below"] == 0.97
     with pytest.raises(InputError, match="class"):
         ModelSource(model, ClassNames(("sheet",)))
 

@@ -195,6 +195,11 @@ def _doubts(particles: Particles, table: pd.DataFrame) -> tuple[str, ...]:
     ].to_numpy(float)
     if n and (largest > 0.5 * np.array(particles.masks.shape)).any():
         doubts.append("a particle is longer than half the field: the border hides others like it")
+    left_out = int(particles.provenance.get("unsure_left_out", 0))
+    if left_out > max(n, 1):
+        doubts.append(
+            f"{left_out} unsure islands left out, more than were counted: teach the model"
+        )
     unsure = int((table["score"] < 0.5).sum())
     if n and unsure > 0.5 * n:
         doubts.append(f"{unsure} of {n} particles are hardly sure")
@@ -210,6 +215,8 @@ def _notes(image: Micrograph, particles: Particles, reference: str) -> tuple[str
     told = particles.provenance
     if told.get("from") == "picture":
         notes.append(f"particles taken as {told['polarity']}; {told['left_out']} others left out")
+    if told.get("unsure_left_out"):
+        notes.append(f"{told['unsure_left_out']} islands of which the model is not sure left out")
     return tuple(notes)
 
 

@@ -147,7 +147,7 @@ def run(
         str | None, typer.Option(help="Categories: of all images, e.g. 50kx.")
     ] = None,
     unknown_below: Annotated[
-        float | None, typer.Option(help="Categories: least probability of an answer.")
+        float | None, typer.Option(help="Categories, particles: least probability.")
     ] = None,
     objects: Annotated[
         str | None, typer.Option(help="Particles: classes that are, e.g. gfm,debris.")
@@ -220,7 +220,7 @@ def run(
 
         particles = Asked(
             model, labels, objects, holes, min_area, pixel_size, scale_bar, border, polarity, split,
-            max_pixels, magnification_table,
+            max_pixels, magnification_table, unknown_below,
         )  # fmt: skip
         measure_images(images, particles, out, as_json=as_json, quiet=quiet)
     if task == "crystals":

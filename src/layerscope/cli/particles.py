@@ -32,6 +32,7 @@ class Asked:
     split: bool
     max_pixels: int
     magnification_table: Path | None
+    unknown_below: float | None = None
 
     def settings(self) -> Settings:
         """Return the settings of the run."""
@@ -52,12 +53,13 @@ class Asked:
             ModelSource,
             PictureSource,
         )
-        from layerscope.tasks.particles import MIN_AREA_PX, Separation
+        from layerscope.tasks.particles import MIN_AREA_PX, SURE, Separation
 
         if self.model and self.labels:
             raise InputError("particles from --model or from --labels, not both")
         names = ClassNames(listed(self.objects), listed(self.holes))
-        separation = Separation(_pixels(self.min_area) or MIN_AREA_PX, self.split)
+        sure = SURE if self.unknown_below is None else self.unknown_below
+        separation = Separation(_pixels(self.min_area) or MIN_AREA_PX, self.split, sure=sure)
         if self.model:
             return ModelSource(open_model(self.model), names, separation)
         if self.labels:

@@ -132,8 +132,9 @@ class ModelSource:
 
     def about(self) -> dict[str, Any]:
         """Name, hash and card of the model."""
+        told = {"from": "model", "unknown_below": self.separation.sure}
         card = json.loads(self.model.card.to_json())
-        return {"from": "model", "model_sha256": self.model.sha256, "model": card}
+        return {**told, "model_sha256": self.model.sha256, "model": card}
 
 
 @dataclass(frozen=True, eq=False)
