@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from layerscope.core.examples import DataSet, Example, Instance
 from layerscope.errors import InputError
+from layerscope.ops.augmentation import NO_AUGMENTATION
 from layerscope.training.yolo_pictures import (
     NOISY,
     Drawing,
@@ -40,23 +41,36 @@ def data_of(n=2, shape=(90, 120), seed=3):
     return DataSet(tuple(examples), ("background", "disc", "bar"))
 
 
+def compared(drawing, seed):
+    """Cells of 4 x 4 px that are bright, cells that masks cover, cells that are on an edge."""
+    pictures = read_pictures(data_of(), drawing)
+    image, marked = draw_input(pictures, drawing, np.random.default_rng(seed))
+    cells = image.mean(axis=2).reshape(16, 4, 16, 4).mean(axis=(1, 3))
+    union = marked.masks.max(axis=0) if len(marked.classes) else np.zeros((16, 16))
+    edge = ((union > 0.02) & (union < 0.98)) | ((cells > 0.47) & (cells < 0.87))
+    return cells > 0.6, union > 0.5, edge, marked
+
+
 @settings(max_examples=25)
 @given(st.integers(0, 10**6))
 def test_masks_and_boxes_lie_on_what_is_seen(seed):
-    drawing = Drawing(64, mosaic=0.5, augmentation=PLAIN.augmentation)
-    pictures = read_pictures(data_of(), drawing)
-    clean = Drawing(64, mosaic=0.5, normalisation="unit")
-    image, marked = draw_input(pictures, clean, np.random.default_rng(seed))
-    seen = image.mean(axis=2).reshape(16, 4, 16, 4).mean(axis=(1, 3)) > 0.6
-    union = marked.masks.max(axis=0) > 0.5 if len(marked.classes) else np.zeros((16, 16), bool)
-    # Specks of objects of which too little is seen have no mask.
-    assert np.count_nonzero(seen & ~union) <= 12
-    assert np.count_nonzero(union & ~seen) <= 10
+    drawing = Drawing(64, mosaic=0.5, augmentation=NO_AUGMENTATION)
+    seen, union, edge, marked = compared(drawing, seed)
+    assert not (union & ~seen & ~edge).any()
     for box, mask in zip(marked.boxes, marked.masks, strict=True):
         y, x = np.nonzero(mask > 0)
         np.testing.assert_allclose(
             [4 * x.min(), 4 * y.min(), 4 * x.max() + 4, 4 * y.max() + 4], box, atol=4
         )
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6))
+def test_what_is_whole_in_the_input_is_marked_whole(seed):
+    drawing = Drawing(64, zoom=(0.6, 0.7), mosaic=0.0, augmentation=NO_AUGMENTATION)
+    seen, union, edge, marked = compared(drawing, seed)
+    assert sorted(marked.classes) == [0, 1]
+    assert not ((union != seen) & ~edge).any()
 
 
 @given(st.integers(0, 10**6), st.integers(20, 300), st.integers(20, 300))
@@ -85,8 +99,26 @@ def test_batches_depend_on_the_step_alone_and_differ():
 
 def test_large_pictures_are_kept_no_larger_than_needed():
     (big,) = read_pictures(data_of(1, (600, 800)), Drawing(64))
-    assert [max(x.shape) for x in big.levels] == [200, 100]
+    assert [max(x.shape) for x in big.levels] == [100, 50]
+    assert {x.dtype for x in big.levels} == {np.dtype(np.uint8)}
     assert big.shape == (600, 800)
+
+
+def test_pictures_of_other_kinds_are_drawn_alike():
+    data = data_of(1)
+    image = data.examples[0].read_image()
+    grey = Example.from_arrays("g", image[..., :1], data.examples[0].instances)
+    share = Example.from_arrays("f", (image / 255).astype(np.float32), grey.instances)
+    drawn = []
+    for example in (data.examples[0], grey, share):
+        pictures = read_pictures(DataSet((example,), data.classes), PLAIN)
+        drawn.append(draw_input(pictures, PLAIN, np.random.default_rng(4))[0])
+    np.testing.assert_allclose(drawn[0], drawn[1])
+    np.testing.assert_allclose(drawn[0], drawn[2], atol=0.02)
+    contrast = Drawing(64, normalisation="contrast")
+    (picture,) = read_pictures(data, contrast)
+    assert {x.dtype for x in picture.levels} == {np.dtype(np.float32)}
+    assert abs(np.median(picture.levels[0])) < 0.05
 
 
 def test_what_cannot_be_learned_is_refused():

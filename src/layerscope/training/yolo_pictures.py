@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,6 @@ import numpy.typing as npt
 from layerscope.core.examples import DataSet, Example
 from layerscope.core.results import BoolArray, FloatArray
 from layerscope.errors import InputError
-from layerscope.models.file import with_channels
 from layerscope.models.yolo import empty_of, normalised
 from layerscope.models.yolo_decode import MASK_STRIDE
 from layerscope.ops.augmentation import Augmentation
@@ -40,6 +40,9 @@ _LEAST_PX = 4.0
 _LEAST_SHARE = 0.15
 _FREEDOM = 0.2
 _CUT = (0.35, 0.65)
+_SPARE = 1.7
+"""Largest level kept, in units of what the largest magnification shows: what is magnified most is
+drawn 1.2 times as large as it is kept, and 1280 x 720 px take 0.9 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +51,8 @@ class Picture:
 
     Attributes
     ----------
-    levels : tuple of ndarray, (h, w, 3) float32
-        The picture, halved again and again; normalised.
+    levels : tuple of ndarray, (h, w, 3)
+        The picture, halved again and again: float32 and normalised, or uint8 from 0 to 255.
     shape : tuple of int
         Height and width of the picture itself.
     classes : ndarray of int, (m,)
@@ -60,7 +63,7 @@ class Picture:
         Of each box.
     """
 
-    levels: tuple[FloatImage, ...]
+    levels: tuple[npt.NDArray[Any], ...]
     shape: tuple[int, int]
     classes: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.int64]
@@ -123,16 +126,18 @@ def _picture(example: Example, drawing: Drawing) -> Picture:
     objects = [i for i in example.instances if not i.crowd]
     if any(i.mask is None for i in objects):
         raise InputError(f"{example.name}: boxes without outlines; masks cannot be learned of them")
-    image = with_channels(as_unit(example.read_image()), 3)
-    levels = [image]
-    while max(levels[-1].shape[:2]) >= 2 * drawing.side_px:
+    image, plain = example.read_image(), drawing.normalisation == "unit"
+    if image.dtype != np.uint8 or not plain:
+        image = as_unit(image)
+    levels = [image.repeat(3, axis=2) if image.shape[2] == 1 else image]
+    while max(levels[-1].shape[:2]) >= drawing.side_px:
         height, width = levels[-1].shape[:2]
         half = (-(-width // 2), -(-height // 2))
         levels.append(cv2.resize(levels[-1], half, interpolation=cv2.INTER_AREA))
-    wanted = 2 * drawing.zoom[1] * drawing.side_px
-    kept = [x for x in levels if max(x.shape[:2]) <= wanted] or levels[-1:]
+    most = _SPARE * drawing.zoom[1] * drawing.side_px
+    kept = [x for x in levels if max(x.shape[:2]) <= most] or levels[-1:]
     return Picture(
-        tuple(normalised(x, drawing.normalisation) for x in kept),
+        tuple(x if plain else normalised(x, drawing.normalisation) for x in kept),
         example.shape,
         np.array([i.class_index - 1 for i in objects], np.int64),
         np.array([i.box for i in objects], np.int64).reshape(-1, 4),
@@ -210,11 +215,13 @@ def take(picture: Picture, matrix: FloatArray, size: tuple[int, int], empty: flo
     down, across = (n / m for n, m in zip(picture.levels[level].shape, picture.shape, strict=False))
     of_level[:, 0] /= across
     of_level[:, 1] /= down
-    field_of_view = cv2.warpAffine(
-        picture.levels[level], _of_centres(of_level), size[::-1], flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=(empty, empty, empty),
+    source = picture.levels[level]
+    white = 255 if source.dtype == np.uint8 else 1
+    seen = cv2.warpAffine(
+        source, _of_centres(of_level), size[::-1], flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT, borderValue=(white * empty,) * 3,
     )  # fmt: skip
-    return np.asarray(field_of_view, np.float32)
+    return np.asarray(seen, np.float32) / np.float32(white)
 
 
 def _marked(
