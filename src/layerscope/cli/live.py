@@ -202,7 +202,7 @@ def _show(
     open_page: bool,
 ) -> None:
     """Show the session until it ends, the window is closed, or Ctrl-C."""
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     timer = threading.Timer(seconds, stop.set) if seconds else None
     server: Server | None = None
     try:
@@ -215,6 +215,7 @@ def _show(
         while not (stop.wait(_LOOK_EVERY_S) or session.ended.is_set()):
             pass
     finally:
+        signal.signal(signal.SIGINT, before)
         stop.set()
         session.drawings.close()
         if timer is not None:
