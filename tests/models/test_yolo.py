@@ -163,7 +163,7 @@ def test_masked_pixels_belong_to_no_crystal(export):
     bar[:125] = True
     image = Micrograph(np.full((300, 420), 90, np.uint8), excluded=bar)
     named = find_crystals_learned(image, read_yolo(export))
-    domains = named.crystals.domains
+    domains = named.domains
     assert not (domains.detections.masks.labels()[bar] > 0).any()
     assert len(named.classes) == len(domains) == 2
     with pytest.raises(InputError):
@@ -189,7 +189,7 @@ def test_the_smaller_of_two_masks_lies_on_top():
             return Objects.found(masks, np.array([2, 1]), np.array([0.9, 0.8]))
 
     named = find_crystals_learned(Micrograph(np.full((100, 120, 3), 90, np.uint8)), Nested())
-    domains = named.crystals.domains.detections
+    domains = named.domains.detections
     assert dict(zip(named.classes, domains.masks.area_px.tolist(), strict=True)) == {
         "core": 400, "shell": 3200,
     }  # fmt: skip

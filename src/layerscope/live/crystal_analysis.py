@@ -59,7 +59,7 @@ class CrystalAnalysis:
             found = replace(crystals.domains.detections, score=np.nan_to_num(shapes.scores))
             return found, shapes.names
         named = find_crystals_learned(image, self._model, min_area_px=smallest)
-        return named.crystals.domains.detections, named.classes
+        return named.domains.detections, named.classes
 
     def _smallest(self, size: PixelSize | None) -> int:
         wanted = self._asked.wanted

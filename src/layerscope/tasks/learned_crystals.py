@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, Detections
 from layerscope.errors import InputError
 from layerscope.measure.crystal_shapes import classify_shapes
-from layerscope.measure.domains import find_domains
+from layerscope.measure.domains import Domains, find_domains
 from layerscope.ops.instances import LabelArray
 from layerscope.ops.optical import fit_background
 from layerscope.tasks.crystals import Crystals
@@ -37,13 +38,30 @@ class NamedCrystals:
 
     Attributes
     ----------
-    crystals : Crystals
-        Their score is the model's.
+    micrograph : Micrograph
+    domains : Domains
+        One per crystal; their score is the model's.
     classes : tuple of str
     """
 
-    crystals: Crystals
+    micrograph: Micrograph
+    domains: Domains
     classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @cached_property
+    def crystals(self) -> Crystals:
+        """The same with shapes and substrate, which take twice the time of all else."""
+        masks, (height, width) = self.domains.detections.masks, self.micrograph.shape
+        return Crystals(
+            self.domains,
+            classify_shapes(masks, self.domains.cut),
+            Detections.empty((height, width)),
+            np.zeros(0, np.int64),
+            fit_background(self.micrograph),
+        )
 
 
 def find_crystals_learned(
@@ -79,15 +97,8 @@ def find_crystals_learned(
     masks = domains.detections.masks
     owner = np.array([int(number[where][crop][0]) - 1 for where, crop in masks], np.int64)
     domains = replace(domains, detections=replace(domains.detections, score=found.score[owner]))
-    shape = micrograph.shape
-    crystals = Crystals(
-        domains,
-        classify_shapes(masks, domains.cut),
-        Detections.empty((shape[0], shape[1])),
-        np.zeros(0, np.int64),
-        fit_background(micrograph),
-    )
-    return NamedCrystals(crystals, tuple(model.classes[k - 1] for k in found.class_index[owner]))
+    names = tuple(model.classes[k - 1] for k in found.class_index[owner])
+    return NamedCrystals(micrograph, domains, names)
 
 
 @dataclass(frozen=True, eq=False)
