@@ -1,10 +1,11 @@
 """Strong noise is taken out; an image without it is left as it is."""
 
+import cv2
 import numpy as np
 import pytest
 
 from layerscope.core.micrograph import Micrograph
-from layerscope.ops.quieting import noise_of, quieted
+from layerscope.ops.quieting import _flattened, noise_of, quieted, was_flattened
 
 
 def scene(rng, noise=2.0):
@@ -41,12 +42,36 @@ def test_impulses_get_the_value_of_their_neighbours():
     assert image.history[-1].name == "quieted"
 
 
-def test_strong_noise_is_averaged_and_the_levels_stay():
+def test_strong_noise_is_flattened_and_levels_and_edges_stay():
     rng = np.random.default_rng(2)
-    data = quieted(as_image(scene(rng, 40))).data.astype(float)
+    image = quieted(as_image(scene(rng, 40)))
+    data = image.data.astype(float)
     assert data[65:95, 75:125].mean() == pytest.approx(90, abs=4)
     assert data[:40].mean() == pytest.approx(140, abs=4)
-    assert data[:40].std() < 10
+    assert data[:40].std() < 3
+    assert np.mean((data < 115) == (scene(rng, 0)[..., :1] < 115)) > 0.99
+    assert was_flattened(image)
+    assert not was_flattened(as_image(scene(rng)))
+
+
+def test_flattening_minimises_what_it_says():
+    """No image beside it has less of total variation and distance together."""
+    rng = np.random.default_rng(4)
+    noisy = (scene(rng, 40)[40:80, 40:90] / 255).astype(np.float32)
+    flat = _flattened(noisy, 0.3)
+
+    def cost(image):
+        down, right = np.diff(image, axis=0)[:, :-1], np.diff(image, axis=1)[:-1]
+        return (
+            0.3 * np.sqrt((down**2 + right**2).sum(axis=2)).sum() + ((image - noisy) ** 2).sum() / 2
+        )
+
+    least = cost(flat.astype(float))
+    for scale in (1e-3, 1e-2):
+        for _ in range(10):
+            assert cost(flat + rng.normal(0, scale, flat.shape)) > least
+    assert cost(cv2.GaussianBlur(noisy, (0, 0), 3)) > least
+    assert flat.mean() == pytest.approx(noisy.mean(), abs=1e-4)
 
 
 @pytest.mark.parametrize("sd", [0.02, 0.1])

@@ -2,8 +2,9 @@
 
 Both kinds are detected in the image itself, and an image without them is returned as it is. Single
 pixels at the camera's limits (dead and hot ones, salt and pepper) get the mean of their sound
-neighbours. Noise far above that of a camera is averaged over alike places (non-local means: Buades,
-Coll and Morel, CVPR 2005), on binned pixels.
+neighbours. Noise far above that of a camera is flattened: the image of least total variation that
+is as far from the noisy one as the noise says (Rudin, Osher and Fatemi, Physica D 60, 259 (1992)).
+Terraces are flat and their edges sharp, which is what this model of an image is made for.
 """
 
 from __future__ import annotations
@@ -24,13 +25,17 @@ _IMPULSES = 0.005
 """Share of such pixels from which on they are noise; ten real micrographs have none."""
 
 STRONG = 0.05
-"""Standard deviation of a pixel, of white, from which on an image is averaged. Ten real micrographs
-have 0.003 at most."""
-_MOST_BINNED = 4
-_STRENGTH = 0.9
-_PATCH_PX, _SEARCH_PX = 7, 15
-"""Of binned pixels. AP50 of crystals in six to eight synthetic images with 20 % noise was 0.78 so,
-0.69 with a strength of 1.1, 0.57 on pixels binned 2 x 2, 0.66 after a plain blur."""
+"""Standard deviation of a pixel, of white, from which on an image is flattened. Ten real
+micrographs have 0.003 at most."""
+_WEIGHT = 2.0
+"""Of total variation against fidelity, in standard deviations of the noise."""
+_ROUNDS = 100
+"""AP50 of crystals in twelve synthetic images was 0.95; with 20 % noise it is 0.92 so, 0.90 on
+pixels binned 2 x 2, and 0.62 after non-local means of pixels binned 4 x 4."""
+BLOB = 12.0
+"""Of what varies in a flattened image, in standard deviations: blobs of noise reach 9, the faintest
+crystals 13."""
+_SMALLEST_PX = 14
 
 
 def quieted(micrograph: Micrograph) -> Micrograph:
@@ -46,7 +51,7 @@ def quieted(micrograph: Micrograph) -> Micrograph:
     Micrograph
         The same one where there is none; else its history says what was done.
     """
-    if micrograph.data.dtype.kind != "u" or min(micrograph.shape) < 2 * _PATCH_PX:
+    if micrograph.data.dtype.kind != "u" or min(micrograph.shape) < _SMALLEST_PX:
         return micrograph
     share = (micrograph.data / np.float32(micrograph.white_level)).astype(np.float32)
     hit = _impulses(share)
@@ -55,12 +60,18 @@ def quieted(micrograph: Micrograph) -> Micrograph:
         share = _patched(share, hit)
     noise = noise_of(share)
     if noise > STRONG:
-        share = _averaged(share, noise)
+        share = _flattened(share, _WEIGHT * noise)
     if struck <= _IMPULSES and noise <= STRONG:
         return micrograph
     data = np.rint(np.clip(share, 0, 1) * micrograph.white_level).astype(micrograph.data.dtype)
     done = {"impulses": round(struck, 4), "noise": round(noise, 4)}
     return micrograph.after("quieted", done, data=data)
+
+
+def was_flattened(micrograph: Micrograph) -> bool:
+    """Whether `quieted` found strong noise in it: what varies now are blobs, see `BLOB`."""
+    done = [s.parameters for s in micrograph.history if s.name == "quieted"]
+    return any(float(d["noise"]) > STRONG for d in done)
 
 
 def noise_of(share: npt.NDArray[np.float32]) -> float:
@@ -100,16 +111,35 @@ def _patched(share: npt.NDArray[np.float32], hit: BoolArray) -> npt.NDArray[np.f
     return np.asarray(out.reshape(share.shape), np.float32)
 
 
-def _averaged(share: npt.NDArray[np.float32], noise: float) -> npt.NDArray[np.float32]:
-    """Average over alike places; `noise` is the standard deviation of a pixel."""
-    height, width = share.shape[:2]
-    binning = int(np.clip(np.ceil(noise / STRONG), 2, _MOST_BINNED))
-    small = cv2.resize(
-        share, (-(-width // binning), -(-height // binning)), interpolation=cv2.INTER_AREA
-    )
-    levels = np.rint(np.clip(small, 0, 1) * 255).astype(np.uint8)
-    strength = _STRENGTH * 255 * noise / binning
-    patch = _PATCH_PX if binning < 3 else _PATCH_PX - 2
-    quiet = cv2.fastNlMeansDenoising(levels, None, strength, patch, _SEARCH_PX)
-    whole = cv2.resize(quiet, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(whole, np.float32) / np.float32(255)
+def _flattened(share: npt.NDArray[np.float32], weight: float) -> npt.NDArray[np.float32]:
+    """Image u that minimises ``weight * TV(u) + |u - share|^2 / 2``, all channels together.
+
+    Projected gradients on the dual, accelerated (Beck and Teboulle, IEEE Trans. Image Process. 18,
+    2419 (2009)).
+    """
+    noisy = share if share.ndim == 3 else share[..., None]
+    held = ahead = np.zeros((2, *noisy.shape), np.float32)
+    pace = 1.0
+    for _ in range(_ROUNDS):
+        last, before = held, pace
+        step = ahead + _gradient(noisy + weight * _divergence(ahead)) / np.float32(8 * weight)
+        held = step / np.maximum(1, np.sqrt((step**2).sum(axis=(0, 3))))[None, ..., None]
+        pace = (1 + np.sqrt(1 + 4 * before**2)) / 2
+        ahead = held + np.float32((before - 1) / pace) * (held - last)
+    return np.asarray((noisy + weight * _divergence(held)).reshape(share.shape), np.float32)
+
+
+def _gradient(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Differences to the next row and column, (2, H, W, C); 0 at the end."""
+    out = np.zeros((2, *image.shape), np.float32)
+    np.subtract(image[1:], image[:-1], out=out[0, :-1])
+    np.subtract(image[:, 1:], image[:, :-1], out=out[1, :, :-1])
+    return out
+
+
+def _divergence(field: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Minus the adjoint of `_gradient`, (H, W, C)."""
+    out = field[0] + field[1]
+    out[1:] -= field[0, :-1]
+    out[:, 1:] -= field[1, :, :-1]
+    return np.asarray(out)

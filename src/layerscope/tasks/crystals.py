@@ -22,7 +22,7 @@ from layerscope.measure.crystal_shapes import Shapes, classify_shapes
 from layerscope.measure.domains import Domains, find_domains
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.optical import Background
-from layerscope.ops.quieting import quieted
+from layerscope.ops.quieting import BLOB, quieted, was_flattened
 from layerscope.tasks.flakes import find_flakes, three_channels
 
 _BRIDGE_PX = 9
@@ -88,6 +88,8 @@ def find_crystals(
         raise InputError(f"min_area_px {min_area_px}: expected 1 or more")
     micrograph = quieted(micrograph)
     found, background = find_flakes(micrograph, min_area_px=max(min_area_px // 3, 30))
+    if was_flattened(micrograph):
+        found = found[_above_blobs(micrograph, found, background)]
     terraces = found[(found.flags & _NO_CRYSTAL) == 0]
     film = _film(micrograph, terraces, background, min_area_px)
     valid = np.ones(film.shape, bool) if micrograph.excluded is None else ~micrograph.excluded
@@ -102,6 +104,17 @@ def find_crystals(
     domains = replace(domains, detections=scored)
     shapes = classify_shapes(domains.detections.masks, domains.cut)
     return Crystals(domains, shapes, terraces, crystal, background)
+
+
+def _above_blobs(micrograph: Micrograph, found: Detections, background: Background) -> BoolArray:
+    """Which terraces (t,) stand above the blobs that flattening leaves of strong noise."""
+    share = three_channels(micrograph.data) / np.float32(micrograph.white_level)
+    off = (share - background.at(micrograph.shape))[found.masks.labels() == 0]
+    if not len(off) or not len(found):
+        return np.ones(len(found), bool)
+    varies = 1.4826 * np.median(np.abs(off - np.median(off, axis=0)), axis=0)
+    contrast = np.abs(found.signal.level - found.signal.background)
+    return np.asarray((contrast >= BLOB * varies).any(axis=1))
 
 
 def _film(
