@@ -187,15 +187,14 @@ def train_domains(
 def parts_of(data: DataSet, seed: int) -> tuple[DataSet, DataSet]:
     """Images to learn from and images held out; none of the latter where there is one specimen."""
     told = [e.split for e in data.examples]
-    if "train" in told and ("valid" in told or "test" in told):
-        other = "valid" if "valid" in told else "test"
-        return tuple(  # type: ignore[return-value]
-            data.take([i for i, s in enumerate(told) if s == part]) for part in ("train", other)
-        )
+    other = "valid" if "valid" in told else "test"
+    if "train" in told and other in told:
+        train, valid = ([i for i, s in enumerate(told) if s == part] for part in ("train", other))
+        return data.take(train), data.take(valid)
     if len(set(data.groups)) < 2:
         return data, data.take([])
-    train, valid = hold_out(data.groups, _HELD_OUT, seed)
-    return data.take(train), data.take(valid)
+    learned, kept = hold_out(data.groups, _HELD_OUT, seed)
+    return data.take(learned), data.take(kept)
 
 
 def start_network(settings: DomainSettings, classes: Sequence[str]) -> YoloNetwork:
