@@ -1,8 +1,12 @@
-"""One column of a table: its name carries the unit, its meaning is in the glossary."""
+"""Columns of tables: a name carries the unit, its meaning is in the glossary."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Column(NamedTuple):
@@ -13,6 +17,22 @@ class Column(NamedTuple):
     dtype: str
     meaning: str
 
+
+def glossary_of(columns: Iterable[Column]) -> pd.DataFrame:
+    """Name, unit and meaning of `columns`: a table with ``column``, ``unit``, ``meaning``."""
+    import pandas as pd
+
+    rows = [(c.name, c.unit, c.meaning) for c in columns]
+    return pd.DataFrame(rows, columns=["column", "unit", "meaning"], dtype="str")
+
+
+BOX: tuple[Column, ...] = (
+    Column("bbox_top_px", "px", "int64", "First row of the bounding box."),
+    Column("bbox_left_px", "px", "int64", "First column of the bounding box."),
+    Column("bbox_bottom_px", "px", "int64", "Row after the last of the bounding box."),
+    Column("bbox_right_px", "px", "int64", "Column after the last of the bounding box."),
+)
+"""Where an object lies, in the order of `core.results.CropMasks.boxes`."""
 
 IMAGE_FACTS: tuple[Column, ...] = (
     Column("doubts", "", "str", "Why a person should look at it, or empty."),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from layerscope.core.columns import Column
+from layerscope.core.columns import BOX, Column, glossary_of
 from layerscope.measure import hexagonal
 from layerscope.measure.catalog import MEASUREMENTS
 from layerscope.measure.declare import Measurement
@@ -39,15 +39,6 @@ _IDENTITY = (
     Column("touches_border", "", "bool", "Cut by the border: sizes are lower bounds."),
     Column("border_weight", "", "float64", "Domains it stands for, others being cut; 0: none."),
 )  # fmt: skip
-BOX = tuple(
-    Column(f"bbox_{side}_px", "px", "int64", f"{meaning} of the bounding box.")
-    for side, meaning in (
-        ("top", "First row"),
-        ("left", "First column"),
-        ("bottom", "Row after the last"),
-        ("right", "Column after the last"),
-    )
-)
 _PLACES = (
     Column("nearest_centre_px", "px", "float64", "Distance to the nearest centre of its layer."),
     Column("nearest_centre_um", "um", "float64", "Distance to the nearest centre of its layer."),
@@ -84,7 +75,4 @@ def domain_columns() -> tuple[Column, ...]:
 
 def domain_glossary() -> pd.DataFrame:
     """Name, unit and meaning of every column of the domains table."""
-    import pandas as pd
-
-    rows = [(c.name, c.unit, c.meaning) for c in domain_columns()]
-    return pd.DataFrame(rows, columns=["column", "unit", "meaning"], dtype="str")
+    return glossary_of(domain_columns())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.columns import BOX
 from layerscope.core.coverage import Coverage
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import (
@@ -28,7 +29,7 @@ from layerscope.core.results import (
     RegionSignal,
 )
 from layerscope.errors import InputError
-from layerscope.measure.domain_columns import BOX, HEIGHTS, domain_columns, domain_measurements
+from layerscope.measure.domain_columns import HEIGHTS, domain_columns, domain_measurements
 from layerscope.measure.domain_heights import step_heights
 from layerscope.measure.number_density import border_weights
 from layerscope.measure.table import flag_texts, measured_columns

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.columns import Column
+from layerscope.core.columns import BOX, Column, glossary_of
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.particles import Particles
 from layerscope.core.results import Detections, Flag, RegionSignal
@@ -38,15 +38,6 @@ _IDENTITY = (
     Column("touches_border", "", "bool", "Cut by the border: sizes are lower bounds."),
     Column("border_weight", "", "float64", "Particles it stands for, others being cut; 0: none."),
 )  # fmt: skip
-_BOX = tuple(
-    Column(f"bbox_{side}_px", "px", "int64", f"{meaning} of the bounding box.")
-    for side, meaning in (
-        ("top", "First row"),
-        ("left", "First column"),
-        ("bottom", "Row after the last"),
-        ("right", "Column after the last"),
-    )
-)
 _HOLES = (
     Column("over_holes_px", "px", "int64", "Of the area, over holes of the support."),
     Column("over_holes_um2", "um2", "float64", "The same."),
@@ -125,15 +116,12 @@ def particle_measurements() -> tuple[Measurement, ...]:
 def particle_columns() -> tuple[Column, ...]:
     """Every column of the particles table, in order."""
     measured = (c for m in particle_measurements() for c in columns_of(m))
-    return (*_IDENTITY, *_BOX, *measured, *_HOLES, *_BEAM)
+    return (*_IDENTITY, *BOX, *measured, *_HOLES, *_BEAM)
 
 
 def particle_glossary() -> pd.DataFrame:
     """Name, unit and meaning of every column of the particles table."""
-    import pandas as pd
-
-    rows = [(c.name, c.unit, c.meaning) for c in particle_columns()]
-    return pd.DataFrame(rows, columns=["column", "unit", "meaning"], dtype="str")
+    return glossary_of(particle_columns())
 
 
 def _identity(
@@ -153,7 +141,7 @@ def _identity(
         "touches_border": cut,
         "border_weight": border_weights(boxes, cut, (0, 0, height, width), border),
     }
-    return columns | {c.name: boxes[:, i] for i, c in enumerate(_BOX)}
+    return columns | {c.name: boxes[:, i] for i, c in enumerate(BOX)}
 
 
 def _detections(particles: Particles) -> Detections:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.columns import Column
+from layerscope.core.columns import BOX, Column, glossary_of
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import THICK, Detections, Flag, FloatArray, LayerPosterior
 from layerscope.errors import InputError
@@ -45,12 +45,6 @@ _IDENTITY = (
     Column("score", "", "float64", "Confidence, 0 to 1, that this is a crystal and not residue."),
     Column("flags", "", "str", "Quality flags, joined by |."),
     Column("touches_border", "", "bool", "Cut by the image border: sizes are lower bounds."),
-)
-_BOX = (
-    Column("bbox_top_px", "px", "int64", "First row of the bounding box."),
-    Column("bbox_left_px", "px", "int64", "First column of the bounding box."),
-    Column("bbox_bottom_px", "px", "int64", "Row after the last of the bounding box."),
-    Column("bbox_right_px", "px", "int64", "Column after the last of the bounding box."),
 )
 
 
@@ -148,7 +142,7 @@ def table_of(parts: Sequence[Columns]) -> pd.DataFrame:
 def table_columns(max_layers: int = MAX_LAYERS) -> tuple[Column, ...]:
     """Every column of the table, in order, with unit, dtype and meaning."""
     measured = (c for m in MEASUREMENTS.values() for c in columns_of(m))
-    return (*_IDENTITY, *_BOX, *measured, *_probability_columns(max_layers))
+    return (*_IDENTITY, *BOX, *measured, *_probability_columns(max_layers))
 
 
 def glossary(max_layers: int = MAX_LAYERS) -> pd.DataFrame:
@@ -164,10 +158,7 @@ def glossary(max_layers: int = MAX_LAYERS) -> pd.DataFrame:
     pandas.DataFrame
         Columns ``column``, ``unit``, ``meaning``, in the table's order.
     """
-    import pandas as pd
-
-    rows = [(c.name, c.unit, c.meaning) for c in table_columns(max_layers)]
-    return pd.DataFrame(rows, columns=["column", "unit", "meaning"], dtype="str")
+    return glossary_of(table_columns(max_layers))
 
 
 def layer_names(layers: LayerPosterior | None, n: int) -> list[str]:
@@ -221,7 +212,7 @@ def _identity(
         "flags": flag_texts(flags),
         "touches_border": at_border,
     }
-    columns |= {c.name: boxes[:, i] for i, c in enumerate(_BOX)}
+    columns |= {c.name: boxes[:, i] for i, c in enumerate(BOX)}
     return columns | _layer_columns(detections.layers, n)
 
 

@@ -350,11 +350,7 @@ class _Training:
             self.name, images=len(data), groups=data.specimens, seen=fingerprints(data.images)
         )
         before = () if self.base is None else self.base.trained_on
-        asked: dict[str, Any] = {
-            "minutes": self.settings.minutes,
-            "seed": self.settings.seed,
-            "folds": self.settings.folds,
-        }
+        asked = {name: getattr(self.settings, name) for name in ("minutes", "seed", "folds")}
         if candidate.members > 1:
             asked["members"] = candidate.members
         if self.origin and candidate.network != FOREST:
