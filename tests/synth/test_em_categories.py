@@ -19,6 +19,7 @@ from layerscope.synth.em_categories import (
     morphology_of,
     write_categorised,
 )
+from layerscope.synth.em_optics import Microscope
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,17 @@ def test_thickness_is_told_where_it_can_be_seen(layers, contrast, answer):
     folded = replace(told, crumpled=ones > 0, folds=np.ones_like(drawn.folds))
     assert morphology_of(folded) == "thin, crumpled, many folds"
     assert morphology_of(replace(folded, folds=np.zeros_like(drawn.folds))) == ""
+
+
+def test_a_crumpled_sheet_whose_folds_nobody_sees_has_no_answer():
+    drawn = synth_em(
+        1, shape=(128, 128), pixel_size_nm=10.0, n_flakes=2, layers=(4, 7), crumpled_share=1.0,
+        contamination=0.0, microscope=Microscope(dose_e_px=8000.0, mean_free_path_nm=70.0),
+    )  # fmt: skip
+    assert morphology_of(drawn) == "thin, crumpled, many folds"
+    noise = np.random.default_rng(0).normal(150, 2, drawn.micrograph.data.shape)
+    blank = replace(drawn.micrograph, data=noise.astype(np.uint8))
+    assert morphology_of(replace(drawn, micrograph=blank)) == ""
 
 
 def test_nanoparticles_do_not_hide_each_other():

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.micrograph import Micrograph
-from layerscope.core.results import CropMasks, IntArray
+from layerscope.core.results import BoolArray, CropMasks, IntArray
 from layerscope.errors import InputError
 from layerscope.io.atomic import write_bytes
 from layerscope.io.label_sheets import write_label_sheet
@@ -44,6 +44,10 @@ told by anybody."""
 _FOLDS_APART = 0.012
 """Of the frame: a crumpled sheet whose pixels are further than this from a fold, by their median,
 looks flat, because the frame shows a piece between two ridges."""
+
+_ROSE, _LINE_PX = 5.0, 15
+"""Folds are seen if what they take away is so many times the noise of so many pixels, a line of ten
+or so; as in `synth.em.SynthEm.visible_contrast`."""
 
 _CLEAR_PX = 3
 """What is nearer to the frame, or to another particle, may touch it or not."""
@@ -234,12 +238,27 @@ def morphology_of(picture: SynthEm) -> str:
     for i, (where, crop) in enumerate(picture.flakes):
         kind = _shape_of(
             int(picture.n_layers[i]), bool(picture.crumpled[i]), float(picture.contrast[i]),
-            float(np.median(apart[where][crop])),
+            float(np.median(apart[where][crop])) if _folds_seen(picture, where, crop) else np.inf,
         )  # fmt: skip
         area[kind] = area.get(kind, 0.0) + float(area_px[i])
     if area.pop("", 0.0) > area_px.sum() / 2:
         return ""
     return area.popitem()[0] if len(area) == 1 else "combination"
+
+
+def _folds_seen(picture: SynthEm, where: tuple[slice, slice], crop: BoolArray) -> bool:
+    """Whether the folds of a flake are darker than its sheet, beyond the noise."""
+    inside = cv2.erode(np.pad(crop, 1).astype(np.uint8), np.ones((5, 5), np.uint8))[1:-1, 1:-1] > 0
+    folds = picture.folds[where] & inside
+    sheet = inside & (cv2.dilate(folds.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
+    if min(np.count_nonzero(folds), np.count_nonzero(sheet)) < _LINE_PX:
+        return True
+    grey = picture.micrograph.data[where].astype(np.float32)
+    around = cv2.GaussianBlur(grey, (0, 0), 6.0) + 1
+    share = cv2.GaussianBlur(grey, (0, 0), 0.7) / around
+    electrons = picture.microscope.dose_e_px * _LINE_PX
+    taken = 1 - float(share[folds].mean() / share[sheet].mean())
+    return taken >= _ROSE / np.sqrt(electrons)
 
 
 def _shape_of(n_layers: int, crumpled: bool, contrast: float, folds_apart: float) -> str:

@@ -19,8 +19,9 @@ Grey = npt.NDArray[np.float32]
 
 MIN_AREA_PX = 50
 SURE = 0.85
-"""A network that had learned from seven images gave ten others 57 islands where 20 particles can be
-seen; 23 are left from 0.8 to 0.9 (`benchmarks/particles.py --holes --support holey`)."""
+"""On 24 unseen images with 108 particles, a small network that had learned from seven images finds
+168 islands, and 81 that are sure: off by 1.9 an image instead of 3.2. On ten images tried before the
+number hardly changed from 0.8 to 0.9."""
 
 _ENCLOSED = 0.95
 _TOUCH_PX = 2
