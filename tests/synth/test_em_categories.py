@@ -24,7 +24,7 @@ from layerscope.synth.em_optics import Microscope
 
 @pytest.fixture(scope="module")
 def pictures():
-    return list(categorised_set(4, 40, shape=(80, 80)))
+    return list(categorised_set(4, 20, shape=(80, 80)))
 
 
 def test_the_same_seed_gives_the_same_bytes(pictures):
