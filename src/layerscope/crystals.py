@@ -248,6 +248,7 @@ def _lateral_columns(
         columns[name] = pd.Series(texts, dtype="str")
     columns["core_share"] = pd.Series([h.core_share for h in lateral], dtype="float64")
     columns["second_layer_share"] = pd.Series([h.top_share for h in lateral], dtype="float64")
+    columns["twist_deg"] = pd.Series([h.twist_deg for h in lateral], dtype="float64")
     for stem, lengths in (
         ("ring_width", [h.ring_width_px for h in lateral]),
         ("interface_length", [h.interface_px for h in lateral]),

@@ -62,7 +62,8 @@ def test_thin_layers_add_up(name, oxide_nm):
     """A film thin against the wavelength changes the light in proportion to its thickness."""
     material, stack = load(name), Stack.parse("SiO2(90nm)/Si").with_oxide(oxide_nm)
     one, two = contrast_ladder(material, stack, thickness_nm=[1e-4, 2e-4])
-    np.testing.assert_allclose(two, 2 * one, rtol=2e-3, atol=1e-9)
+    # Of the strongest channel: where the contrast of one changes its sign, the next order is left.
+    np.testing.assert_allclose(two, 2 * one, rtol=0, atol=2e-3 * np.abs(two).max())
 
 
 @fast

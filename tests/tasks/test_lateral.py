@@ -50,6 +50,9 @@ def test_a_second_layer_is_no_core(setup):
     seen, _ = read(grown(None, bilayer=1), setup)
     assert all(np.isnan(one.core_share) for one in seen)
     assert any(one.top_share > 0.02 for one in seen)
+    turns = np.array([one.twist_deg for one in seen])
+    assert np.isfinite(turns).any()
+    assert np.nanmedian(np.abs(turns)) < 5  # drawn parallel to the crystals
 
 
 def test_a_bare_chip_has_none():

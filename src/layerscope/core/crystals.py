@@ -88,6 +88,7 @@ CRYSTAL_COLUMNS: tuple[Column, ...] = (
     *_lengths("interface_width", "10 to 90 % of the colour's step across it, optics included."),
     Column("core_certain", "", "bool", "False: by colour alone it may be a second layer too."),
     Column("second_layer_share", "", "float64", "Area under second layers over the crystal's."),
+    Column("twist_deg", "deg", "float64", "Turn of the second layer; triangles: 0 is 3R, 60 2H."),
     *_lengths("centroid_y", "Centre of mass, down from the first row."),
     *_lengths("centroid_x", "Centre of mass, right from the first column."),
     Column("border_weight", "", "float64", "Crystals it stands for, others being cut; 0: none."),

@@ -16,7 +16,6 @@ from layerscope.measure.region import Region
 
 _HALVINGS = 10
 """Of the range in which a triangle's height is sought: its area ends 0.1 % above the least."""
-_SYMMETRIC = 0.8
 
 
 @measurement(unit="", dimension=0)
@@ -68,9 +67,7 @@ def facet_direction_mod120(region: Region) -> float:
 
     Two crystals that differ by 60 degrees here are twins: a mirror boundary where they meet.
     """
-    if hexagonality(region) > _SYMMETRIC:
-        return float("nan")
-    return region.hexagon.normal_deg
+    return float("nan") if region.hexagon.symmetric else region.hexagon.normal_deg
 
 
 def _triangles_around(hull: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from layerscope.core.results import Detections, FloatArray
 from layerscope.measure.circle import inscribed_circles
-from layerscope.measure.hexagon import Hexagon, hexagon_around
+from layerscope.measure.hexagon import Hexagon, corner_hull, hexagon_around
 from layerscope.measure.hull import feret_diameters
 from layerscope.measure.neighbours import nearest_flake_gap
 from layerscope.measure.rectangle import InscribedRectangle, inscribed_rectangles
@@ -167,10 +167,7 @@ class Region:
         outer = self.rings[0]
         if not outer:
             return np.zeros((1, 2))
-        inner = cv2.convexHull(outer[0] if len(outer) == 1 else np.concatenate(outer))
-        corners = (inner + np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.int32)).reshape(-1, 2)
-        hull = cv2.convexHull(corners.astype(np.int32)).reshape(-1, 2)
-        return np.asarray(hull * np.array(self.spacing[::-1]))
+        return np.asarray(corner_hull(outer) * np.array(self.spacing[::-1]))
 
     @cached_property
     def hull_area(self) -> float:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, FloatArray, RegionSignal
+from layerscope.measure.hexagon import hexagon_of, twist_between
 from layerscope.measure.number_density import edge_length_density
 from layerscope.ops.channels import FloatImage
 from layerscope.physics.sheets import Sheets, possible_piles, tell_sheets
@@ -62,6 +63,9 @@ class Heterostructure:
         not told.
     top_share : float
         Area under second layers over that of the crystal.
+    twist_deg : float
+        Turn of the second layer's facets against those of the crystal, see
+        `measure.hexagon.twist_between`; NaN without a facetted second layer.
     sure : bool
         False where colour alone told a core from a second layer, and the answer was close.
     """
@@ -74,6 +78,7 @@ class Heterostructure:
     core_sheets: Sheets | None = None
     shell_sheets: Sheets | None = None
     top_share: float = 0.0
+    twist_deg: float = np.nan
     sure: bool = True
 
 
@@ -181,13 +186,15 @@ def _read(
             core |= part.filled
     if core.any():
         core = filled(core | top) & crop
-    share = float(top.sum() / crop.sum())
+    share, twist = float(top.sum() / crop.sum()), _twist(crop, top)
     if not core.any():
-        return Heterostructure(core, shell_sheets=shell_sheets, top_share=share, sure=sure)
+        return Heterostructure(
+            core, shell_sheets=shell_sheets, top_share=share, twist_deg=twist, sure=sure
+        )
     return Heterostructure(
         core, float(core.sum() / crop.sum()), _ring_width(core, crop), _interface(core, crop),
         _sharpness(colour, (core, top), crop, np.stack([core_colour, shell.colour])),
-        core_sheets, shell_sheets, share, sure,
+        core_sheets, shell_sheets, share, twist, sure,
     )  # fmt: skip
 
 
@@ -202,6 +209,11 @@ def _lies_on(
     times, alike = size / beside, float(colour @ around) / (size * beside)
     on_top = _TWICE[0] <= times <= _TWICE[1] and alike >= _SAME_COLOUR
     return on_top, not 1.2 <= times <= 1.8
+
+
+def _twist(crop: BoolArray, top: BoolArray) -> float:
+    lower, upper = hexagon_of(crop), hexagon_of(top)
+    return np.nan if lower is None or upper is None else twist_between(lower, upper)
 
 
 def _ring_width(core: BoolArray, crop: BoolArray) -> float:
