@@ -1,13 +1,19 @@
 """The process that analyses: refuses what cannot be, answers, and is begun again when it dies."""
 
+import math
+import os
+import signal
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from live_parts import GRAPHENE
 
-from layerscope.errors import UnknownName
+from layerscope.core.micrograph import parse_length_nm
+from layerscope.errors import InputError, LayerscopeError, UnknownName
 from layerscope.live.analyst import AnalysisProcess
+from layerscope.live.apart import Apart
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +44,19 @@ def test_it_answers_dies_and_answers_again(synthetic):
     finally:
         process.close()
     assert process.answer(5, pixels, None).detections.masks.shape == pixels.shape[:2]
+
+
+def test_a_function_apart_answers_refuses_or_breaks_off():
+    answer, refusal, end = Apart(math.sqrt, 9), Apart(parse_length_nm, "far"), Apart(os._exit, 3)
+    assert answer.result() == 3
+    with pytest.raises(InputError, match="is not a length"):
+        refusal.result()
+    with pytest.raises(LayerscopeError, match="broke off"):
+        end.result()
+
+
+def test_a_function_apart_can_be_ended():
+    slow = Apart(time.sleep, 600)
+    assert not slow.done()
+    slow.close()
+    assert slow._process.exitcode == -signal.SIGKILL

@@ -275,7 +275,7 @@ def test_a_snapshot_is_a_run_folder_of_the_whole_frame(begin, tmp_path, syntheti
     """At full resolution, though the view is smaller; analysed in this process to be quick."""
     import layerscope.live.snapshot as snapshot
 
-    monkeypatch.setattr(snapshot, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(snapshot, "Apart", Inline)
     pixels = synthetic[0].micrograph.data
     source = Script(Picture(pixels))
     asked = replace(GRAPHENE, optics=Optics(tone_curve("linear")), max_layers=4)  # quick to fit
@@ -296,26 +296,14 @@ def test_a_snapshot_is_a_run_folder_of_the_whole_frame(begin, tmp_path, syntheti
 
 
 class Inline:
-    """Stands for a pool of processes."""
+    """Stands for a process of its own."""
 
-    def __init__(self, *_, **__):
-        pass
+    def __init__(self, function, *arguments):
+        self._task = function, arguments
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def submit(self, function, *arguments):
-        from concurrent.futures import Future
-
-        done = Future()
-        try:
-            done.set_result(function(*arguments))
-        except Exception as error:
-            done.set_exception(error)
-        return done
+    def result(self):
+        function, arguments = self._task
+        return function(*arguments)
 
 
 def test_closing_ends_every_thread(begin):

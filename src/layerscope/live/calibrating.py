@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from layerscope.core.calibration import Calibration
 from layerscope.core.results import Detections, FloatArray
 from layerscope.errors import LayerscopeError
+from layerscope.live.apart import Apart
 from layerscope.live.motion import Thumb, shift_between, thumb_of
 from layerscope.ops.lettering import Image
 from layerscope.ops.optical import Background
@@ -34,7 +31,18 @@ _NEW_LIGHT = 0.18
 """Log distance of the substrate's level at which lamp or exposure were changed, as when watching
 a folder."""
 
-Submit = Callable[..., "Future[Calibration]"]
+
+class Pending(Protocol):
+    """A calibration that is being made."""
+
+    def done(self) -> bool:
+        """Whether it is there."""
+
+    def result(self) -> Calibration:
+        """Return it, or raise why there is none."""
+
+
+Submit = Callable[..., Pending]
 """Called with a function and its arguments, which it runs some time, beside the analysis."""
 
 
@@ -62,7 +70,7 @@ class KeptCalibration:
     settings : CalibrationSettings
     given : Calibration or None
     submit : Submit, optional
-        Default: a process of its own, begun when it is first needed.
+        Default: a process of its own for each.
     """
 
     def __init__(
@@ -72,9 +80,8 @@ class KeptCalibration:
         submit: Submit | None = None,
     ):
         self._settings, self._given = settings, given
-        self._submit = submit or self._in_process
-        self._executor: ProcessPoolExecutor | None = None
-        self._making: Future[Calibration] | None = None
+        self._submit: Submit = submit or Apart
+        self._making: Pending | None = None
         self._fields: list[tuple[Detections, Background]] = []
         self._made_from, self._at = 0, np.zeros(2)
         self._thumb: Thumb | None = None
@@ -122,12 +129,9 @@ class KeptCalibration:
             self._making = self._begun()
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
-        if self._executor is not None:
-            for process in list(self._executor._processes.values()):
-                process.kill()
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._executor = None
+        """End a calibration that is being made."""
+        if isinstance(self._making, Apart):
+            self._making.close()
 
     def _has_moved(self, pixels: Image) -> bool:
         """Whether the stage has moved on since the last field, by shifts added up."""
@@ -140,7 +144,7 @@ class KeptCalibration:
             self._at += (shift.y_px / pixels.shape[0], shift.x_px / pixels.shape[1])
         return shift is None or bool(np.abs(self._at).max() >= _NEW_FIELD)
 
-    def _begun(self) -> Future[Calibration]:
+    def _begun(self) -> Pending:
         self._made_from = len(self._fields)
         found, backgrounds = zip(*self._fields, strict=True)
         levels = [b.level for b in backgrounds]
@@ -152,16 +156,8 @@ class KeptCalibration:
         making, self._making = self._making, None
         try:
             self.calibration, self._note = making.result(), ""
-        except (LayerscopeError, BrokenProcessPool) as error:
-            self._note, self._executor = f"no calibration: {error}", None
-
-    def _in_process(self, *task: object) -> Future[Calibration]:
-        if self._executor is None:
-            self._executor = ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), initializer=stand_back
-            )
-        function, *arguments = task
-        return self._executor.submit(function, *arguments)  # type: ignore[arg-type]
+        except LayerscopeError as error:
+            self._note = f"no calibration: {error}"
 
 
 def make_calibration(
@@ -182,12 +178,6 @@ def make_calibration(
         Stack.parse(settings.substrate), tone=settings.tone, oxide_sd_nm=settings.oxide_sd_nm,
         max_layers=settings.max_layers, na=settings.na,
     )  # fmt: skip
-
-
-def stand_back() -> None:
-    """Let the picture go first."""
-    with suppress(AttributeError, OSError):  # not on Windows
-        os.nice(10)
 
 
 def _is_near(a: FloatArray, b: FloatArray) -> bool:

@@ -92,7 +92,7 @@ class Session:
         self._frame: Frame | None = None
         self._answer: Answer | None = None
         self._answered: Frame | None = None
-        self._frozen, self._closed = False, False
+        self._frozen, self._closed, self._summary = False, False, ""
         self._said: deque[tuple[float, str]] = deque(maxlen=2)
         self._figures, self._figures_s = Figures(), -1.0
         self._late: Frame | None = None
@@ -114,7 +114,7 @@ class Session:
         """End everything; what is being written is finished."""
         if self._closed:
             return
-        self._closed = True
+        self._summary, self._closed = self.summary(), True
         self._frames.close()
         self._changed.set()
         self._reader.join(_PATIENCE_S)
@@ -149,7 +149,9 @@ class Session:
         return self.tally.figures(self._clock.now_s(), frames.put_count, frames.dropped)
 
     def summary(self) -> str:
-        """One line about the whole session."""
+        """One line about the whole session, until it was closed."""
+        if self._summary:
+            return self._summary
         frames = self._frames
         return self.tally.summary(self._clock.now_s(), frames.put_count, frames.dropped)
 
@@ -215,8 +217,6 @@ class Session:
     def _take_state(self, state: SourceState) -> None:
         if state.reason:
             self._tell(state.reason)
-        if state.condition == Condition.ENDED:
-            self.ended.set()
         self._changed.set()
 
     def _take_answer(self, frame: Frame, answer: Answer) -> None:
@@ -244,6 +244,16 @@ class Session:
                 self.tally.show(now_s)
             if late is not None:
                 self.tally.delay(now_s - late.at_s)
+            if scene.state.condition == Condition.ENDED and not self._is_behind():
+                self.ended.set()
+
+    def _is_behind(self) -> bool:
+        """Whether a frame or an answer has come that is not drawn yet."""
+        figures = self.figures()
+        with self._lock:
+            late = self._late is not None
+        unseen = figures.seen > 0 and figures.shown == 0
+        return late or unseen or figures.analysed + figures.dropped < figures.offered
 
     def _scene(self) -> Scene:
         with self._lock:

@@ -6,10 +6,7 @@ The frame is analysed anew, at full resolution and with the calibration of the l
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +17,7 @@ from layerscope.core.micrograph import PixelSize
 from layerscope.errors import CannotWrite, UnreadableFile
 from layerscope.io.atomic import write_bytes
 from layerscope.live.analysis import Asked
-from layerscope.live.calibrating import stand_back
+from layerscope.live.apart import Apart
 from layerscope.live.frame import Frame
 from layerscope.live.published import Drawing
 
@@ -71,12 +68,8 @@ def write_snapshot(
     write_bytes(folder / "shown.jpg", drawing.jpeg)
     size = pixel_size or frame.picture.pixel_size
     told = replace(asked, calibration=calibration)
-    spawn = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(1, spawn, initializer=stand_back) as pool:
-            return folder, pool.submit(analyse_image, image, folder, told, size).result()
-    except BrokenProcessPool:
-        raise UnreadableFile(f"{image}: the analysis broke off; the image is there") from None
+    said: str = Apart(analyse_image, image, folder, told, size).result()
+    return folder, said
 
 
 def analyse_image(image: Path, folder: Path, asked: Asked, pixel_size: PixelSize | None) -> str:
