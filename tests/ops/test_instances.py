@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 from films import fill, polygon
+from scipy import ndimage
 
 from layerscope.errors import InputError
-from layerscope.ops.instances import label_islands, split_touching, without_gaps
+from layerscope.ops.instances import _distance, label_islands, split_touching, without_gaps
 from layerscope.synth.surface import synth_surface
 
 
@@ -91,3 +92,14 @@ def test_gaps_do_not_notch():
 def test_a_stack_is_refused():
     with pytest.raises(InputError, match="expected a plane"):
         split_touching(np.zeros((2, 3, 4), bool))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (33, 130)])
+def test_distances_are_exact_wherever_memory_lies(shape):
+    noise = np.random.default_rng(0).random(shape).astype(np.float32)
+    inside = (cv2.GaussianBlur(noise, (0, 0), 4) > 0.49).astype(np.uint8)
+    expected = ndimage.distance_transform_edt(inside).astype(np.float32)
+    for n in range(20):
+        room = np.ones(inside.size + n, np.uint8)[n:].reshape(shape)
+        room[:] = inside
+        assert (_distance(room) == expected).all()

@@ -98,9 +98,19 @@ def _depth(mask: BoolArray) -> npt.NDArray[np.float32]:
     rimmed = cv2.copyMakeBorder(_bytes(mask), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     if rimmed.all():
         return np.ones(mask.shape, np.float32)
-    depth = cv2.distanceTransform(rimmed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    depth = _distance(rimmed)[1:-1, 1:-1]
     # A hundredth of the mean around tells plateaus apart.
     return np.where(mask, depth + 0.01 * cv2.blur(depth, (5, 5)), 0).astype(np.float32)
+
+
+def _distance(inside: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Distance (H, W) to the nearest zero.
+
+    OpenCV's last bit depends on where its memory lies, and with it which of two equal summits is
+    the higher. Squares of distances are whole numbers: their roots do not.
+    """
+    found = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(float)
+    return np.asarray(np.sqrt(np.rint(found**2).astype(np.float32)))
 
 
 def _climb(depth: npt.NDArray[np.float32]) -> tuple[IntArray, FloatArray]:
