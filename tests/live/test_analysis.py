@@ -205,6 +205,7 @@ def test_reasons_and_failures_are_told():
     assert kept.notes(np.full(3, 0.5)) == ("too few",)
 
 
+@pytest.mark.thorough
 def test_a_calibration_of_fields_is_that_of_a_run(synthetic, calibrated):
     found = [
         pipeline.find_in(

@@ -25,6 +25,7 @@ def test_settings_that_cannot_be_are_refused_by_the_process():
     process.close()
 
 
+@pytest.mark.thorough
 def test_it_answers_dies_and_answers_again(synthetic):
     pixels = synthetic[0].micrograph.data
     process = AnalysisProcess(GRAPHENE)
@@ -46,6 +47,7 @@ def test_it_answers_dies_and_answers_again(synthetic):
     assert process.answer(5, pixels, None).detections.masks.shape == pixels.shape[:2]
 
 
+@pytest.mark.thorough
 def test_a_function_apart_answers_refuses_or_breaks_off():
     answer, refusal, end = Apart(math.sqrt, 9), Apart(parse_length_nm, "far"), Apart(os._exit, 3)
     assert answer.result() == 3

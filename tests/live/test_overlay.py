@@ -92,7 +92,7 @@ def test_states_are_words_not_only_colours(written):
 
 @pytest.mark.parametrize("shape", [(64, 64), (200, 90), (90, 1280), (1080, 1920)])
 def test_any_size_can_be_drawn(shape):
-    pixels = scene(2, shape=shape)
+    pixels = np.full((*shape, 3), 90, np.uint8)
     answer = Answer(7, one_square(shape, box=(10, 10, 40, 40)))
     frame = framed(Picture(pixels), 7, 1.0, 4000)
     said = SourceState(Condition.LOST, "a reason that has many words and more " * 3)

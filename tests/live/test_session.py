@@ -10,7 +10,8 @@ import pytest
 from live_parts import GRAPHENE, Answers, FakeClock, Script, picture, scene, until
 
 from layerscope.core.micrograph import PixelSize
-from layerscope.errors import InputError, SourceLost
+from layerscope.errors import CannotWrite, InputError, SourceLost
+from layerscope.live.avi import AviWriter
 from layerscope.live.clock import RealClock
 from layerscope.live.frame import Picture
 from layerscope.live.reader import Condition
@@ -245,6 +246,7 @@ def test_a_recording_can_be_played_and_its_answers_read(begin, tmp_path):
     for seed in range(3):
         source.give(picture(seed))
         until(lambda seed=seed: session.figures().analysed == seed + 1)
+        until(lambda seed=seed: session.figures().shown == seed + 1)
     folder = tmp_path / "out" / "recordings" / "0001"
     session.record()
     assert not session.recording
@@ -263,6 +265,20 @@ def test_a_disk_that_takes_nothing_is_one_line(begin, tmp_path):
     session.record()
     assert not session.recording
     assert "cannot write" in session.lines[-1]
+
+
+def test_a_disk_that_fills_up_ends_the_recording_aloud(begin, monkeypatch):
+    source = Script(picture(0))
+    session = begin(source)
+
+    def full(self, jpeg):
+        raise CannotWrite("cannot write seen-0001.avi: No space left on device")
+
+    monkeypatch.setattr(AviWriter, "add", full)
+    session.record()
+    source.give(picture(1))
+    until(lambda: "No space left" in session.lines[-1])
+    assert not session.recording
 
 
 def test_no_snapshot_before_the_first_picture(begin):

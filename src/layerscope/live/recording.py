@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -64,6 +65,11 @@ class Recorder:
         """Length of the video."""
         return self._ticks / FPS
 
+    @property
+    def broken(self) -> bool:
+        """Whether the disk takes no more; `close` says why."""
+        return self._refusal is not None
+
     def log(self, frame: Frame, answer: Answer) -> None:
         """Note an answer; it is written soon."""
         self._answers.put((frame, answer))
@@ -90,19 +96,26 @@ class Recorder:
                     self._add(drawing)
                 self._write_answers()
                 self._save_now_and_then()
+            last = self._drawings.newest
+            if last is not None and last.number > self._number:
+                self._add(last)
             self._write_answers()
-            if self._video is not None:
-                self._video.close()
+            self._end_part()
         except CannotWrite as error:
             self._refusal = error
         except OSError as error:
             self._refusal = CannotWrite(f"cannot write to {self.folder}: {error.strerror}")
         finally:
-            self._log.close()
+            with suppress(CannotWrite):  # on a full disk, what is there can be played
+                self._end_part()
+            with suppress(OSError):
+                self._log.close()
 
     def _add(self, drawing: Drawing) -> None:
         """Put a drawing at its tick of time; ticks without one repeat the last."""
         due = round((drawing.at_s - self._begun_s) * FPS) + 1
+        # One that comes a little early is put a tick later; more of them would stretch the time.
+        due += due == self._ticks
         if due <= self._ticks:
             return
         size = drawing.picture.shape[0], drawing.picture.shape[1]
@@ -117,11 +130,15 @@ class Recorder:
         self._ticks = due
 
     def _begin_part(self, size: tuple[int, int]) -> None:
-        if self._video is not None:
-            self._video.close()
+        self._end_part()
         self._parts += 1
         self._size = size
         self._video = AviWriter(self.folder / f"seen-{self._parts:04d}.avi", size, FPS)
+
+    def _end_part(self) -> None:
+        video, self._video = self._video, None
+        if video is not None:
+            video.close()
 
     def _write_answers(self) -> None:
         while not self._answers.empty():

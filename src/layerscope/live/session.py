@@ -235,6 +235,9 @@ class Session:
             self._changed.clear()
             with self._lock:
                 late, self._late = self._late, None
+                broken = self._recorder is not None and self._recorder.broken
+            if broken:
+                self.record()
             scene = self._scene()
             picture = draw_scene(scene)
             now_s = self._clock.now_s()
