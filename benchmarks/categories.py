@@ -32,14 +32,14 @@ from layerscope.training.categories import train_categories
 from layerscope.training.category_data import CategoryData, load_categories
 from layerscope.training.category_settings import CategorySettings
 
-SEEDS = {"train": 11, "test": 13}
+TEACH_SEED, ASK_SEED = 11, 13
 BAR = 0.85
 
 
-def folder_of(root: Path, part: str, number: int, side: int) -> CategoryData:
-    folder = root / part
+def folder_of(root: Path, seed: int, number: int, side: int) -> CategoryData:
+    folder = root / f"seed-{seed}"
     if not (folder / "labels.csv").exists():
-        write_categorised(categorised_set(SEEDS[part], number, shape=(side, side)), folder)
+        write_categorised(categorised_set(seed, number, shape=(side, side)), folder)
     sheet = read_label_sheet(folder / "labels.csv", read_questionnaire("graphene-tem"))
     return load_categories(folder, sheet, side)
 
@@ -114,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--keep", type=Path, help="folder for images and model")
+    parser.add_argument("--seed", type=int, default=ASK_SEED, help="of the images that are asked")
     parser.add_argument("--network", default="features", help="as in train categories")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training, at most")
     parser.add_argument("--wrong", type=Path, help="draw what was answered wrongly")
@@ -121,7 +122,8 @@ def main() -> None:
     teach, ask, side = (150, 80, 112) if options.quick else (600, 300, 224)
     with TemporaryDirectory() as made:
         root = options.keep or Path(made)
-        train, test = folder_of(root, "train", teach, side), folder_of(root, "test", ask, side)
+        train = folder_of(root, TEACH_SEED, teach, side)
+        test = folder_of(root, options.seed, ask, side)
         start, path = time.process_time(), root / f"{options.network}.onnx"
         settings = CategorySettings(options.network, minutes=options.minutes, jobs=1)
         train_categories(train, path, settings, name="synthetic TEM", tell=print)
