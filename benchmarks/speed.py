@@ -38,12 +38,13 @@ import simplejpeg
 
 from layerscope.core.calibration import Calibration
 from layerscope.core.results import Detections
+from layerscope.finding import Found, Optics, Scale, Wanted, find_in
 from layerscope.io import decode
 from layerscope.io.sources import Source
 from layerscope.measure import measure_columns
 from layerscope.ops.memory import keep_freed_memory
 from layerscope.ops.tone import tone_curve
-from layerscope.pipeline import Found, Optics, Scale, Wanted, find_in, run
+from layerscope.pipeline import run
 from layerscope.tasks.flakes import find_flakes
 from layerscope.tasks.layers import count_by_physics, is_crystal
 

@@ -50,15 +50,15 @@ def synthetic_folder(synthetic, tmp_path_factory):
 @pytest.fixture(scope="session")
 def synthetic_run(synthetic_folder):
     """Return the pipeline's result on `synthetic_folder`; the tone curve is told."""
-    from layerscope import pipeline
+    from layerscope import finding, pipeline
     from layerscope.ops.tone import tone_curve
 
     return pipeline.run(
         [synthetic_folder],
         material="graphene",
         substrate="SiO2(90nm)/Si",
-        scale=pipeline.Scale("0.3844um"),
-        optics=pipeline.Optics(tone=tone_curve("linear")),
+        scale=finding.Scale("0.3844um"),
+        optics=finding.Optics(tone=tone_curve("linear")),
     )
 
 

@@ -31,10 +31,10 @@ def test_what_analyses_starts_without_the_heavy_ones(module):
 
 def test_no_torch_in_a_whole_run(synthetic_folder):
     code = f"""
-from layerscope import pipeline
+from layerscope import finding, pipeline
 from layerscope.ops.tone import tone_curve
 pipeline.run([{str(synthetic_folder / "synthetic_0000.jpg")!r}], material="graphene",
-             substrate="SiO2(90nm)/Si", optics=pipeline.Optics(tone=tone_curve("linear")))
+             substrate="SiO2(90nm)/Si", optics=finding.Optics(tone=tone_curve("linear")))
 """
     assert "torch" not in imported_by(code)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pandas.testing import assert_frame_equal
 
-from layerscope import pipeline
+from layerscope import finding, pipeline
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import UNKNOWN
 from layerscope.errors import InputError, UnknownName
@@ -16,7 +16,7 @@ from layerscope.models.samples import Samples
 from layerscope.ops.tone import contrast, tone_curve
 from layerscope.synth import match_truth
 
-LINEAR = pipeline.Optics(tone=tone_curve("linear"))
+LINEAR = finding.Optics(tone=tone_curve("linear"))
 GRAPHENE = {"material": "graphene", "substrate": "SiO2(90nm)/Si"}
 
 
@@ -81,7 +81,7 @@ class TestOneByOne:
         alone = analyse(
             [synthetic_folder / "synthetic_0001.jpg"],
             synthetic_run.calibration,
-            scale=pipeline.Scale("0.3844um"),
+            scale=finding.Scale("0.3844um"),
         )
         rows = synthetic_run.objects[synthetic_run.objects["image"] == "synthetic_0001"]
         assert rows.reset_index(drop=True).equals(alone.objects)
@@ -135,9 +135,7 @@ class TestScale:
         assert not synthetic_run.objects["flags"].str.contains("scale_unknown").any()
 
     def test_objective_from_a_table(self, synthetic_run, synthetic_folder):
-        scale = pipeline.Scale(
-            objective="20x", magnification_table={"20x": "0.5um", "50x": "0.2um"}
-        )
+        scale = finding.Scale(objective="20x", magnification_table={"20x": "0.5um", "50x": "0.2um"})
         path = synthetic_folder / "synthetic_0001.jpg"
         result = analyse([path], synthetic_run.calibration, scale=scale)
         np.testing.assert_allclose(result.objects["area_um2"], 0.25 * result.objects["area_px"])
@@ -148,15 +146,15 @@ class TestWanted:
         images = [s.micrograph for s in synthetic]
         everything = synthetic_run.objects
         for wanted in (
-            pipeline.Wanted(min_area_px=800),
-            pipeline.Wanted(min_area_px=20, min_area_um2=800 * 0.3844**2),
+            finding.Wanted(min_area_px=800),
+            finding.Wanted(min_area_px=20, min_area_um2=800 * 0.3844**2),
         ):
             got = analyse(images, synthetic_run.calibration, wanted=wanted).objects
             assert 0 < len(got) < len(everything)
             assert got["area_px"].min() >= 800 - 1
 
     def test_only_some_layer_numbers(self, synthetic_run, synthetic):
-        wanted = pipeline.Wanted(layers=(2, 4))
+        wanted = finding.Wanted(layers=(2, 4))
         images = [s.micrograph for s in synthetic]
         got = analyse(images, synthetic_run.calibration, wanted=wanted)
         kept = synthetic_run.objects["n_layers"].isin(["2", "3", "4"])

@@ -15,7 +15,7 @@ import numpy as np
 import simplejpeg
 from matplotlib.figure import Figure
 
-from layerscope import pipeline
+from layerscope import finding, pipeline
 from layerscope.core.run import RunResult
 from layerscope.draw import draw_flakes, draw_labels, draw_outlines, label_texts, to_rgb8
 from layerscope.ops.optical import fit_background
@@ -36,7 +36,7 @@ def main() -> None:
     """All pictures."""
     truth = list(synth_set(1, 10))
     images = [t.micrograph for t in truth]
-    scale = pipeline.Scale(f"{PIXEL_UM}um")
+    scale = finding.Scale(f"{PIXEL_UM}um")
     run = pipeline.run(images, material="graphene", substrate=ON_90, scale=scale)
     save_jpeg("overlay.jpg", overlay(run, images[2]), 1200)
     save_figure("contrast_cloud.png", cloud(run, "10 synthetic micrographs, graphene on 90 nm"))

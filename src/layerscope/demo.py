@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from layerscope import pipeline
+from layerscope import finding, pipeline
 from layerscope.core.results import THICK, UNKNOWN, IntArray
 from layerscope.core.run import RunResult
 from layerscope.report.folder import write_run
@@ -53,7 +53,7 @@ def run_demo(
         [p for p in files if p.suffix in (".jpg", ".png")],
         material=MATERIAL,
         substrate=SUBSTRATE,
-        scale=pipeline.Scale(f"{size_um:.4f}um"),
+        scale=finding.Scale(f"{size_um:.4f}um"),
         progress=progress,
     )
     result = replace(result, objects=pipeline.with_truth(result.objects, _truth(result, truth)))

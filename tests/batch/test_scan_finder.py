@@ -15,9 +15,9 @@ from layerscope.batch.settings import GIVEN, Settings
 from layerscope.batch.survey import Survey
 from layerscope.batch.work import Desk, Task, _find_in
 from layerscope.errors import InputError, UnknownName
+from layerscope.finding import Found, find_in
 from layerscope.io.sources import Source
 from layerscope.models.shipped import model_path
-from layerscope.pipeline import Found, find_in
 from layerscope.tasks.finders import choose_finder
 
 ASKED = Settings("graphene", "SiO2(90nm)/Si", flat_field="image")

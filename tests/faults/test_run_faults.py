@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from layerscope import pipeline
+from layerscope import finding, pipeline
 from layerscope.core.micrograph import Micrograph
 from layerscope.ops.tone import tone_curve
 from layerscope.report.folder import write_run
@@ -11,7 +11,7 @@ from layerscope.report.folder import write_run
 GRAPHENE = {
     "material": "graphene",
     "substrate": "SiO2(90nm)/Si",
-    "optics": pipeline.Optics(tone=tone_curve("linear")),
+    "optics": finding.Optics(tone=tone_curve("linear")),
 }
 
 

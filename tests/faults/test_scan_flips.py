@@ -10,8 +10,8 @@ from layerscope.batch.work import Desk
 from layerscope.batch.workers import Outcome
 from layerscope.core.scan import Status
 from layerscope.errors import LayerscopeError, UnreadableFile
+from layerscope.finding import Optics, Scale, Wanted, find_in
 from layerscope.io.sources import Source, name_sources
-from layerscope.pipeline import Optics, Scale, Wanted, find_in
 
 
 @pytest.mark.parametrize("kind", ["jpg", "tif"])

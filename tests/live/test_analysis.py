@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from live_parts import GRAPHENE, one_square, scene
 
-from layerscope import pipeline
+from layerscope import finding, pipeline
 from layerscope.core.calibration import Calibration, SetupCalibration
 from layerscope.core.micrograph import PixelSize
 from layerscope.errors import InputError, LayerscopeError
+from layerscope.finding import Found, Optics
 from layerscope.io.sources import Source
 from layerscope.live.analysis import Analysis
 from layerscope.live.calibrating import CalibrationSettings, KeptCalibration, make_calibration
 from layerscope.ops.optical import Background
 from layerscope.ops.tone import tone_curve
-from layerscope.pipeline import Found, Optics
 
 QUICK = replace(GRAPHENE, optics=Optics(tone_curve("linear")), max_layers=4)
 SETTINGS = CalibrationSettings("graphene", "SiO2(90nm)/Si", tone_curve("linear"), 10.0, 4, 0.45)
@@ -208,8 +208,8 @@ def test_reasons_and_failures_are_told():
 @pytest.mark.thorough
 def test_a_calibration_of_fields_is_that_of_a_run(synthetic, calibrated):
     found = [
-        pipeline.find_in(
-            Source(s.micrograph.name, "", s.micrograph), scale=pipeline.Scale(),
+        finding.find_in(
+            Source(s.micrograph.name, "", s.micrograph), scale=finding.Scale(),
             optics=QUICK.optics, wanted=QUICK.wanted,
         )
         for s in synthetic[:1]

@@ -11,6 +11,7 @@ from live_parts import GRAPHENE, Answers, FakeClock, Script, picture, scene, unt
 
 from layerscope.core.micrograph import PixelSize
 from layerscope.errors import CannotWrite, InputError, SourceLost
+from layerscope.finding import Optics
 from layerscope.live.avi import AviWriter
 from layerscope.live.clock import RealClock
 from layerscope.live.frame import Picture
@@ -18,7 +19,6 @@ from layerscope.live.reader import Condition
 from layerscope.live.recording import read_answers
 from layerscope.live.session import Session, SessionSettings
 from layerscope.ops.tone import tone_curve
-from layerscope.pipeline import Optics
 
 BLACK = Picture(np.zeros((240, 320, 3), np.uint8))
 

@@ -30,13 +30,13 @@ from layerscope.app.asked import (
     ThresholdsAsked,
 )
 from layerscope.app.export import EXPORTS, export_labels, proposed_ground
-from layerscope.gate import LOCAL_HOSTS, Gate
 from layerscope.app.painter import Painter
 from layerscope.app.pictures import TILE_PX, TileShelf, levels_of
 from layerscope.app.shares import Piece, classified
 from layerscope.app.suggestions import Suggester
 from layerscope.app.summary import Done
 from layerscope.errors import CannotWrite, InputError, LayerscopeError
+from layerscope.gate import LOCAL_HOSTS, Gate
 from layerscope.labelling.drawing import Box
 from layerscope.labelling.strokes import SCRIBBLES
 

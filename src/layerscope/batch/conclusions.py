@@ -18,13 +18,13 @@ from layerscope.batch.settings import given_file
 from layerscope.batch.work import CALIBRATION
 from layerscope.core.calibration import Calibration
 from layerscope.core.results import FloatArray, IntArray, RegionSignal
+from layerscope.finding import Found
 from layerscope.io.atomic import write_bytes
 from layerscope.io.calibration import write_calibration
 from layerscope.ops.setups import number_setups
 from layerscope.physics.calibration import calibrate
 from layerscope.physics.materials import load
 from layerscope.physics.thin_film import Stack
-from layerscope.pipeline import Found
 from layerscope.tasks.layers import DARKEST_LEVEL, is_clean
 
 _FILE = "setups.json"

@@ -24,10 +24,10 @@ from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import BoolArray, CropMasks, Detections, IntArray, RegionSignal
 from layerscope.core.scan import Status
 from layerscope.errors import UnreadableFile
+from layerscope.finding import Found
 from layerscope.io.atomic import write_bytes
 from layerscope.io.sources import Source, printable
 from layerscope.ops.optical import Background
-from layerscope.pipeline import Found
 
 
 @dataclass(frozen=True)

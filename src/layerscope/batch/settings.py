@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.batch.seal import digest
 from layerscope.errors import InputError, UnknownName
+from layerscope.finding import Optics, Scale, Wanted
 from layerscope.io import MAX_PIXELS
 from layerscope.models.shipped import model_path
 from layerscope.ops.tone import ToneCurve, tone_curve
 from layerscope.physics.calibration import OXIDE_SD_NM
 from layerscope.physics.materials import load
 from layerscope.physics.thin_film import Stack
-from layerscope.pipeline import Optics, Scale, Wanted
 from layerscope.tasks.finders import CLASSICAL, DEFAULT_MODEL, FINDERS, Finder, choose_finder
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Settings:
     calibration, head : str or None
         Files of an earlier run; names within `GIVEN` once the scan is planned.
     min_area_px, min_area_um2, layers, residue
-        As in `pipeline.Wanted`.
+        As in `finding.Wanted`.
     max_layers, max_pixels : int
     finder : str
         One of `tasks.finders.FINDERS`.

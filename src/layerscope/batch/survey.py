@@ -22,13 +22,13 @@ from layerscope.batch.settings import given_file
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import FloatArray
 from layerscope.errors import InputError, LayerscopeError
+from layerscope.finding import Found, find_in
 from layerscope.io import read
 from layerscope.io.atomic import write_bytes
 from layerscope.io.mosaic import is_mosaic
 from layerscope.io.sources import Source
 from layerscope.ops.illumination import FlatField, flat_field_from_reference, flat_field_of_scan
 from layerscope.ops.setups import Substrates
-from layerscope.pipeline import Found, find_in
 
 SAMPLE = 48
 """Images looked at: the flat field's own noise is then 0.2 %, and it takes a few seconds."""

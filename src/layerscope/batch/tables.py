@@ -18,11 +18,11 @@ from layerscope.batch.seal import digest, seal, unseal
 from layerscope.batch.wafer import find_sites, outline_reader, read_affine
 from layerscope.batch.work import ROW, Desk
 from layerscope.core.scan import IMAGE_COLUMNS, SITE_COLUMNS, ScanResult, Status
+from layerscope.finding import Found
 from layerscope.io.atomic import write_bytes
 from layerscope.io.sources import printable
 from layerscope.io.tables import TableWriter, write_table
 from layerscope.measure import glossary
-from layerscope.pipeline import Found
 
 if TYPE_CHECKING:
     import pandas as pd

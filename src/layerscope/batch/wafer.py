@@ -18,10 +18,10 @@ from layerscope.core.results import BoolArray, CropMasks, IntArray
 from layerscope.core.scan import View
 from layerscope.core.stage import StageAffine
 from layerscope.errors import InputError
+from layerscope.finding import Found
 from layerscope.io import read
 from layerscope.io.atomic import write_bytes
 from layerscope.ops.stage import fit_affine
-from layerscope.pipeline import Found
 from layerscope.tasks.wafer import STAGE_ERROR_UM, locate_sites
 
 if TYPE_CHECKING:

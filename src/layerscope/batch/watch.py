@@ -45,9 +45,9 @@ from layerscope.core.results import FloatArray
 from layerscope.core.scan import ScanResult, Status
 from layerscope.core.stage import StagePosition
 from layerscope.errors import InputError
+from layerscope.finding import Found, choose
 from layerscope.io.calibration import read_calibration
 from layerscope.io.sources import Source, name_sources
-from layerscope.pipeline import Found, choose
 
 FIRST = 12
 """Images that the light and the substrate are settled on; the flat field needs ten."""

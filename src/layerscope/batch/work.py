@@ -22,10 +22,10 @@ from layerscope.batch.survey import Survey
 from layerscope.core.results import Detections
 from layerscope.core.scan import STATUS_MEANING, Status
 from layerscope.errors import LayerscopeError, TooLarge, UnreadableFile
+from layerscope.finding import Found, choose, find_in, finish, unsure
 from layerscope.measure import measure_columns, table_of
 from layerscope.measure.table import Columns
 from layerscope.ops.tone import ToneCurve, tone_curve
-from layerscope.pipeline import Found, choose, find_in, finish, unsure
 from layerscope.tasks.layers import count_by_head, count_by_physics
 
 if TYPE_CHECKING:

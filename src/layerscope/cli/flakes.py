@@ -63,7 +63,7 @@ def find_in_images(
     images: list[str], asked: Asked, out: Path, *, report: bool, as_json: bool, quiet: bool
 ) -> NoReturn:
     """Find the flakes, write the run folder, say what came out, and end with its exit code."""
-    from layerscope import pipeline
+    from layerscope import finding, pipeline
     from layerscope.io.calibration import read_calibration
     from layerscope.io.labels import read_labels
     from layerscope.models.heads import load_head
@@ -73,7 +73,7 @@ def find_in_images(
     find = choose_finder(asked.finder or ("network" if asked.model else "classical"), asked.model)
     names = names_of(images)
     known = read_labels(asked.labels) if asked.labels else None
-    scale = pipeline.Scale(
+    scale = finding.Scale(
         asked.pixel_size, asked.objective, asked.magnification_table, asked.scale_bar
     )
     curve = tone_of(asked.tone)
@@ -84,7 +84,7 @@ def find_in_images(
             material=asked.material,
             substrate=asked.substrate,
             scale=scale,
-            optics=pipeline.Optics(curve, asked.na, asked.oxide_sd, flat),
+            optics=finding.Optics(curve, asked.na, asked.oxide_sd, flat),
             wanted=wanted_of(asked.min_area, asked.layers, asked.keep_residue),
             calibration=read_calibration(asked.calibration) if asked.calibration else None,
             labels=known,
@@ -114,11 +114,11 @@ def calibrate(
     quiet: Quiet = False,
 ) -> None:
     """Find oxide, camera channels and tone from flakes, without labels, and save them."""
-    from layerscope import pipeline
+    from layerscope import finding, pipeline
     from layerscope.io.calibration import write_calibration
     from layerscope.io.labels import read_labels
 
-    optics = pipeline.Optics(tone_of(tone), na, oxide_sd)
+    optics = finding.Optics(tone_of(tone), na, oxide_sd)
     with ProgressBar("analysing", quiet) as progress:
         result = pipeline.run(
             names_of(images),

@@ -106,7 +106,7 @@ def live(
     ] = False,
 ) -> None:
     """Outline flakes and count layers on the microscope's screen, camera or newest image, live."""
-    from layerscope import pipeline
+    from layerscope import finding
     from layerscope.io.calibration import read_calibration
     from layerscope.live.analysis import Asked
     from layerscope.live.clock import RealClock
@@ -124,7 +124,7 @@ def live(
         material,
         substrate,
         task,
-        pipeline.Optics(tone_of(tone), na, oxide_sd, flat_field_of(flat_field, [])),
+        finding.Optics(tone_of(tone), na, oxide_sd, flat_field_of(flat_field, [])),
         wanted_of(min_area, layers, keep_residue),
         read_calibration(calibration) if calibration else None,
         head,

@@ -16,10 +16,10 @@ from layerscope.errors import InputError, UnreadableFile
 if TYPE_CHECKING:
     from layerscope.core.micrograph import Micrograph
     from layerscope.core.run import Failure, Progress, TaskRun
+    from layerscope.finding import Wanted
     from layerscope.io.sources import Source
     from layerscope.ops.illumination import FlatField
     from layerscope.ops.tone import ToneCurve
-    from layerscope.pipeline import Wanted
 
 OK, FAILED, USAGE, SOME_FAILED, NOTHING_USABLE, MISMATCH, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -96,7 +96,7 @@ def tone_points(text: str | None) -> tuple[str | None, tuple[tuple[float, float]
 
 def scale_text(pixel_size: str | None, objective: str | None, table: Path | None) -> str | None:
     """Pixel size as told, or as the table says of the objective."""
-    from layerscope.pipeline import Scale
+    from layerscope.finding import Scale
 
     found = Scale(pixel_size, objective, str(table) if table else None).looked_up().pixel_size
     return found if found is None or isinstance(found, str) else f"{found.um:.9g}um"
@@ -142,7 +142,7 @@ def _readable(sources: list[Source]) -> Iterator[Micrograph]:
 
 def wanted_of(min_area: str | None, layers: str | None, residue: bool) -> Wanted:
     """Read ``--min-area`` and ``--layers``."""
-    from layerscope import pipeline
+    from layerscope import finding
 
     px, um2 = 200, 0.0
     if min_area is not None:
@@ -156,7 +156,7 @@ def wanted_of(min_area: str | None, layers: str | None, residue: bool) -> Wanted
         if not low.isdigit() or not (high or low).isdigit() or int(low) > int(high or low):
             raise InputError(f"--layers {layers!r}: expected e.g. 1 or 1-3")
         kept = (int(low), int(high or low))
-    return pipeline.Wanted(max(px, 1), um2, kept, residue)
+    return finding.Wanted(max(px, 1), um2, kept, residue)
 
 
 def listed(text: str | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from layerscope import pipeline
+from layerscope import finding
 from layerscope.core.calibration import Calibration
 from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.core.results import Detections, FloatArray
@@ -57,8 +57,8 @@ class Asked:
     material: str
     substrate: str
     task: str = "flakes"
-    optics: pipeline.Optics = field(default_factory=pipeline.Optics)
-    wanted: pipeline.Wanted = field(default_factory=pipeline.Wanted)
+    optics: finding.Optics = field(default_factory=finding.Optics)
+    wanted: finding.Wanted = field(default_factory=finding.Wanted)
     calibration: Calibration | None = None
     head: Path | None = None
     finder: str = CLASSICAL
@@ -165,7 +165,7 @@ class Analysis:
     def _answered(self, number: int, pixels: Image, pixel_size: PixelSize | None) -> Answer:
         size = pixel_size or self._size_by_bar(pixels)
         image = Micrograph(pixels, pixel_size=size, name="live")
-        found = pipeline.find_on(
+        found = finding.find_on(
             self._without_annotations(image),
             Source("live", "", image),
             optics=self._asked.optics,
@@ -177,13 +177,13 @@ class Analysis:
         if self._head is None:
             self._kept.see(found, pixels)
             notes = self._kept.notes(level)
-        result = pipeline.finish(found, self._counted(found), 0, self._asked.wanted)
+        result = finding.finish(found, self._counted(found), 0, self._asked.wanted)
         return Answer(
             number, result.detections, size, level, notes,
             calibration=self._kept.calibration,
         )  # fmt: skip
 
-    def _counted(self, found: pipeline.Found) -> Detections:
+    def _counted(self, found: finding.Found) -> Detections:
         asked, level = self._asked, found.background.level
         if self._head is not None:
             return count_by_head(found.detections, self._head, self._crystal, asked.max_layers)

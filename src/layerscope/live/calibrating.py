@@ -11,6 +11,7 @@ import numpy as np
 from layerscope.core.calibration import Calibration
 from layerscope.core.results import Detections, FloatArray
 from layerscope.errors import LayerscopeError
+from layerscope.finding import Found
 from layerscope.live.apart import Apart
 from layerscope.live.motion import Thumb, shift_between, thumb_of
 from layerscope.ops.lettering import Image
@@ -19,7 +20,6 @@ from layerscope.ops.setups import Substrates, number_setups
 from layerscope.ops.tone import ToneCurve
 from layerscope.physics.materials import load
 from layerscope.physics.thin_film import Stack
-from layerscope.pipeline import Found
 from layerscope.tasks.layers import calibrate_setups
 
 _MOST_FIELDS = 32

@@ -83,7 +83,7 @@ def analyse_image(image: Path, folder: Path, asked: Asked, pixel_size: PixelSize
     """
     if asked.task == "crystals":
         return _analyse_crystals(image, folder, asked, pixel_size)
-    from layerscope import pipeline
+    from layerscope import finding, pipeline
     from layerscope.models.heads import load_head
     from layerscope.report.folder import write_run
     from layerscope.tasks.finders import choose_finder
@@ -92,7 +92,7 @@ def analyse_image(image: Path, folder: Path, asked: Asked, pixel_size: PixelSize
         [image],
         material=asked.material,
         substrate=asked.substrate,
-        scale=pipeline.Scale(pixel_size, scale_bar_length=asked.scale_bar_length),
+        scale=finding.Scale(pixel_size, scale_bar_length=asked.scale_bar_length),
         optics=asked.optics,
         wanted=asked.wanted,
         calibration=asked.calibration,
