@@ -1,7 +1,7 @@
 """What the published study of TMD crystals found (arXiv 2503.00470), beside what this one finds.
 
-Published gains are per cent. Whether of the figure or points is not said; here both are given, and
-a sentence is judged by the gain in per cent of the figure.
+Published gains are per cent, of the figure or points is not clear; here both are given, and a
+sentence is judged by the gain in per cent of the figure.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ NUMBERS = (MASK, "mask_ap50", "mask_ap50_95", BOX, "box_ap50", "box_ap50_95")
 _LEAST = 0.02
 """A figure below it says that nothing was learned: no gain over it means anything."""
 
+_NEGLIGIBLE = 5.0
+"""Per cent: a loss that the study calls stable, and a gain that is none."""
+
 _Place = tuple[str, str, float]  # panel, arm, setting
 
 
@@ -51,7 +54,7 @@ class Claim:
     published_percent : float
         NaN: no number was published.
     expects : str
-        ``"gain"``: above 0; ``"none"``: an interval around 0; ``"stable"``: above -5.
+        ``"gain"``: above 0; ``"none"``: within 5 % of 0; ``"stable"``: above -5 %.
     """
 
     text: str
@@ -141,8 +144,11 @@ def verdict(expects: str, against: float, low: float, high: float) -> str:
     if against < _LEAST:
         return "not told: hardly anything was learned"
     if expects == "none":
-        return "holds" if low <= 0 <= high else "does not hold"
-    least = -5 if expects == "stable" else 0
+        # An interval around 0 that is wide shows nothing, least of all that there is no gain.
+        if low > 0 or high < 0:
+            return "does not hold"
+        return "holds" if max(-low, high) <= _NEGLIGIBLE else "not shown"
+    least = -_NEGLIGIBLE if expects == "stable" else 0
     return "holds" if low > least else "does not hold" if high < least else "not shown"
 
 
