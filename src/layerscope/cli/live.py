@@ -134,7 +134,10 @@ def live(
         analyse_width,
         max_layers,
     )
-    with _session(source, playing, asked, size, out, width, stop) as session:
+    with (
+        _ended_by_ctrl_c(stop),
+        _session(source, playing, asked, size, out, width, stop) as session,
+    ):
         if record:
             session.record()
         _show(session, stop, seconds, window, (host, port) if browser else None, open_page)
@@ -160,6 +163,16 @@ def _check(window: bool, browser: bool, seconds: float | None, width: int) -> No
         raise InputError(f"--width {width}: expected 160 px or more")
     if not window and not browser and seconds is None:
         raise InputError("nothing would be shown: leave out --no-window, or add --browser")
+
+
+@contextmanager
+def _ended_by_ctrl_c(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C, however often, end the session as closing its window does."""
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -202,7 +215,6 @@ def _show(
     open_page: bool,
 ) -> None:
     """Show the session until it ends, the window is closed, or Ctrl-C."""
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     timer = threading.Timer(seconds, stop.set) if seconds else None
     server: Server | None = None
     try:
@@ -215,7 +227,6 @@ def _show(
         while not (stop.wait(_LOOK_EVERY_S) or session.ended.is_set()):
             pass
     finally:
-        signal.signal(signal.SIGINT, before)
         stop.set()
         session.drawings.close()
         if timer is not None:
