@@ -124,7 +124,8 @@ def ratio_percent(one: FloatArray, other: FloatArray) -> tuple[float, float, flo
         return math.nan, math.nan, math.nan
     gain = float(np.mean(one) / np.mean(other))
     low, high = t_interval((one - gain * other) / np.mean(other))
-    return 100 * (gain - 1), 100 * (gain - 1 + low), 100 * (gain - 1 + high)
+    # Figures are not negative: no loss is larger than all.
+    return 100 * (gain - 1), max(100 * (gain - 1 + low), -100.0), 100 * (gain - 1 + high)
 
 
 def verdict(expects: str, against: float, low: float, high: float) -> str:
