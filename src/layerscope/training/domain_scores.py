@@ -47,8 +47,10 @@ def judge(
     calibration = fit_calibration(score, right)
     image = np.repeat(np.arange(len(pairs)), [len(f) for f, _ in pairs])
     fair = held_out_calibration(score, right, image)
-    metrics["ece_raw"] = _short(_error(score, right))
-    metrics["ece"] = _short(_error(fair, right))
+    raw, honest = _error(score, right), _error(fair, right)
+    if honest >= raw:  # of few objects none can be learned: the scores stay as they are
+        calibration, honest = (1.0, 0.0), raw
+    metrics |= {"ece_raw": _short(raw), "ece": _short(honest)}
     return cut, calibration, metrics
 
 
