@@ -73,12 +73,13 @@ def test_the_same_seed_gives_the_same_network():
 
 
 def test_a_few_steps_lower_the_loss(data):
-    network = start_network(TINY, data.classes[1:])
-    losses = []
+    settings, losses = replace(TINY, learning_rate=5e-3), []
+    drawing = Drawing(64, zoom=(0.9, 1.1), mosaic=0.0)
     fit_domains(
-        network, data, TINY, steps=24, progress=lambda told: losses.append(told.loss)
+        start_network(settings, data.classes[1:]), data, settings, steps=24, drawing=drawing,
+        progress=lambda told: losses.append(told.loss),
     )  # fmt: skip
-    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6])  # 0.63 when it was written
 
 
 @pytest.fixture(scope="module")
