@@ -26,7 +26,13 @@ TABLES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*PARTS, *TABLES, *DOCUMENTS])
+def csv_seldom(*names):
+    """Twins of Parquet tables only in the thorough tests."""
+    twins = ("images.csv", "objects.csv", "sites.csv")
+    return [pytest.param(n, marks=pytest.mark.thorough) if n in twins else n for n in names]
+
+
+@pytest.mark.parametrize("name", csv_seldom(*PARTS, *TABLES, *DOCUMENTS))
 def test_flipped_byte_is_found_by_verify_and_made_again(name, copied, finished):
     before = copied.parts()
     path = copied.run / name
@@ -71,7 +77,7 @@ def test_spoilt_copy_of_the_calibration(copied, finished):
     assert copied.tables() == finished.tables()
 
 
-@pytest.mark.parametrize("name", [*PARTS, *TABLES, *DOCUMENTS, "ledger.sqlite", "given"])
+@pytest.mark.parametrize("name", csv_seldom(*PARTS, *TABLES, *DOCUMENTS, "ledger.sqlite", "given"))
 def test_lost_file_is_made_again(name, copied, finished):
     path = copied.run / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -34,7 +34,10 @@ def one_run_s(finished, tmp_path_factory):
     return time.monotonic() - start
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(8), *(pytest.param(s, marks=pytest.mark.thorough) for s in range(8, 20))],
+)
 def test_driver_killed_at_a_random_moment(seed, scan, finished, one_run_s):
     running = scan.start(inline=True)
     time.sleep(random.Random(seed).uniform(0.02, 1) * one_run_s)
@@ -54,7 +57,7 @@ def few(finished, tmp_path_factory):
     return whole
 
 
-@pytest.mark.parametrize("place", ["rename", "commit"])
+@pytest.mark.parametrize("place", [pytest.param("rename", marks=pytest.mark.thorough), "commit"])
 def test_driver_killed_before_every_rename_and_every_commit(place, few, tmp_path):
     """Between a temporary file and its name, and between a part and its entry in the ledger."""
     fault = {"place": place, "action": "die"}

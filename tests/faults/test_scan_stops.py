@@ -160,7 +160,9 @@ def in_process(*argv):
     return result.exit_code, result.output
 
 
-@pytest.mark.parametrize("at", [1, 9, 20, 30, 50])
+@pytest.mark.parametrize(
+    "at", [1, 20, 50, *(pytest.param(n, marks=pytest.mark.thorough) for n in (9, 30))]
+)
 def test_full_disk(at, scan, finished):
     fault = {"place": "sync", "at": at, "action": "full"}
     ended = scan.do(fault=fault)
