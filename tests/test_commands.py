@@ -143,3 +143,18 @@ def test_synthetic_films_are_covered_as_they_were_drawn(command, tmp_path, form)
     found = pd.read_csv(tmp_path / "r" / "images.csv")["coverage"]
     assert np.abs(found - truth).max() < 0.03
     assert command("synth", "films", "-o", tmp_path / "t", "--format", "tif")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "what", [("train", "flakes", "."), ("pretrain", "flakes"), ("pretrain", "phases")]
+)
+def test_without_torch_training_says_what_to_install(what):
+    code = (
+        "import sys; sys.modules['torch'] = None; from layerscope.cli import main; "
+        f"sys.argv = ['layerscope', *{what!r}, '-o', 'x.onnx']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "layerscope: this command needs an optional part: pip install 'layerscope[train]'"
+    ]

@@ -63,7 +63,7 @@ def test_driver_killed_before_every_rename_and_every_commit(place, few, tmp_path
     fault = {"place": place, "action": "die"}
     counted = replace(few, run=tmp_path / "counted").do(fault=fault | {"at": 1e9})
     calls = int(re.search(r"calls: (\d+)", counted.output)[1])
-    assert calls >= {"rename": 15, "commit": 5}[place]
+    assert calls >= {"rename": 18, "commit": 5}[place]
     for at in range(1, calls + 1):
         scan = replace(few, run=tmp_path / f"run-{at}")
         assert scan.do(fault=fault | {"at": at}).code == -9

@@ -53,7 +53,7 @@ from layerscope.cli.report import COMMANDS as REPORT_COMMANDS
 from layerscope.cli.scan import COMMANDS
 from layerscope.cli.synth import app as synth_app
 from layerscope.cli.train import app as train_app
-from layerscope.errors import CannotWrite, InputError, LayerscopeError, UnknownName
+from layerscope.errors import CannotWrite, InputError, LayerscopeError, MissingExtra, UnknownName
 
 app = typer.Typer(
     help="From a micrograph of a 2D material to a calibrated table of what is on it.",
@@ -69,6 +69,10 @@ app.add_typer(train_app, name="train")
 app.add_typer(questionnaire_app, name="questionnaire")
 app.add_typer(pretrain_app, name="pretrain")
 app.add_typer(models_app, name="models")
+
+
+_OF_TRAIN = ("torch", "onnx", "onnxscript", "safetensors", "transformers", "optuna")
+"""Packages of the extra ``train``, which modules of `training` import as they are."""
 
 
 @cache
@@ -87,6 +91,11 @@ def main() -> None:
         typer.echo(f"layerscope: {error}", err=True)
         usage = isinstance(error, InputError) and not isinstance(error, CannotWrite)
         sys.exit(USAGE if usage else FAILED)
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_TRAIN:
+            raise
+        typer.echo(f"layerscope: {MissingExtra.of('this command', 'train')}", err=True)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
