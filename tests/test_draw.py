@@ -8,7 +8,9 @@ from layerscope import draw
 from layerscope.core.classes import class_colour, class_name, class_value
 from layerscope.core.micrograph import PixelSize
 from layerscope.core.results import THICK, UNKNOWN, Detections
+from layerscope.draw.legend import legend_entries
 from layerscope.errors import InputError
+from layerscope.ops.lettering import letters, plate
 
 SIZE = PixelSize(200, 200, "test")
 
@@ -123,12 +125,12 @@ def test_no_scale_says_so(image):
 
 
 def test_letters_have_micro_and_square():
-    empty, micro, square = (draw.letters(t, 20) for t in (" ", "µ", "²"))
+    empty, micro, square = (letters(t, 20) for t in (" ", "µ", "²"))
     assert empty.sum() == 0
     assert micro.sum() > 0
     assert square.sum() > 0
     # A missing glyph is drawn as the same box for every character.
-    assert not np.array_equal(micro, draw.letters("\ufffe", 20))
+    assert not np.array_equal(micro, letters("\ufffe", 20))
 
 
 def test_label_texts(found):
@@ -145,14 +147,15 @@ def test_labels_do_not_overlap(make_detections):
         values[y : y + 8, x : x + 8] = i + 1
     found = make_detections(values, numbers=[1] * 36)
     places = []
-    original = draw.plate
+    original = plate
 
     def spy(canvas, box):
         places.append(box)
         original(canvas, box)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(draw, "plate", spy)
+        for part in ("labels", "legend", "scale_bar"):
+            patch.setattr(f"layerscope.draw.{part}.plate", spy)
         draw.draw_flakes(np.full((300, 300, 3), 90, np.uint8), found, pixel_size=SIZE)
     assert len(places) > 12
     cover = np.zeros((300, 300), int)
@@ -166,10 +169,10 @@ def test_labels_do_not_overlap(make_detections):
 
 
 def test_legend_lists_only_what_is_there(found, make_detections, labels):
-    names = [name for name, *_ in draw._legend_entries(found)]
+    names = [name for name, *_ in legend_entries(found)]
     assert names == ["1 layer: 1", "2 layers: 1", "thick: 1", "unknown: 1"]
     many = make_detections(labels, numbers=[5, 9, 9, 3])
-    assert [n for n, *_ in draw._legend_entries(many)] == ["3 layers: 1", "5–9 layers: 3"]
+    assert [n for n, *_ in legend_entries(many)] == ["3 layers: 1", "5–9 layers: 3"]
 
 
 @pytest.mark.parametrize("index", [0, 1, 2, 3])

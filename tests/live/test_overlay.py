@@ -37,7 +37,8 @@ def written(monkeypatch):
         return original(text, size)
 
     monkeypatch.setattr(overlay, "letters", spy)
-    monkeypatch.setattr("layerscope.draw.letters", spy)
+    for part in ("labels", "legend", "scale_bar"):
+        monkeypatch.setattr(f"layerscope.draw.{part}.letters", spy)
     return texts
 
 
