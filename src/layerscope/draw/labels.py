@@ -112,7 +112,7 @@ def _label_place(
     inside &= (places[:, 2] <= height) & (places[:, 3] <= width)
     after = places[:, None, :2] >= taken[None, :, 2:]
     ahead = taken[None, :, :2] >= places[:, None, 2:]
-    places = places[inside & (after | ahead).any(axis=2).all(axis=1)]
+    places = places[inside & np.all(np.any(after | ahead, axis=2), axis=1)]
     if len(places) == 0:
         return None
     y0, x0, y1, x1 = places.T
