@@ -34,12 +34,12 @@ import numpy as np
 from layerscope import pipeline
 from layerscope.core.micrograph import PixelSize
 from layerscope.live.analysis import Analysis, Asked
-from layerscope.live.analyst import AnalysisProcess
 from layerscope.live.clock import RealClock
 from layerscope.live.figures import Figures
 from layerscope.live.frame import Frame, framed
 from layerscope.live.motion import Shift
 from layerscope.live.overlay import Scene, draw_scene
+from layerscope.live.processes import Processes
 from layerscope.live.published import Drawing
 from layerscope.live.reader import Condition, SourceState
 from layerscope.live.session import Session, SessionSettings
@@ -121,11 +121,11 @@ def session(asked: Asked, folder: Path, seconds: float, *, finder: str = "classi
     stop = threading.Event()
     clock = RealClock(stop)
     playing = Playing(clock, 30.0, WINDOW, 6.0, loop=True)
-    process = AnalysisProcess(replace(asked, finder=finder))
-    process.start()
+    processes = Processes(replace(asked, finder=finder))
+    processes.start()
     with tempfile.TemporaryDirectory() as out:
         settings = SessionSettings(asked.material, asked, Path(out), SIZE)
-        view = Session(lambda: open_source(f"replay:{folder}", playing), process, settings, clock)
+        view = Session(lambda: open_source(f"replay:{folder}", playing), processes, settings, clock)
         view.start()
         view.record()
         stop.wait(seconds)

@@ -17,8 +17,8 @@ from playwright.sync_api import sync_playwright
 from layerscope import pipeline
 from layerscope.core.micrograph import PixelSize
 from layerscope.live.analysis import Asked
-from layerscope.live.analyst import AnalysisProcess
 from layerscope.live.clock import RealClock
+from layerscope.live.processes import Processes
 from layerscope.live.server import Server
 from layerscope.live.session import Session, SessionSettings
 from layerscope.live.sources import Playing, open_source
@@ -40,13 +40,13 @@ def main() -> None:
         cv2.imwrite(str(path), images[2].data[..., ::-1])
         stop = threading.Event()
         playing = Playing(RealClock(stop), 30.0, (720, 1280), 6.0)
-        process = AnalysisProcess(asked)
-        process.start()
+        processes = Processes(asked)
+        processes.start()
         settings = SessionSettings(
             f"graphene on {ON_90}", asked, Path(folder), PixelSize.parse("0.3844um")
         )
         session = Session(
-            lambda: open_source(f"replay:{path}", playing), process, settings, playing.clock
+            lambda: open_source(f"replay:{path}", playing), processes, settings, playing.clock
         )
         session.start()
         listening = socket.create_server(("127.0.0.1", 0))

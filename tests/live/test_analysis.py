@@ -1,5 +1,6 @@
 """The live answer is the answer of `run`; the light gets known from the fields that pass."""
 
+import pickle
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -13,7 +14,8 @@ from layerscope.core.micrograph import PixelSize
 from layerscope.errors import InputError, LayerscopeError
 from layerscope.finding import Found, Optics
 from layerscope.io.sources import Source
-from layerscope.live.analysis import Analysis
+from layerscope.live.analysis import Analysis, Learned
+from layerscope.live.bars import BurntIn
 from layerscope.live.calibrating import CalibrationSettings, KeptCalibration, make_calibration
 from layerscope.ops.optical import Background
 from layerscope.ops.tone import tone_curve
@@ -107,6 +109,32 @@ def test_layers_come_with_the_calibration(synthetic):
     second = analysis.answer(2, pixels, SIZE)
     assert second.detections.layers is not None
     assert second.calibration is not None
+
+
+def test_one_that_follows_answers_as_the_one_that_learned(synthetic):
+    """The same numbers from the same calibration, and nothing calibrated by itself."""
+    waiting, unused = Waiting(), Waiting()
+    first, second = Analysis(QUICK, submit=waiting), Analysis(QUICK, submit=unused)
+    pixels = synthetic[0].micrograph.data
+    first.answer(1, pixels, None)
+    early = first.learned
+    waiting.finish()
+    own = first.answer(2, pixels, None)
+    assert first.learned != early
+    second.follow(pickle.loads(pickle.dumps(first.learned)))
+    told = second.answer(3, pixels, None)
+    assert unused.tasks == []
+    assert told.notes == own.notes
+    assert np.array_equal(told.detections.layers.probability, own.detections.layers.probability)
+    second.follow(early)
+    assert second.answer(4, pixels, None).detections.layers is None
+
+
+def test_who_follows_waits_for_the_size_that_a_bar_tells():
+    learned = Learned(burnt_in=BurntIn({(90, 120, 3): SIZE}))
+    assert learned.suffices((90, 120, 3), None)
+    assert not learned.suffices((60, 80, 3), None)
+    assert learned.suffices((60, 80, 3), SIZE)
 
 
 class Waiting:

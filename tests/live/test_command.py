@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from layerscope.cli import app
 from layerscope.errors import LayerscopeError
-from layerscope.live import analyst
+from layerscope.live import processes
 
 GRAPHENE = ["-m", "graphene", "-s", "SiO2(90nm)/Si"]
 
@@ -36,7 +36,7 @@ def run(monkeypatch, tmp_path):
             pass
 
     made = []
-    monkeypatch.setattr(analyst, "AnalysisProcess", Process)
+    monkeypatch.setattr(processes, "Processes", Process)
 
     def run(*arguments):
         found = CliRunner().invoke(app, ["live", *map(str, arguments), "-o", str(tmp_path / "out")])

@@ -12,11 +12,11 @@ from layerscope.draw import Named
 from layerscope.errors import InputError, UnknownName
 from layerscope.live import crystal_analysis
 from layerscope.live.analysis import Answer
-from layerscope.live.analyst import analysis_of
 from layerscope.live.crystal_analysis import CrystalAnalysis, colours_of
 from layerscope.live.frame import Picture, framed
 from layerscope.live.motion import Shift
 from layerscope.live.overlay import draw_answer
+from layerscope.live.processes import analysis_of
 from layerscope.live.recording import answer_line
 
 CRYSTALS = replace(GRAPHENE, task="crystals")

@@ -80,6 +80,44 @@ def test_the_newest_frame_is_analysed_next_and_the_others_are_counted(begin):
     assert figures.offered == figures.analysed + figures.dropped == 6
 
 
+def test_an_older_answer_never_replaces_a_newer_one(begin):
+    """Two at once: the second overtakes the first, whose answer is then dropped, and counted."""
+    source, answers = Script(picture(0)), InTurn()
+    session = begin(source, answers)
+    until(lambda: answers.asked == [1])
+    source.give(picture(1))
+    until(lambda: answers.asked == [1, 2])
+    answers.let(2)
+    until(lambda: session.figures().analysed == 1)
+    answers.let(1)
+    until(lambda: session.figures().dropped == 1)
+    figures = session.figures()
+    assert (figures.offered, figures.analysed) == (2, 1)
+    assert session._answered.number == session._answer.frame == 2
+
+
+class InTurn(Answers):
+    """Answers two frames at once, each when it is let."""
+
+    at_once = 2
+
+    def __init__(self):
+        super().__init__()
+        self._may = {number: threading.Event() for number in range(1, 9)}
+
+    def let(self, number):
+        self._may[number].set()
+
+    def answer(self, number, pixels, pixel_size):
+        answer = super().answer(number, pixels, pixel_size)
+        assert self._may[number].wait(20)
+        return answer
+
+    def close(self):
+        for number in self._may:
+            self.let(number)
+
+
 def test_a_busy_analysis_does_not_hold_up_the_picture(begin):
     source, answers = Script(picture(0)), Answers(free=False)
     session = begin(source, answers)

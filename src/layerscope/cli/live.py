@@ -187,18 +187,18 @@ def _session(
 ) -> Iterator[Session]:
     """Session that runs, and is closed at the end whatever happens."""
     from layerscope.core.micrograph import PixelSize
-    from layerscope.live.analyst import AnalysisProcess
+    from layerscope.live.processes import Processes
     from layerscope.live.session import Session, SessionSettings
     from layerscope.live.sources import open_source
 
     told = PixelSize.parse(size) if size else None
-    process = AnalysisProcess(asked)
+    processes = Processes(asked)
     settings = SessionSettings(f"{asked.material} on {asked.substrate}", asked, out, told, width)
     session = Session(
-        lambda: open_source(source, playing), process, settings, playing.clock, typer.echo
+        lambda: open_source(source, playing), processes, settings, playing.clock, typer.echo
     )
     try:
-        process.start()
+        processes.start()
         session.start()
         yield session
     finally:

@@ -13,19 +13,16 @@ from layerscope.core.results import Detections, FloatArray
 from layerscope.draw import Named
 from layerscope.errors import InputError, LayerscopeError, UnknownName
 from layerscope.io.sources import Source
-from layerscope.live.calibrating import CalibrationSettings, KeptCalibration, Submit
+from layerscope.live.bars import Bars, BurntIn
+from layerscope.live.calibrating import CalibrationSettings, KeptCalibration, Light, Submit
 from layerscope.models.heads import load_head
 from layerscope.ops.lettering import Image
-from layerscope.ops.scale import mask_annotations, resolve_pixel_size
 from layerscope.physics.materials import load
 from layerscope.physics.thin_film import Stack
 from layerscope.tasks.finders import CLASSICAL, Finder, choose_finder
 from layerscope.tasks.layers import check_calibration, count_by_head, count_by_physics
 
 TASKS = ("flakes", "crystals")
-
-_LOOK_EVERY = 15
-"""Frames between two looks for a scale bar in the picture, where the last found none."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +109,18 @@ class Answer:
     named: Named | None = None
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What an analysis has learned from the frames that it saw; another can go on with it."""
+
+    light: Light = field(default_factory=Light)
+    burnt_in: BurntIn = field(default_factory=BurntIn)
+
+    def suffices(self, shape: tuple[int, ...], pixel_size: PixelSize | None) -> bool:
+        """Whether a frame of this shape can be answered without learning more."""
+        return pixel_size is not None or shape in self.burnt_in.sizes
+
+
 class Analysis:
     """Answers frame after frame; what one frame teaches about the light is used on the next.
 
@@ -140,8 +149,17 @@ class Analysis:
             asked.max_layers, asked.optics.na,
         )  # fmt: skip
         self._kept = KeptCalibration(settings, asked.calibration, submit)
-        self._bars: dict[tuple[int, ...], PixelSize | None] = {}
-        self._annotated, self._unlooked = False, 0
+        self._bars, self._follows = Bars(asked.scale_bar_length), False
+
+    @property
+    def learned(self) -> Learned:
+        """What another analysis must know to answer as this one does."""
+        return Learned(self._kept.light, self._bars.known)
+
+    def follow(self, learned: Learned) -> None:
+        """Go on with what another has learned, and learn nothing of one's own."""
+        self._follows, self._kept.light = True, learned.light
+        self._bars.follow(learned.burnt_in)
 
     def answer(self, number: int, pixels: Image, pixel_size: PixelSize | None) -> Answer:
         """Find and count on one frame.
@@ -163,19 +181,20 @@ class Analysis:
         self._kept.close()
 
     def _answered(self, number: int, pixels: Image, pixel_size: PixelSize | None) -> Answer:
-        size = pixel_size or self._size_by_bar(pixels)
+        size = pixel_size or self._bars.size_in(pixels)
         image = Micrograph(pixels, pixel_size=size, name="live")
         found = finding.find_on(
-            self._without_annotations(image),
+            self._bars.exclude(image),
             Source("live", "", image),
             optics=self._asked.optics,
             wanted=self._asked.wanted,
-            substrates=self._kept.substrates,
+            substrates=self._kept.light.substrates,
             finder=self._finder_for(pixels.shape[1]),
         )
         level, notes = found.background.level, tuple[str, ...]()
         if self._head is None:
-            self._kept.see(found, pixels)
+            if not self._follows:
+                self._kept.see(found, pixels)
             notes = self._kept.notes(level)
         result = finding.finish(found, self._counted(found), 0, self._asked.wanted)
         return Answer(
@@ -196,29 +215,3 @@ class Analysis:
         if self._asked.finder != CLASSICAL:
             return self._finder
         return partial(self._finder, binning=max(1, round(width_px / self._asked.analyse_width_px)))
-
-    def _without_annotations(self, image: Micrograph) -> Micrograph:
-        """Exclude a burnt-in bar and its text; where there was none, they are looked for seldom.
-
-        The look takes 2 ms, a tenth of the whole answer; a bar comes when somebody switches it on.
-        """
-        self._unlooked += 1
-        if not self._annotated and 1 < self._unlooked <= _LOOK_EVERY:
-            return image
-        self._unlooked = 1
-        masked = mask_annotations(image)
-        self._annotated = masked.excluded is not None
-        return masked
-
-    def _size_by_bar(self, pixels: Image) -> PixelSize | None:
-        """Pixel size by a bar in the picture, looked for in the first frame of each size: 2 ms."""
-        shape = pixels.shape
-        if shape not in self._bars:
-            length = self._asked.scale_bar_length
-            try:
-                image = Micrograph(pixels, name="live")
-                self._bars[shape] = resolve_pixel_size(image, scale_bar_length=length).pixel_size
-            except InputError as error:
-                self._bars[shape] = None
-                raise InputError(f"{error} (first frame)") from None
-        return self._bars[shape]

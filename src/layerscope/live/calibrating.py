@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -58,6 +58,24 @@ class CalibrationSettings:
     na: float
 
 
+@dataclass(frozen=True, eq=False)
+class Light:
+    """What is known of the light of what is in view.
+
+    Attributes
+    ----------
+    calibration : Calibration or None
+    substrates : Substrates
+        Of the fields that the calibration was made from.
+    trouble : str
+        Why there is no calibration, or "".
+    """
+
+    calibration: Calibration | None = None
+    substrates: Substrates = field(default_factory=lambda: Substrates.of([]))
+    trouble: str = ""
+
+
 class KeptCalibration:
     """Knows the lights and the ladders of what has been in view.
 
@@ -85,8 +103,12 @@ class KeptCalibration:
         self._fields: list[tuple[Detections, Background]] = []
         self._made_from, self._at = 0, np.zeros(2)
         self._thumb: Thumb | None = None
-        self._note = ""
-        self.calibration, self.substrates = given, Substrates.of([])
+        self.light = Light(given)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The newest, or the one that was given."""
+        return self.light.calibration
 
     def setup_of(self, level: FloatArray) -> int | None:
         """Which setup of the calibration has this level (3,) of bare substrate; None: none yet.
@@ -101,8 +123,8 @@ class KeptCalibration:
 
     def notes(self, level: FloatArray) -> tuple[str, ...]:
         """Say what the user should know of the calibration in this light (3,), one line each."""
-        if self._note:
-            return (self._note,)
+        if self.light.trouble:
+            return (self.light.trouble,)
         setup = self.setup_of(level)
         if setup is None or self.calibration is None:
             return ("calibrating: layers come in some seconds",)
@@ -121,7 +143,8 @@ class KeptCalibration:
         moved = self._has_moved(pixels)
         if (strange or moved) and len(found.detections) and len(self._fields) < _MOST_FIELDS:
             self._fields.append((found.detections, found.background))
-            self.substrates = Substrates.of([b for _, b in self._fields])
+            substrates = Substrates.of([b for _, b in self._fields])
+            self.light = replace(self.light, substrates=substrates)
             self._at[:] = 0
         many = len(self._fields) >= max(1, 2 * self._made_from)
         new_light = self.setup_of(level) is None and len(self._fields) > self._made_from
@@ -155,9 +178,9 @@ class KeptCalibration:
             return
         making, self._making = self._making, None
         try:
-            self.calibration, self._note = making.result(), ""
+            self.light = replace(self.light, calibration=making.result(), trouble="")
         except LayerscopeError as error:
-            self._note = f"no calibration: {error}"
+            self.light = replace(self.light, trouble=f"no calibration: {error}")
 
 
 def make_calibration(

@@ -12,7 +12,8 @@ from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.core.results import Detections
 from layerscope.draw import Named
 from layerscope.errors import LayerscopeError
-from layerscope.live.analysis import Answer, Asked
+from layerscope.live.analysis import Answer, Asked, Learned
+from layerscope.live.bars import Bars
 from layerscope.models.yolo import read_yolo
 from layerscope.ops.lettering import Colour, Image
 from layerscope.report.crystals_pictures import COLOURS
@@ -38,16 +39,26 @@ class CrystalAnalysis:
         self._asked = asked
         self._model = read_yolo(asked.model) if asked.model else None
         self._colours = colours_of(self._model.classes if self._model else SHAPE_NAMES)
+        self._bars = Bars(asked.scale_bar_length)
+
+    @property
+    def learned(self) -> Learned:
+        """What another analysis must know to answer as this one does."""
+        return Learned(burnt_in=self._bars.known)
+
+    def follow(self, learned: Learned) -> None:
+        """Go on with what another has learned."""
+        self._bars.follow(learned.burnt_in)
 
     def answer(self, number: int, pixels: Image, pixel_size: PixelSize | None) -> Answer:
         """Find and name crystals on one frame; see `Analysis.answer`."""
-        image = Micrograph(pixels, pixel_size=pixel_size, name="live")
-        smallest = self._smallest(pixel_size)
         try:
-            found, names = self._found(image, smallest)
+            size = pixel_size or self._bars.size_in(pixels)
+            image = self._bars.exclude(Micrograph(pixels, pixel_size=size, name="live"))
+            found, names = self._found(image, self._smallest(size))
         except LayerscopeError as error:
-            return Answer(number, Detections.empty(image.shape), error=str(error))
-        return Answer(number, found, pixel_size, named=Named(names, self._colours))
+            return Answer(number, Detections.empty(pixels.shape[:2]), error=str(error))
+        return Answer(number, found, size, named=Named(names, self._colours))
 
     def close(self) -> None:
         """Nothing is held."""

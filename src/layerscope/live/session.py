@@ -12,7 +12,7 @@ from layerscope.core.calibration import Calibration
 from layerscope.core.micrograph import PixelSize
 from layerscope.errors import LayerscopeError
 from layerscope.live.analysis import Answer, Asked
-from layerscope.live.analyst import Analyst, Answerer
+from layerscope.live.analyst import Analysts, Answerer
 from layerscope.live.clock import Clock
 from layerscope.live.figures import Figures, Tally
 from layerscope.live.frame import Frame, Source, is_black
@@ -84,7 +84,7 @@ class Session:
         self._reader = Reader(
             open_source, clock, self._take_frame, self._take_state, settings.width_px
         )
-        self._analyst = Analyst(self._frames, answerer, settings.pixel_size, self._take_answer)
+        self._analysts = Analysts(self._frames, answerer, settings.pixel_size, self._take_answer)
         self._artist = threading.Thread(target=self._draw, name="artist", daemon=True)
         self._recorder: Recorder | None = None
         self._snapshots: list[threading.Thread] = []
@@ -93,6 +93,7 @@ class Session:
         self._answer: Answer | None = None
         self._answered: Frame | None = None
         self._frozen, self._closed, self._summary = False, False, ""
+        self._overtaken = 0
         self._said: deque[tuple[float, str]] = deque(maxlen=2)
         self._figures, self._figures_s = Figures(), -1.0
         self._late: Frame | None = None
@@ -107,7 +108,7 @@ class Session:
             If the source cannot be opened.
         """
         self._reader.start()
-        self._analyst.start()
+        self._analysts.start()
         self._artist.start()
 
     def close(self) -> None:
@@ -122,7 +123,7 @@ class Session:
         for thread in (self._artist, *self._snapshots):
             if thread.is_alive():
                 thread.join()
-        self._analyst.join()
+        self._analysts.join()
         self.drawings.close()
         if self._recorder is not None:
             self._recorder.close()
@@ -145,15 +146,17 @@ class Session:
 
     def figures(self) -> Figures:
         """Return the counts until now."""
-        frames = self._frames
-        return self.tally.figures(self._clock.now_s(), frames.put_count, frames.dropped)
+        return self.tally.figures(self._clock.now_s(), *self._counts())
 
     def summary(self) -> str:
         """One line about the whole session, until it was closed."""
         if self._summary:
             return self._summary
-        frames = self._frames
-        return self.tally.summary(self._clock.now_s(), frames.put_count, frames.dropped)
+        return self.tally.summary(self._clock.now_s(), *self._counts())
+
+    def _counts(self) -> tuple[int, int]:
+        """Frames that were to be analysed, and those of them that were dropped."""
+        return self._frames.put_count, self._frames.dropped + self._overtaken
 
     def freeze(self) -> None:
         """Hold the picture, and have exactly this one analysed; or go on."""
@@ -221,6 +224,9 @@ class Session:
 
     def _take_answer(self, frame: Frame, answer: Answer) -> None:
         with self._lock:
+            if self._answered is not None and frame.number < self._answered.number:
+                self._overtaken += 1  # a newer frame has been answered meanwhile
+                return
             self._answer, self._answered, self._late = answer, frame, frame
             recorder = self._recorder
         self.tally.analyse(self._clock.now_s())

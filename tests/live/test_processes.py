@@ -12,24 +12,25 @@ from live_parts import GRAPHENE
 
 from layerscope.core.micrograph import parse_length_nm
 from layerscope.errors import InputError, LayerscopeError, UnknownName
-from layerscope.live.analyst import AnalysisProcess
 from layerscope.live.apart import Apart
+from layerscope.live.processes import AnalysisProcess, Processes
 
 pytestmark = pytest.mark.slow
 
 
 def test_settings_that_cannot_be_are_refused_by_the_process():
-    process = AnalysisProcess(replace(GRAPHENE, material="unobtainium"))
+    processes = Processes(replace(GRAPHENE, material="unobtainium"))
     with pytest.raises(UnknownName, match="unobtainium"):
-        process.start()
-    process.close()
+        processes.start()
+    processes.close()
 
 
 @pytest.mark.thorough
 def test_it_answers_dies_and_answers_again(synthetic):
     pixels = synthetic[0].micrograph.data
     process = AnalysisProcess(GRAPHENE)
-    process.start()
+    process.begin()
+    process.wait_until_ready()
     try:
         answer = process.answer(1, pixels, None)
         assert answer.frame == 1
