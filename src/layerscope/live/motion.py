@@ -36,8 +36,8 @@ def thumb_of(pixels: Image) -> Thumb:
     """Small grey picture (h, w) of a frame (H, W, 3), in which shifts are looked for."""
     height, width = pixels.shape[:2]
     size = (_THUMB_PX, max(16, round(height * _THUMB_PX / width)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def shift_between(before: Thumb, after: Thumb, width_px: int) -> Shift | None:
