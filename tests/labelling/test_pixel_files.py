@@ -168,7 +168,7 @@ def test_commands_train_classify_and_run(tmp_path):
     classes = cv2.imread(str(out / "i0_classes.png"), cv2.IMREAD_UNCHANGED)
     assert (classes[:, :50] == 1).mean() > 0.95
     assert (classes[:, 70:] == 2).mean() > 0.95
-    assert (out / "shares.csv").read_text().splitlines()[0] == "image,dark,bright"
+    assert (out / "shares.csv").read_text().splitlines()[0] == "image,dark,bright,unknown"
     wrong = runner.invoke(
         app, ["classify", str(tmp_path / "images"), "--model", model, "--threshold", "x=0.6"]
     )

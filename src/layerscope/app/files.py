@@ -3,11 +3,12 @@
 What each file is::
 
     classes.toml          names, values, colours
-    thresholds.toml       per image and class
     images.json           names and paths of the images
     scribbles/<name>.png  what teaches the classifier: 0 not said, 1 to K the class
     labels/<name>.png     label pictures: 0 nobody knows, 1 to K the class
     pictures/<hash>.png   every label picture that was accepted or imported, as it was then
+    model.onnx            the classifier of all strokes, when it was asked for
+    model.thresholds.json least probabilities of classes, for all images and for one
     edits.jsonl           the log, from which scribbles and labels can be made again
 """
 
@@ -17,7 +18,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,7 @@ from layerscope.io.annotated.output import png
 from layerscope.io.atomic import write_bytes
 from layerscope.labelling.scribbles import Labels
 
-Thresholds = Mapping[str, float]
-"""Class to the least probability at which a pixel is given it."""
-
-CLASSES, THRESHOLDS, IMAGES, LOG = "classes.toml", "thresholds.toml", "images.json", "edits.jsonl"
+CLASSES, IMAGES, LOG, MODEL = "classes.toml", "images.json", "edits.jsonl", "model.onnx"
 FOLDERS = ("scribbles", "labels", "pictures")
 
 
@@ -73,16 +71,6 @@ def write_classes(folder: Path, classes: Sequence[PaintClass]) -> None:
     lines += [f"{_key(c.name)} = {c.value}" for c in classes]
     lines += ["", "[colours]", *(f'{_key(c.name)} = "{c.colour}"' for c in classes), ""]
     write_bytes(folder / CLASSES, "\n".join(lines).encode())
-
-
-def write_thresholds(folder: Path, thresholds: Mapping[str, Thresholds]) -> None:
-    """Write ``thresholds.toml``: a table per image."""
-    lines: list[str] = []
-    for image in sorted(thresholds):
-        lines += [f"[{_key(image)}]"]
-        lines += [f"{_key(name)} = {value:g}" for name, value in thresholds[image].items()]
-        lines += [""]
-    write_bytes(folder / THRESHOLDS, "\n".join(lines).encode())
 
 
 def read_images(folder: Path) -> list[tuple[str, Path]]:

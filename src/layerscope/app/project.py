@@ -17,8 +17,8 @@ from typing import Any, Self, TypeVar
 
 from layerscope.app.files import (
     LOG,
+    MODEL,
     PictureStore,
-    Thresholds,
     make_folders,
     read_classes,
     read_images,
@@ -26,7 +26,6 @@ from layerscope.app.files import (
     write_classes,
     write_images,
     write_labels,
-    write_thresholds,
 )
 from layerscope.app.opening import chosen_classes, user_name, utc_now, with_new
 from layerscope.app.palette import PaintClass, paint_classes
@@ -40,6 +39,7 @@ from layerscope.labelling.drawing import Drawing, do_edit, replay
 from layerscope.labelling.edits import Edit, EditLog, edits_of
 from layerscope.labelling.scribbles import Labels
 from layerscope.labelling.strokes import SCRIBBLES
+from layerscope.labelling.thresholds import thresholds_path, write_thresholds
 from layerscope.ops.scale import resolve_pixel_size
 
 Clock = Callable[[], str]
@@ -169,6 +169,7 @@ class Project:
         project._lock.__enter__()
         write_images(target, listed)
         write_classes(target, chosen)
+        project._save_thresholds()
         return project
 
     def __enter__(self) -> Self:
@@ -235,9 +236,9 @@ class Project:
         return self._summary.states.get(self._image(index).name, ImageState())
 
     def thresholds(self, index: int) -> dict[str, float]:
-        """Least probability of each class on an image; 0 where none was set."""
-        told = self._summary.thresholds.get(self._image(index).name, {})
-        return {c.name: float(told.get(c.name, 0.0)) for c in self.classes}
+        """Least probability of each class on an image; 0.7 where none was set."""
+        name = self._image(index).name
+        return {c.name: self._summary.thresholds.of(name, c.name) for c in self.classes}
 
     @_one_at_a_time
     def do(self, index: int, what: str, detail: Mapping[str, Any] | None = None) -> Done:
@@ -274,8 +275,8 @@ class Project:
         return Done(edit, layer, box)
 
     @_one_at_a_time
-    def set_thresholds(self, index: int, thresholds: Thresholds) -> None:
-        """Save the thresholds of an image.
+    def set_thresholds(self, index: int | None, thresholds: Mapping[str, float]) -> None:
+        """Save the least probabilities of classes: of one image, or with None of all images.
 
         Raises
         ------
@@ -284,12 +285,20 @@ class Project:
         """
         names = {c.name for c in self.classes}
         for name, value in thresholds.items():
-            if name not in names or not 0 <= value <= 1:
-                raise InputError(f"threshold {value} of {name!r}: expected 0 to 1 of a class")
-        state = self.state(index).state
-        detail = {"thresholds": dict(thresholds), "state": state}
-        self._write(index, "thresholds", {}, {}, detail)
-        write_thresholds(self.folder, self._summary.thresholds)
+            if name not in names or not 0 < value <= 1:
+                raise InputError(f"threshold {value} of {name!r}: expected over 0, to 1 of a class")
+        detail: dict[str, Any] = {"thresholds": dict(thresholds)}
+        if index is None:
+            edit = Edit(self._now(), self.who, "", "", "thresholds", detail=detail)
+            self._summary.note(self.log.append(edit))
+        else:
+            detail["state"] = self.state(index).state
+            self._write(index, "thresholds", {}, {}, detail)
+        self._save_thresholds()
+
+    def _save_thresholds(self) -> None:
+        """Write them where `classify` looks for those of the project's model."""
+        write_thresholds(thresholds_path(self.folder / MODEL), self._summary.thresholds)
 
     @_one_at_a_time
     def set_classes(self, names: Sequence[str], colours: Sequence[str]) -> None:
@@ -310,6 +319,7 @@ class Project:
         self.classes = found
         self.revision += 1
         write_classes(self.folder, found)
+        self._save_thresholds()
 
     @_one_at_a_time
     def save(self, index: int | None = None) -> None:

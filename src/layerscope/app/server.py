@@ -30,6 +30,7 @@ from layerscope.app.asked import (
     ThresholdsAsked,
 )
 from layerscope.app.export import EXPORTS, export_labels, proposed_ground
+from layerscope.app.files import MODEL
 from layerscope.app.painter import Painter
 from layerscope.app.pictures import TILE_PX, TileShelf, levels_of
 from layerscope.app.shares import Piece, classified
@@ -41,8 +42,6 @@ from layerscope.labelling.drawing import Box
 from layerscope.labelling.strokes import SCRIBBLES
 
 STATIC = Path(__file__).parent / "static"
-
-MODEL_FILE = "model.onnx"
 
 _SAVE_EVERY_S = 4.0
 _BINARY, _LINES = "application/octet-stream", "application/x-ndjson"
@@ -192,7 +191,7 @@ class Desk:
 
     def write_model(self) -> dict[str, Any]:
         """Write ``model.onnx`` of the project, learned from all its strokes."""
-        path, classifier = self.project.folder / MODEL_FILE, self.painter.classifier()
+        path, classifier = self.project.folder / MODEL, self.painter.classifier()
         card = classifier.save(path, self.project.folder.resolve().name)
         return {
             "path": str(path.resolve()),
@@ -217,6 +216,11 @@ def _add_project_routes(app: FastAPI, desk: Desk) -> None:
     def classes(asked: ClassesAsked) -> dict[str, Any]:
         desk.project.set_classes(asked.names, asked.colours)
         return desk.whole()
+
+    @app.post("/api/thresholds")
+    def thresholds(asked: ThresholdsAsked) -> dict[str, Any]:
+        desk.project.set_thresholds(None, asked.thresholds)
+        return {}
 
     @app.get("/api/suggestions")
     def suggestions() -> list[dict[str, float]]:

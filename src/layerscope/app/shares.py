@@ -101,17 +101,18 @@ def classified(shares: Shares, thresholds: Sequence[float]) -> Labels:
     ----------
     shares : ndarray of uint8, (H, W, K)
     thresholds : sequence of float, (K,)
-        Least probability of each class.
+        Least probability of each class, over 0.
 
     Returns
     -------
     ndarray of uint8, (H, W)
-        1 to K; 0 where the most probable class is not probable enough.
+        1 to K, of several classes that reach theirs the most probable one; 0 where none does.
+        `labelling.thresholds.decide` says the same of votes of 100 trees.
     """
-    best = shares.argmax(axis=2)
-    least = np.ceil(np.asarray(thresholds) * _CERTAIN)
-    reached = np.take_along_axis(shares, best[..., None], axis=2)[..., 0] >= least[best]
-    return np.where(reached, best + 1, 0).astype(np.uint8)
+    # The smallest byte that a probability at the threshold is rounded to.
+    least = np.ceil(np.asarray(thresholds) * _CERTAIN - 0.5 - 1e-6)
+    reached = np.where(shares >= least, shares, 0)
+    return np.where(reached.any(axis=2), reached.argmax(axis=2) + 1, 0).astype(np.uint8)
 
 
 def _binned(part: Shares, scale: int) -> Shares:

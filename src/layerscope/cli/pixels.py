@@ -125,7 +125,10 @@ def classify(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder.")] = Path("pixels"),
     threshold: Annotated[
         list[str] | None,
-        typer.Option(help="CLASS=0.6, or IMAGE:CLASS=0.6; kept in MODEL.thresholds.json."),
+        typer.Option(
+            help="CLASS=0.6, or IMAGE:CLASS=0.6; 0.7 where none is set; kept beside the model, in "
+            "MODEL.thresholds.json."
+        ),
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also IMAGE_Probabilities.h5 as ilastik's.")
@@ -143,17 +146,19 @@ def classify(
     if threshold:
         write_thresholds(thresholds_path(model), cuts)
     rows: list[list[str]] = []
+    names = (*classifier.classes, "unknown")
 
     def keep(result: Classified) -> None:
         _write(result, out, classifier.classes, probabilities)
-        rows.append([result.name, *(f"{share:.6f}" for share in result.shares)])
-        told = zip(classifier.classes, result.shares, strict=True)
+        shares = (*result.shares, max(0.0, 1 - sum(result.shares)))
+        rows.append([result.name, *(f"{share:.6f}" for share in shares)])
+        told = zip(names, shares, strict=True)
         typer.echo(f"{result.name}: " + ", ".join(f"{n} {100 * s:.1f} %" for n, s in told))
 
     sources = name_sources(names_of(images))
     failures = classify_images(sources, classifier, cuts, keep, kind=uncertainty)
     if rows:
-        _write_table(out / "shares.csv", ["image", *classifier.classes], rows)
+        _write_table(out / "shares.csv", ["image", *names], rows)
     tell_failures(failures)
     typer.echo(f"{len(rows)} images; results in {out}/")
     raise exit_of(len(rows), len(failures))

@@ -34,7 +34,7 @@ class Classified:
         1 to K; 0 where no class reaches its threshold.
     uncertainty : ndarray of float32, (H, W)
     shares : tuple of float
-        Of each class in the pixels, after thresholds; they add up to 1 less what is undecided.
+        Of each class in the pixels, after thresholds; they add up to 1 less what is unknown.
     """
 
     name: str

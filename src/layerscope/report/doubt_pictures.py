@@ -39,7 +39,7 @@ def draw_doubt(
     ----------
     image : Micrograph
     labels : ndarray of uint8, (H, W)
-        1 to K, 0 where the classifier does not decide; those are left grey.
+        1 to K, 0 unknown: no class reaches its threshold; those are left grey.
     uncertainty : ndarray of float32, (H, W)
         0 to 1.
     classes : sequence of str
@@ -77,7 +77,7 @@ def _tinted(grey: Rgb, shown: npt.NDArray[np.uint8]) -> Rgb:
 
 
 def _colour(value: int) -> Colour:
-    """Of class 1 to K: all are tinted, for nothing is left as it is but what is undecided."""
+    """Of class 1 to K: all are tinted, for nothing is left as it is but what is unknown."""
     colour = phase_colour(value)
     assert colour is not None
     return colour
@@ -88,7 +88,7 @@ def _key(labels: npt.NDArray[np.uint8], classes: Sequence[str]) -> list[tuple[st
     key: list[tuple[str, Colour | None]] = [
         (f"{name} {100 * share[k]:.1f} %", _colour(k)) for k, name in enumerate(classes, 1)
     ]
-    return [*key, (f"undecided {100 * share[0]:.1f} %", None)]
+    return [*key, (f"unknown {100 * share[0]:.1f} %", None)]
 
 
 def _colour_table() -> Rgb:

@@ -4,7 +4,7 @@ import { Refusal, post } from "./api.js";
 import { $, element, toast } from "./dom.js";
 
 const KEYS = [
-  ["1 … 9", "class to paint"], ["0", "nobody knows (correct)"], ["B", "brush"], ["E", "eraser"], ["H or space", "move the image"],
+  ["1 … 9", "class to paint"], ["0", "unknown (correct)"], ["B", "brush"], ["E", "eraser"], ["H or space", "move the image"],
   ["[ ]", "brush size"], ["wheel, + −", "zoom"], ["F", "whole image"], ["arrows", "move"],
   ["Ctrl Z", "undo"], ["Ctrl Shift Z", "redo"], ["T", "teach"], ["C", "correct"],
   ["A", "accept image"], ["N", "next image"], ["P", "prediction"], ["U", "uncertainty"],
@@ -79,8 +79,7 @@ export function askExport(project) {
 /** Write the classifier of the strokes as a model file. */
 export function askModel(project) {
   const form = element("form", {}, element("h3", {}, "Save the model"),
-    element("p", {}, "Learns from all strokes of all images once more and writes model.onnx into the project. It labels other images like these:"),
-    element("code", {}, "layerscope run --task phases --model model.onnx IMAGES"),
+    element("p", {}, "Learns from all strokes of all images once more and writes model.onnx into the project. It labels other images like these."),
     element("div", { className: "buttons" }, cancel(), element("button", { className: "primary" }, "Save model")));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -90,8 +89,10 @@ export function askModel(project) {
     await attempt(async () => {
       const answer = await post("/api/model");
       const sure = answer.held_out == null ? [] : [element("p", {}, `Of painted pixels that it had not learned from (held out by ${answer.held_out_by}) it calls ${Math.round(100 * answer.held_out)} % by their class, each class counting the same.`)];
-      tell("Model saved", [element("code", {}, answer.path), ...sure, element("p", {}, "Use it on other images:"),
-        element("code", {}, `layerscope run --task phases --model "${answer.path}" IMAGES`)]);
+      tell("Model saved", [element("code", {}, answer.path), ...sure, element("p", {}, "Use it on other images, with the least probabilities of this page:"),
+        element("code", {}, `layerscope classify IMAGES --model "${answer.path}"`),
+        element("p", {}, "Every pixel by its most probable class, with areas and a report:"),
+        element("code", {}, `layerscope run IMAGES --task phases --model "${answer.path}"`)]);
     });
     button.disabled = false;
     button.textContent = "Save model";

@@ -344,7 +344,7 @@ class Page {
 
   #thresholds() {
     const { prediction, image } = this.scene;
-    prediction.setThresholds(this.project.classes.map((c) => image.thresholds[c.name] ?? 0));
+    prediction.setThresholds(this.project.classes.map((c) => image.thresholds[c.name]));
     this.stage.redraw();
     this.#areas();
   }
@@ -508,6 +508,10 @@ class Page {
     click("open-export", async () => {
       await this.#guard(async () => askExport(Object.assign(this.project, await get("/api/project"))));
     });
+    click("thresholds-for-all", async () => {
+      const saved = await this.queue.send("/api/thresholds", { thresholds: this.scene.image.thresholds });
+      if (saved) toast("These least probabilities hold for all images.");
+    });
     click("open-model", () => askModel(this.project));
     click("edit-classes", () => askClasses(this.project.classes, COLOURS, (project) => this.#reclassed(project)));
     click("show-images", () => this.#slide("images"));
@@ -539,7 +543,7 @@ class Page {
   }
 }
 
-/** Shares of the classes in the label picture, the last one of what nobody knows. */
+/** Shares of the classes in the label picture, the last one of what is unknown. */
 function labelled(image, classes) {
   const shares = classes.map((c) => (image.labelled[c.name] ?? 0) / (image.width * image.height));
   return [...shares, Math.max(0, 1 - shares.reduce((a, b) => a + b, 0))];

@@ -15,10 +15,10 @@ const TITLES = {
   disagreement: "Where the prediction is not what you painted or accepted",
 };
 
-/** Rows of the classes; in the mode "correct" also one for pixels that nobody knows. */
+/** Rows of the classes; in the mode "correct" also one for unknown pixels. */
 export function showClasses(classes, counts, mode, value, pick) {
   const rows = classes.map((c) => [c.value, String(c.value), c.name, c.colour, counts[c.name]]);
-  if (mode === "correct") rows.push([UNSURE_VALUE, "0", "nobody knows", null, undefined]);
+  if (mode === "correct") rows.push([UNSURE_VALUE, "0", "unknown", null, undefined]);
   $("classes").replaceChildren(...rows.map(([v, key, name, colour, count]) =>
     element("button", {
       type: "button", role: "radio", "aria-checked": v === value, tabIndex: v === value ? 0 : -1,
@@ -31,7 +31,7 @@ export function showClasses(classes, counts, mode, value, pick) {
 /** The classes once more, small, where the panel is not in view. */
 export function showChips(classes, mode, value, pick) {
   const rows = classes.map((c) => [c.value, c.name, c.colour]);
-  if (mode === "correct") rows.push([UNSURE_VALUE, "nobody knows", null]);
+  if (mode === "correct") rows.push([UNSURE_VALUE, "unknown", null]);
   $("chips").replaceChildren(...rows.map(([v, name, colour]) => element("button", {
     type: "button", role: "radio", "aria-checked": v === value, "aria-label": name, title: name, onclick: () => pick(v),
   }, swatch(colour))));
@@ -76,7 +76,7 @@ export class LayerPanel {
 export function showThresholds(classes, thresholds, change, save) {
   $("thresholds").replaceChildren(...classes.map((c) => {
     const slider = element("input", {
-      type: "range", min: 0, max: 99, value: Math.round(100 * thresholds[c.name]), "aria-label": `Least probability of ${c.name}`,
+      type: "range", min: 1, max: 100, value: Math.round(100 * thresholds[c.name]), "aria-label": `Least probability of ${c.name}`,
     });
     const text = element("output", {}, `${slider.value} %`);
     slider.addEventListener("input", () => {
@@ -95,7 +95,7 @@ export function showAreas(classes, shares, missing, what) {
     return;
   }
   const rows = classes.map((c, k) => [c.colour, c.name, shares[k]]);
-  if (shares[classes.length] > 0) rows.push([null, "no class", shares[classes.length]]);
+  if (shares[classes.length] > 0) rows.push([null, "unknown", shares[classes.length]]);
   const stack = element("div", { className: "stack", role: "img", "aria-label": "Shares of the classes" },
     ...rows.filter(([colour]) => colour).map(([colour, , share]) => {
       const part = element("i");

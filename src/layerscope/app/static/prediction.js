@@ -5,6 +5,7 @@ import { packed } from "./raster.js";
 const TILE = 512;
 const UNSURE = [190, 92, 255];
 const HATCH = [0xf0ffffff, 0xf0141418];
+const UNKNOWN = [0xffffffff, 0xff141418, 0, 0, 0, 0];
 
 /** Pieces of an answer, drawn as classes, as uncertainty, or where they differ from labels. */
 export class Prediction {
@@ -30,7 +31,7 @@ export class Prediction {
 
   /** Least probabilities 0 to 1, in the order of the classes. */
   setThresholds(values) {
-    this.thresholds = Uint8Array.from(values, (v) => Math.ceil(v * 255 - 1e-9));
+    this.thresholds = Uint8Array.from(values, (v) => Math.ceil(v * 255 - 0.5 - 1e-6));
     this.stale();
   }
 
@@ -130,37 +131,47 @@ export class Prediction {
     const pixels = new Uint32Array(data.data.buffer);
     const { shares } = tile;
     for (let i = 0; i < TILE * TILE; i += 1) {
-      let first = 0, second = 0, best = -1;
+      let first = 0, second = 0;
       for (let k = 0; k < this.count; k += 1) {
         const p = shares[k][i];
         if (p > first) {
           second = first;
           first = p;
-          best = k;
         } else if (p > second) second = p;
       }
-      if (best < 0) continue;
+      if (!first) continue;
       if (kind === "uncertainty") {
         const unsure = 1 - (first - second) / 255;
         const alpha = Math.round(235 * unsure * unsure);
         pixels[i] = ((alpha << 24) | (UNSURE[2] << 16) | (UNSURE[1] << 8) | UNSURE[0]) >>> 0;
         continue;
       }
-      const sure = first >= this.thresholds[best];
+      const best = this.#classOf(shares, i);
       if (kind === "classes") {
-        if (sure) pixels[i] = this.table[best];
+        pixels[i] = best < 0 ? UNKNOWN[(Math.floor(i / TILE) + (i % TILE)) % UNKNOWN.length] : this.table[best];
         continue;
       }
       const row = (tile.r * TILE + Math.floor(i / TILE)) << level;
       const column = (tile.c * TILE + (i % TILE)) << level;
       const said = row < this.height && column < this.width ? told(row * this.width + column) : 0;
-      if (said && sure && said !== best + 1) {
+      if (said && best >= 0 && said !== best + 1) {
         pixels[i] = HATCH[((Math.floor(i / TILE) + (i % TILE)) >> 2) & 1];
       }
     }
     const canvas = new OffscreenCanvas(TILE, TILE);
     canvas.getContext("2d").putImageData(data, 0, 0);
     return canvas;
+  }
+
+  /** The most probable class among those that reach their threshold, as the program decides; -1: unknown. */
+  #classOf(shares, i) {
+    let first = 0, best = -1;
+    for (let k = 0; k < this.count; k += 1)
+      if (shares[k][i] > first && shares[k][i] >= this.thresholds[k]) {
+        first = shares[k][i];
+        best = k;
+      }
+    return best;
   }
 
   /** Shares of the classes in a box, the last one of what is below the thresholds; null: not known. */
@@ -176,14 +187,9 @@ export class Prediction {
         const tile = tiles.get(`${Math.floor(y / TILE)}/${Math.floor(x / TILE)}`);
         if (!tile) return null;
         const i = (y % TILE) * TILE + (x % TILE);
-        let first = 0, best = -1;
-        for (let k = 0; k < this.count; k += 1)
-          if (tile.shares[k][i] > first) {
-            first = tile.shares[k][i];
-            best = k;
-          }
-        if (best < 0) return null;
-        counts[first >= this.thresholds[best] ? best : this.count] += 1;
+        if (tile.shares.every((s) => !s[i])) return null;
+        const best = this.#classOf(tile.shares, i);
+        counts[best < 0 ? this.count : best] += 1;
       }
     const total = counts.reduce((a, b) => a + b, 0);
     return total ? Array.from(counts, (n) => n / total) : null;
