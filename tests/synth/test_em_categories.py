@@ -12,13 +12,8 @@ from layerscope.io.label_sheets import read_label_sheet
 from layerscope.io.questionnaires import read_questionnaire
 from layerscope.ops.magnification import magnification_in
 from layerscope.synth.em import synth_em
-from layerscope.synth.em_categories import (
-    _apart,
-    categorised_set,
-    count_of,
-    morphology_of,
-    write_categorised,
-)
+from layerscope.synth.em_answers import count_of, morphology_of, touching
+from layerscope.synth.em_categories import _apart, categorised_set, write_categorised
 from layerscope.synth.em_optics import Microscope
 
 
@@ -34,6 +29,31 @@ def test_the_same_seed_gives_the_same_bytes(pictures):
         np.testing.assert_array_equal(one.micrograph.data, other.micrograph.data)
     with pytest.raises(InputError, match="1 or more"):
         categorised_set(0, 0)
+
+
+def test_rare_shapes_take_the_place_of_usual_frames_and_move_no_other(pictures):
+    mixed = list(categorised_set(4, 8, shape=(80, 80), rare_share=0.5))
+    moved = [i for i, (a, b) in enumerate(zip(mixed, pictures, strict=False))
+             if (a.micrograph.data != b.micrograph.data).any()]  # fmt: skip
+    assert 1 <= len(moved) <= 7
+    told = {mixed[i].answers["morphology"] for i in moved}
+    assert told <= {"combination", "disorganised graphene", ""}
+    assert told != {""}
+    with pytest.raises(InputError, match="0 to 1"):
+        categorised_set(0, 1, rare_share=2)
+
+
+def test_flakes_moved_together_touch_and_are_all_there():
+    heap = synth_em(
+        3, shape=(96, 96), pixel_size_nm=30.0, n_flakes=12, support="film", together=0.9
+    )
+    loose = synth_em(3, shape=(96, 96), pixel_size_nm=30.0, n_flakes=12, support="film")
+    assert len(touching(heap.flakes)) < len(touching(loose.flakes))
+    assert 1 < len(heap.flakes) <= len(loose.flakes)
+    assert heap.flakes.boxes.min() > 0
+    assert heap.flakes.boxes.max() < 96
+    with pytest.raises(InputError, match="together"):
+        synth_em(3, together=1.5)
 
 
 def test_what_a_magnification_cannot_show_is_na(pictures):

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +143,7 @@ def synth_em(
     layers: tuple[int, int] = (1, MOST_LAYERS),
     crumpled_share: float = 0.4,
     contamination: float | None = None,
+    together: float = 0.0,
     microscope: Microscope | None = None,
     bits: int = 8,
     name: str | None = None,
@@ -168,6 +169,9 @@ def synth_em(
         Share of flakes that are crumpled, on average, 0 to 1.
     contamination : float, optional
         0 none, 1 usual, 3 much.
+    together : float
+        0 to 1: how far each flake is moved to the middle of the frame, so that they lie in a heap;
+        then flakes that the frame cuts are left out.
     microscope : Microscope, optional
     bits : int
         8 or 16.
@@ -178,13 +182,14 @@ def synth_em(
     InputError
         If an argument is out of its range.
     """
-    _check(shape, layers, crumpled_share, bits)
+    _check(shape, layers, crumpled_share, together, bits)
     rng = np.random.default_rng([seed, 0xE3])
     pixel_nm = draw_pixel(rng, pixel_size_nm)
     wide = (shape[0] + 2 * _MARGIN_PX, shape[1] + 2 * _MARGIN_PX)
     film = support if isinstance(support, Support) else Support.draw(rng, support)
     holes, carbon_nm = lay_support(rng, film, wide, pixel_nm)
     flakes = _strew_flakes(rng, holes, pixel_nm, n_flakes, layers, crumpled_share)
+    flakes = _moved(flakes, wide, together) if together else flakes
     stack = _stack(flakes, wide)
     amount = float(rng.gamma(1.5, 0.7)) if contamination is None else contamination
     dirty, dirt_nm = strew_dirt(rng, holes, stack.layers > 0, pixel_nm, amount)
@@ -212,14 +217,19 @@ def synth_em(
 
 
 def _check(
-    shape: tuple[int, int], layers: tuple[int, int], crumpled_share: float, bits: int
+    shape: tuple[int, int],
+    layers: tuple[int, int],
+    crumpled_share: float,
+    together: float,
+    bits: int,
 ) -> None:
     if min(shape) < 32:
         raise InputError(f"shape {shape}: expected at least 32 x 32 pixels")
     if not 1 <= layers[0] <= layers[1] <= MOST_LAYERS:
         raise InputError(f"layers {layers}: expected two numbers from 1 to {MOST_LAYERS}")
-    if not 0 <= crumpled_share <= 1:
-        raise InputError(f"crumpled_share {crumpled_share}: expected a share from 0 to 1")
+    for told, share in (("crumpled_share", crumpled_share), ("together", together)):
+        if not 0 <= share <= 1:
+            raise InputError(f"{told} {share}: expected a share from 0 to 1")
     if bits not in (8, 16):
         raise InputError(f"{bits} bits: expected 8 or 16")
 
@@ -274,6 +284,18 @@ def _strew_flakes(
         covered += np.count_nonzero(flake.layers) / (shape[0] * shape[1])
         if covered >= wanted:
             break
+    return found
+
+
+def _moved(flakes: list[DrawnFlake], shape: tuple[int, int], together: float) -> list[DrawnFlake]:
+    """Flakes that the frame does not cut, a share of the way nearer to its middle."""
+    found = []
+    for flake in flakes:
+        room = np.subtract(shape, flake.layers.shape)
+        corner = np.array([flake.top, flake.left])
+        if (corner > 0).all() and (corner < room).all():
+            top, left = np.rint(corner + together * (room / 2 - corner)).astype(int).tolist()
+            found.append(replace(flake, top=top, left=left))
     return found
 
 

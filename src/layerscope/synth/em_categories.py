@@ -18,41 +18,26 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.micrograph import Micrograph
-from layerscope.core.results import BoolArray, CropMasks, IntArray
+from layerscope.core.results import IntArray
 from layerscope.errors import InputError
 from layerscope.io.atomic import write_bytes
 from layerscope.io.label_sheets import write_label_sheet
 from layerscope.io.questionnaires import read_questionnaire
 from layerscope.synth.em import PIXEL_SIZE_NM, SynthEm, synth_em
+from layerscope.synth.em_answers import count_of, morphology_of
 from layerscope.synth.em_optics import Microscope
+from layerscope.synth.em_rare_shapes import draw_rare
 from layerscope.synth.em_support import Support
 
 MAGNIFICATIONS = (3_000, 6_000, 10_000, 20_000, 50_000)
+_RARE_MAGNIFICATIONS = (6_000, 10_000)
+"""Several flakes fit into the frame, and their folds are seen."""
 
-_TOLD_SHARE = 0.03  # of the frame: 19 x 19 px of 112 x 112, the least that shows a fold
 _CONTENT = ("particle count", "material composition", "morphology", "nanostructures")
 _FIELD_NM = 3e7  # at a magnification of 1: 3 um at 10 000 times
 _USABLE_SHARE, _PATTERN_SHARE = 0.85, 0.12
 _DIRTY_SHARE = 0.4  # of the images that can show it
-_THICK, _THICK_LAYERS, _THIN_LAYERS = 10, (17, 20), (4, 7)
-_DARK, _LIGHT = 0.085, 0.05
-"""Share of the beam from which a flat flake looks thick, and up to which it looks thin: ten layers
-take 0.047 of it, Bragg reflection adds to that. The black level, which nobody knows, stretches
-contrast by up to 1.2 times. A flake in between, or on the other side than its layers, cannot be
-told by anybody."""
-
-_FOLDS_APART = 0.012
-"""Of the frame: a crumpled sheet whose pixels are further than this from a fold, by their median,
-looks flat, because the frame shows a piece between two ridges."""
-
-_ROSE, _LINE_PX = 5.0, 15
-"""Folds are seen if what they take away is so many times the noise of so many pixels, a line of ten
-or so; as in `synth.em.SynthEm.visible_contrast`."""
-
-_CLEAR_PX = 3
-"""What is nearer to the frame, or to another particle, may touch it or not."""
-
-_LEAST_SHARE = 0.0016  # of the frame: 20 px of 112 x 112; less is not seen for what it is
+_THICK_LAYERS, _THIN_LAYERS = (17, 20), (4, 7)
 _MOST_TRIES = 24
 
 _DOTS = {"none": (0, 1), "one": (1, 2), "few (<10)": (2, 9), "many (>10)": (25, 60)}
@@ -76,7 +61,7 @@ class Categorised:
 
 
 def categorised_set(
-    seed: int, number: int, *, shape: tuple[int, int] = (224, 224)
+    seed: int, number: int, *, shape: tuple[int, int] = (224, 224), rare_share: float = 0.0
 ) -> Iterator[Categorised]:
     """Draw micrographs with answers; the first of a longer series are those of a shorter one.
 
@@ -85,15 +70,20 @@ def categorised_set(
     seed, number : int
     shape : tuple of int
         Rows and columns.
+    rare_share : float
+        Share of images, 0 to 1, that show shapes which are rare in a survey: a ``combination``, or
+        ``disorganised graphene``. The others are the same images as without.
 
     Raises
     ------
     InputError
-        If `number` is not positive.
+        If `number` is not positive, or `rare_share` is no share.
     """
     if number < 1:
         raise InputError(f"{number} images: expected 1 or more")
-    return (_draw(seed * 100_003 + i, f"tem-{i:04d}", shape) for i in range(number))
+    if not 0 <= rare_share <= 1:
+        raise InputError(f"rare share {rare_share:g}: expected 0 to 1")
+    return (_draw(seed * 100_003 + i, f"tem-{i:04d}", shape, rare_share) for i in range(number))
 
 
 def write_categorised(pictures: Iterable[Categorised], directory: str | os.PathLike[str]) -> int:
@@ -121,7 +111,10 @@ def write_categorised(pictures: Iterable[Categorised], directory: str | os.PathL
     return len(rows)
 
 
-def _draw(seed: int, name: str, shape: tuple[int, int]) -> Categorised:
+def _draw(seed: int, name: str, shape: tuple[int, int], rare_share: float) -> Categorised:
+    chance = np.random.default_rng([seed, 0xD15])
+    if chance.random() < rare_share:
+        return _rare(chance, seed, name, shape)
     rng = np.random.default_rng([seed, 0xCA7])
     times = int(rng.choice(MAGNIFICATIONS))
     pixel_nm = float(np.clip(_FIELD_NM / times / max(shape), *PIXEL_SIZE_NM))
@@ -150,6 +143,22 @@ def _draw(seed: int, name: str, shape: tuple[int, int]) -> Categorised:
     return Categorised(image, answers)
 
 
+def _rare(rng: np.random.Generator, seed: int, name: str, shape: tuple[int, int]) -> Categorised:
+    times = int(rng.choice(_RARE_MAGNIFICATIONS))
+    pixel_nm = float(np.clip(_FIELD_NM / times / max(shape), *PIXEL_SIZE_NM))
+    support, scope = _survey(rng, pixel_nm)
+    picture, morphology = draw_rare(rng, seed, shape, pixel_nm, support, scope)
+    answers = {
+        "image type": "BF",
+        "particle count": count_of(picture.flakes),
+        "material composition": _composition(picture, dirty=False),
+        "morphology": morphology,
+        "nanostructures": "NA",
+        "usability": "yes",
+    }
+    return Categorised(replace(picture.micrograph, name=f"{name}_{times}X"), answers)
+
+
 def _scene(rng: np.random.Generator, seed: int, shape: tuple[int, int], pixel_nm: float) -> SynthEm:
     """Draw until the wanted number of particles is there: most frames of a survey have few."""
     fine = pixel_nm * max(shape) < _FIELD_NM / 15_000  # the field is smaller than most flakes
@@ -158,14 +167,7 @@ def _scene(rng: np.random.Generator, seed: int, shape: tuple[int, int], pixel_nm
     thick = bool(rng.random() < 0.35)
     layers = _THICK_LAYERS if thick else _THIN_LAYERS
     crumpled = 0.0 if thick else float(rng.choice([0.0, 1.0]))
-    kind = str(rng.choice(["film", "regular"], p=[0.6, 0.4]))
-    support = replace(Support.draw(rng, kind), thickness_nm=float(rng.uniform(3, 6)))
-    # One laboratory, one microscope: else a layer has any contrast, and nobody sees how many.
-    scope = Microscope.draw(rng, pixel_nm)
-    scope = replace(
-        scope, dose_e_px=float(rng.uniform(4000, 8000)), black=float(rng.uniform(0, 0.15)),
-        defocus_nm=scope.defocus_nm / 4, voltage_kv=200.0, mean_free_path_nm=70.0,
-    )  # fmt: skip
+    support, scope = _survey(rng, pixel_nm)
     number = {"none": 0, "one": 1, "few": 3, "many": 20, "part": 2}[wanted]
     told = None
     for k in range(_MOST_TRIES):
@@ -181,93 +183,22 @@ def _scene(rng: np.random.Generator, seed: int, shape: tuple[int, int], pixel_nm
     return told or picture
 
 
-def count_of(flakes: CropMasks) -> str:
-    """How many particles are seen; one that the frame cuts off is a part.
-
-    Empty where a person could not tell: where particles are too small, where those that overlap
-    may be one or several, or where one may be cut off or not.
-    """
-    smallest = _LEAST_SHARE * flakes.shape[0] * flakes.shape[1]
-    if len(flakes) and flakes.area_px.min() < smallest:
-        return ""
-    answers = {_count(m, near) for m in (flakes, _pieces(flakes)) for near in (0, _CLEAR_PX)}
-    return answers.pop() if len(answers) == 1 else ""
-
-
-def _count(flakes: CropMasks, near_px: int) -> str:
-    """Count what is there; less than `near_px` from the frame is cut off by it."""
-    height, width = flakes.shape
-    top, left, bottom, right = flakes.boxes.T
-    gap = np.minimum.reduce([top, left, height - bottom, width - right])
-    inside = gap > near_px
-    if not len(flakes):
-        return "none"
-    if len(inside) <= 10 and not inside.all():
-        return "part or more than one fragment"
-    if len(inside) == 1:
-        return "one"
-    return "few (2-10)" if len(inside) <= 10 else "many (>10)"
-
-
-def _pieces(flakes: CropMasks) -> CropMasks:
-    """Join flakes that touch: what a person sees apart."""
-    covered = np.zeros(flakes.shape, np.uint8)
-    for where, crop in flakes:
-        covered[where] |= crop
-    joined = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, np.ones((_CLEAR_PX, _CLEAR_PX), np.uint8))
-    _, label = cv2.connectedComponents(joined)
-    return CropMasks.from_labels(label)
+def _survey(rng: np.random.Generator, pixel_nm: float) -> tuple[Support, Microscope]:
+    """One laboratory, one microscope: else a layer has any contrast, and nobody sees how many."""
+    kind = str(rng.choice(["film", "regular"], p=[0.6, 0.4]))
+    support = replace(Support.draw(rng, kind), thickness_nm=float(rng.uniform(3, 6)))
+    scope = Microscope.draw(rng, pixel_nm)
+    scope = replace(
+        scope, dose_e_px=float(rng.uniform(4000, 8000)), black=float(rng.uniform(0, 0.15)),
+        defocus_nm=scope.defocus_nm / 4, voltage_kv=200.0, mean_free_path_nm=70.0,
+    )  # fmt: skip
+    return support, scope
 
 
 def _composition(picture: SynthEm, dirty: bool) -> str:
     if dirty:
         return "obvious impurities or contaminants"
     return "one" if len(picture.flakes) else "NA"
-
-
-def morphology_of(picture: SynthEm) -> str:
-    """Answer for the shape of the particles; empty where most of them are too small or dim."""
-    area_px = picture.flakes.area_px
-    if not len(area_px):
-        return "NA"
-    if area_px.max() < _TOLD_SHARE * picture.layers.size:
-        return ""
-    apart = cv2.distanceTransform((~picture.folds).astype(np.uint8), cv2.DIST_L2, 3)
-    apart = apart / max(picture.layers.shape)
-    area: dict[str, float] = {}
-    for i, (where, crop) in enumerate(picture.flakes):
-        kind = _shape_of(
-            int(picture.n_layers[i]), bool(picture.crumpled[i]), float(picture.contrast[i]),
-            float(np.median(apart[where][crop])) if _folds_seen(picture, where, crop) else np.inf,
-        )  # fmt: skip
-        area[kind] = area.get(kind, 0.0) + float(area_px[i])
-    if area.pop("", 0.0) > area_px.sum() / 2:
-        return ""
-    return area.popitem()[0] if len(area) == 1 else "combination"
-
-
-def _folds_seen(picture: SynthEm, where: tuple[slice, slice], crop: BoolArray) -> bool:
-    """Whether the folds of a flake are darker than its sheet, beyond the noise."""
-    inside = cv2.erode(np.pad(crop, 1).astype(np.uint8), np.ones((5, 5), np.uint8))[1:-1, 1:-1] > 0
-    folds = picture.folds[where] & inside
-    sheet = inside & (cv2.dilate(folds.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
-    if min(np.count_nonzero(folds), np.count_nonzero(sheet)) < _LINE_PX:
-        return True
-    grey = picture.micrograph.data[where].astype(np.float32)
-    around = cv2.GaussianBlur(grey, (0, 0), 6.0) + 1
-    share = cv2.GaussianBlur(grey, (0, 0), 0.7) / around
-    electrons = picture.microscope.dose_e_px * _LINE_PX
-    taken = 1 - float(share[folds].mean() / share[sheet].mean())
-    return taken >= _ROSE / np.sqrt(electrons)
-
-
-def _shape_of(n_layers: int, crumpled: bool, contrast: float, folds_apart: float) -> str:
-    """Answer for one flake; empty where its folds or its thickness cannot be told."""
-    if crumpled:
-        return "thin, crumpled, many folds" if folds_apart <= _FOLDS_APART else ""
-    if n_layers > _THICK:
-        return "thick, flat, rigid (>10 layers)" if contrast >= _DARK else ""
-    return "thin, flat or wavy, few kinks (<10 layers)" if contrast <= _LIGHT else ""
 
 
 def _strew_dots(
