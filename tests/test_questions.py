@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from category_files import ASKED, SIZE, picture, write_folder
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from layerscope.cli import main
 from layerscope.core.categories import ANSWER_COLUMNS, NA, UNKNOWN
@@ -19,7 +21,7 @@ from layerscope.models.card import ModelCard
 from layerscope.models.file import read_model
 from layerscope.ops.magnification import magnification_in, parse_magnification
 from layerscope.ops.picture_features import N_FEATURES, picture_features
-from layerscope.ops.whole_picture import square_picture
+from layerscope.ops.whole_picture import inner_part, square_picture
 from layerscope.questions import Reading, run_categories
 from layerscope.report.categories_folder import CategoriesFolder
 from layerscope.training.categories import train_categories
@@ -212,6 +214,34 @@ def test_features_know_no_orientation_and_stay_finite():
         np.testing.assert_allclose(found, features, atol=0.02, rtol=0.02)
     for flat in (np.zeros((64, 64, 1)), np.ones((64, 64, 3)), rng.random((64, 64, 1))):
         assert np.isfinite(picture_features(flat.astype(np.float32))).all()
+
+
+@given(st.integers(20, 96), st.booleans(), st.integers(0, 99), st.floats(0, 1))
+@settings(max_examples=12)
+def test_features_see_no_padding(short, upright, seed, beside):
+    """In a square, with any grey beside it, they are those of the image alone."""
+    rng = np.random.default_rng(seed)
+    image = picture(rng, True, True, (96, 96))[:short, :, None].astype(np.float32) / 255
+    image = image.transpose(1, 0, 2) if upright else image
+    alone = picture_features(image)
+    square, shape = np.full((96, 96, 1), beside, np.float32), image.shape[:2]
+    inner_part(square, shape)[:] = inner_part(square_picture(image, 96), shape)
+    found = picture_features(inner_part(square, shape))
+    np.testing.assert_allclose(found, alone, atol=1e-5, rtol=1e-5)
+    turned = picture_features(np.ascontiguousarray(image.transpose(1, 0, 2)))
+    np.testing.assert_allclose(turned, alone, atol=0.02, rtol=0.02)
+
+
+def test_a_strip_of_a_texture_looks_like_all_of_it():
+    """Grey values and texture of a half are those of the whole; with padding they are not."""
+    rng = np.random.default_rng(1)
+    whole = cv2.GaussianBlur(rng.normal(0, 1, (128, 128)), (0, 0), 1.5)[..., None]
+    whole = (0.5 + 0.2 * whole / whole.std()).astype(np.float32).clip(0, 1)
+    told = picture_features(whole)[:40]
+    half = picture_features(whole[32:96])[:40]
+    padded = picture_features(square_picture(whole[32:96], 128))[:40]
+    assert np.median(np.abs(half - told)) < 0.03  # 0.011
+    assert np.median(np.abs(padded - told)) > 0.2  # 0.37
 
 
 def test_a_picture_is_fitted_without_cutting_or_stretching():

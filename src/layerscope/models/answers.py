@@ -21,7 +21,7 @@ from layerscope.models.file import Model, with_channels
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import as_unit, normalise
 from layerscope.ops.picture_features import N_FEATURES, picture_features
-from layerscope.ops.whole_picture import square_picture
+from layerscope.ops.whole_picture import inner_part, square_picture
 
 IMAGE, FEATURES, SCALE, LOGITS = "image", "features", "scale", "logits"
 """Names of the inputs and the output of a graph."""
@@ -85,12 +85,14 @@ def ask_picture(
     asked, card = questionnaire_of(model.card), model.card
     image = with_channels(as_unit(pixels), card.channels)
     square = square_picture(image, card.settings["size_px"], excluded)
-    feeds = _feeds(square, scale, model)
+    feeds = _feeds(square, image.shape[:2], scale, model)
     answers = [m.session.run([LOGITS], feeds)[0][0].astype(float) for m in model.members]
     return tuple(np.mean([softmax(a[part]) for a in answers], axis=0) for part in asked.slices)
 
 
-def _feeds(square: FloatImage, scale: float, model: Model) -> dict[str, FloatImage]:
+def _feeds(
+    square: FloatImage, shape: tuple[int, int], scale: float, model: Model
+) -> dict[str, FloatImage]:
     if model.card.input == "picture_features":
         taken = model.members[0].session.get_inputs()[0].shape[-1]
         if taken != N_FEATURES:
@@ -98,7 +100,7 @@ def _feeds(square: FloatImage, scale: float, model: Model) -> dict[str, FloatIma
                 f"model {model.card.name!r} takes {taken} features of a picture, this version "
                 f"measures {N_FEATURES}: train it again"
             )
-        return {FEATURES: picture_features(square, scale)[None]}
+        return {FEATURES: picture_features(inner_part(square, shape), scale)[None]}
     seen = normalise(model.card.normalisation, square).transpose(2, 0, 1)[None]
     return {IMAGE: np.ascontiguousarray(seen), SCALE: np.array([scale], np.float32)}
 

@@ -31,8 +31,9 @@ def picture_features(picture: FloatImage, scale: float = math.nan) -> npt.NDArra
 
     Parameters
     ----------
-    picture : ndarray of float32, (S, S, C)
-        0 to 1, from `ops.whole_picture.square_picture`.
+    picture : ndarray of float32, (H, W, C)
+        0 to 1, without padding: `ops.whole_picture.inner_part`. Lengths are told in shares of its
+        longer side, areas in shares of its own.
     scale : float
         Magnification, or what `core.categories.View.scale` gives; NaN: unknown.
 
@@ -84,12 +85,11 @@ def _texture(flat: FloatImage, sigma_px: float) -> list[float]:
 
 def _spectrum(flat: FloatImage) -> list[float]:
     """Share of the power in rings of equal width in the logarithm, and how uneven each ring is."""
-    side = flat.shape[0]
-    window = np.hanning(side)[:, None] * np.hanning(side)[None]
+    height, width = flat.shape
+    window = np.hanning(height)[:, None] * np.hanning(width)[None]
     power = np.abs(np.fft.fft2(flat * window)) ** 2
-    rows, columns = np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None]
-    radius = np.hypot(rows, columns)
-    edges = np.geomspace(1.5 / side, 0.5, _RINGS + 1)
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    edges = np.geomspace(1.5 / max(flat.shape), 0.5, _RINGS + 1)
     ring = np.digitize(radius, edges)
     whole = float(power[(ring > 0) & (ring <= _RINGS)].sum()) + _FLOOR
     out = []
@@ -111,8 +111,8 @@ def _islands(flat: FloatImage, level: float) -> list[float]:
     if count < 2 or not large.any():
         return [0.0, float(beyond.mean()), 0.0, 0.0, 0.0, 0.0]
     left, top, width, height = (stats[1:, k][large] for k in range(4))
-    side, area = flat.shape[0], area[large]
-    cut = (left == 0) | (top == 0) | (left + width == side) | (top + height == side)
+    (rows, columns), area = flat.shape, area[large]
+    cut = (left == 0) | (top == 0) | (left + width == columns) | (top + height == rows)
     filled = area / (width * height)
     return [
         math.log1p(len(area)),
@@ -126,9 +126,8 @@ def _islands(flat: FloatImage, level: float) -> list[float]:
 
 def _symmetry(flat: FloatImage) -> list[float]:
     """How bright the centre is, and how alike the picture is turned by half a turn."""
-    side = flat.shape[0]
-    place = (np.arange(side) - (side - 1) / 2) / side
-    radius = np.hypot(place[:, None], place[None])
+    rows, columns = ((np.arange(n) - (n - 1) / 2) / max(flat.shape) for n in flat.shape)
+    radius = np.hypot(rows[:, None], columns[None])
     means = [float(flat[(radius >= a) & (radius < b)].mean())
              for a, b in ((0, 0.06), (0.06, 0.15), (0.15, 0.3), (0.3, 0.5))]  # fmt: skip
     soft = cv2.GaussianBlur(flat, (0, 0), 2.0)

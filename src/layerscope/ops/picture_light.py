@@ -24,12 +24,12 @@ def even_light(log: FloatImage) -> FloatImage:
 
     Parameters
     ----------
-    log : ndarray of float32, (S, S)
+    log : ndarray of float32, (H, W)
         Logarithm of the grey values.
 
     Returns
     -------
-    ndarray of float32, (S, S)
+    ndarray of float32, (H, W)
         A quadratic surface. Its slopes are those of most pixels, whatever level they are on: steps
         at the edges of holes and flakes are outliers. Then it is fitted to the pixels within a band
         around the most common level of what it leaves.

@@ -42,7 +42,7 @@ class Pieces:
 
     Attributes
     ----------
-    label : ndarray of int, (S, S)
+    label : ndarray of int, (H, W)
         1..n by falling area; 0 is background.
     area : ndarray, (n,)
         In pixels.
@@ -64,9 +64,9 @@ class _Seen:
 
     Attributes
     ----------
-    level : ndarray of float32, (S, S)
+    level : ndarray of float32, (H, W)
         Logarithm of the grey value, less that of the background; smoothed.
-    sharp : ndarray of float32, (S, S)
+    sharp : ndarray of float32, (H, W)
         The same, hardly smoothed, for what is a pixel wide.
     noise : float
         Of `level`.
@@ -87,7 +87,7 @@ def piece_features(grey: FloatImage) -> list[float]:
 
     Parameters
     ----------
-    grey : ndarray of float32, (S, S)
+    grey : ndarray of float32, (H, W)
         0 to 1.
     """
     seen = _look(np.ascontiguousarray(grey, np.float32))
@@ -124,7 +124,7 @@ def find_pieces(raised: FloatImage, least: float) -> Pieces:
 
     Parameters
     ----------
-    raised : ndarray of float32, (S, S)
+    raised : ndarray of float32, (H, W)
     least : float
         Level; gaps and hairs of a pixel or two are closed and cut off.
     """

@@ -32,9 +32,9 @@ class Spots:
     ----------
     numbers : tuple of float, (`N_SPOTS`,)
         For each width and depth: how many, on two scales, whether any, share of the picture, size.
-    where : ndarray of bool, (S, S)
+    where : ndarray of bool, (H, W)
         The spots and their rims.
-    without : ndarray of float32, (S, S)
+    without : ndarray of float32, (H, W)
         The picture as if there were none.
     """
 
@@ -54,21 +54,21 @@ def find_spots(soft: FloatImage) -> Spots:
 
     Parameters
     ----------
-    soft : ndarray of float32, (S, S)
+    soft : ndarray of float32, (H, W)
         Grey values 0 to 1, noise smoothed.
     """
     numbers: list[float] = []
     where = np.zeros(soft.shape, bool)
     closed = soft
     for width in _WIDTHS:
-        side = round(width * soft.shape[0]) | 1
+        side = round(width * max(soft.shape)) | 1
         closed = np.asarray(cv2.morphologyEx(soft, cv2.MORPH_CLOSE, disc(side)), np.float32)
         taken = (closed - soft) / np.maximum(closed, _DARKEST)
         for depth in _DEPTHS:
             found, told = _compact(taken > depth)
             where |= found & (depth >= _TAKEN_OUT)
             numbers += told
-    rims = cv2.dilate(where.astype(np.uint8), disc(2 * round(_HALO * soft.shape[0]) + 1)) > 0
+    rims = cv2.dilate(where.astype(np.uint8), disc(2 * round(_HALO * max(soft.shape)) + 1)) > 0
     filled = np.where(rims, cv2.medianBlur(closed, 5), soft)
     return Spots(tuple(numbers), rims, np.asarray(filled, np.float32))
 

@@ -23,7 +23,7 @@ from layerscope.ops.channels import FloatImage
 from layerscope.ops.magnification import view_of
 from layerscope.ops.normalisation import as_unit
 from layerscope.ops.scale import mask_annotations, resolve_pixel_size
-from layerscope.ops.whole_picture import square_picture
+from layerscope.ops.whole_picture import inner_part, square_picture
 from layerscope.training.seen import MOST_KEPT, fingerprint
 
 _FEWEST = 4  # images with answers; fewer cannot be split and learned from
@@ -42,6 +42,8 @@ class CategoryData:
     names, groups : tuple of str
     pictures : ndarray of float16, (n, S, S, C)
         From 0 to 1.
+    shapes : ndarray of int, (n, 2)
+        Rows and columns of the images: beside them the pictures are padded.
     scale_kind : str
         One of `SCALES`.
     scales : ndarray, (n,)
@@ -58,6 +60,7 @@ class CategoryData:
     names: tuple[str, ...]
     groups: tuple[str, ...]
     pictures: npt.NDArray[np.float16]
+    shapes: IntArray
     scale_kind: str
     scales: FloatArray
     targets: IntArray
@@ -92,6 +95,11 @@ class CategoryData:
         """One picture (S, S, C), float32."""
         return self.pictures[row].astype(np.float32)
 
+    def unpadded(self, row: int) -> FloatImage:
+        """One picture without its padding (h, w, C), float32."""
+        height, width = self.shapes[row].tolist()
+        return inner_part(self.picture(row), (height, width))
+
 
 @dataclass(frozen=True)
 class Told:
@@ -114,6 +122,7 @@ class Told:
 class _Seen(NamedTuple):
     name: str
     pixels: FloatImage
+    shape: tuple[int, int]
     view: View
     answers: tuple[int, ...]
     fingerprint: str
@@ -183,6 +192,7 @@ def load_categories(
         tuple(s.name for s in seen),
         groups,
         pictures,
+        np.array([s.shape for s in seen], np.int64),
         kind,
         np.array([s.view.scale(kind) for s in seen]),
         targets,
@@ -206,7 +216,8 @@ def _see(path: Path, sheet: LabelSheet, answers: tuple[int, ...], size: int, tol
     known = sheet.magnifications.get(key_of(path.name), told.magnification)
     whole = unit_pixels(image)
     pixels = square_picture(as_unit(whole), size, image.excluded)
-    return _Seen(path.name, pixels, view_of(image, path.name, known), answers, fingerprint(whole))
+    view = view_of(image, path.name, known)
+    return _Seen(path.name, pixels, image.shape, view, answers, fingerprint(whole))
 
 
 def read_view(path: Path, pixel_size: str | None) -> Micrograph:

@@ -42,7 +42,7 @@ class FeatureAnswers:
 def features_of(data: CategoryData) -> FloatArray:
     """Features (n, F) of every picture."""
     rows = enumerate(data.scales)
-    return np.array([picture_features(data.picture(i), scale) for i, scale in rows], float)
+    return np.array([picture_features(data.unpadded(i), scale) for i, scale in rows], float)
 
 
 def fit_features(
