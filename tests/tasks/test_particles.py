@@ -23,7 +23,13 @@ from layerscope.tasks.particle_segmentation import (
     segment_particles,
 )
 from layerscope.tasks.particle_sources import ClassNames, PictureSource
-from layerscope.tasks.particles import Separation, aggregates_of, covered_holes, separate_particles
+from layerscope.tasks.particles import (
+    Likely,
+    Separation,
+    aggregates_of,
+    covered_holes,
+    separate_particles,
+)
 
 ANY = Separation(sure=0.0)
 
@@ -36,16 +42,16 @@ def test_an_island_that_is_nowhere_sure_is_no_particle(doubtful, certain):
         named[20:50, column : column + 30] = True
         probability[20:50, column : column + 30] = level
     probability[25:28, 90:100] = certain  # 30 px: less than the smallest particle
-    pixels = pixels_of(named, np.zeros_like(named))
-    found = separate_particles(pixels, probability=probability)
+    pixels, likely = pixels_of(named, np.zeros_like(named)), Likely(probability)
+    found = separate_particles(pixels, likely=likely)
     assert len(found) == 1
     assert found.masks.boxes[0].tolist() == [20, 45, 50, 75]
     assert found.provenance["unsure_left_out"] == 2
     assert not found.pixels.objects[:, :40].any()
-    assert len(separate_particles(pixels, probability=probability, separation=ANY)) == 3
+    assert len(separate_particles(pixels, likely=likely, separation=ANY)) == 3
     assert len(separate_particles(pixels)) == 3
     small = Separation(min_area_px=20)
-    assert len(separate_particles(pixels, probability=probability, separation=small)) == 2
+    assert len(separate_particles(pixels, likely=likely, separation=small)) == 2
 
 
 @pytest.mark.parametrize("overlap", [True, False])

@@ -46,6 +46,42 @@ class PixelClasses:
         return self.valid & ~self.objects & ~self.holes
 
 
+DRAWS = 1000
+"""Of what held-out images say of a model, in a `CountDraws`."""
+
+
+@dataclass(frozen=True, eq=False)
+class CountDraws:
+    """How many particles there are, as far as held-out images can tell.
+
+    Draw i of every image goes with draw i of what the model's held-out images say of it, so that
+    images add up although they are wrong together.
+
+    Attributes
+    ----------
+    expected, variance : ndarray, (DRAWS,)
+        Of the number, given the draw.
+    """
+
+    expected: FloatArray
+    variance: FloatArray
+
+    def __add__(self, other: CountDraws) -> CountDraws:
+        """Count of both."""
+        return CountDraws(self.expected + other.expected, self.variance + other.variance)
+
+    def interval(self) -> tuple[float, float, float]:
+        """Return the expected number, and the ends of its 95 % interval."""
+        noise = np.random.default_rng(1).standard_normal(len(self.expected))
+        low, high = np.quantile(self.expected + noise * np.sqrt(self.variance), (0.025, 0.975))
+        # A whole number stands for half a step around it.
+        return (
+            float(self.expected.mean()),
+            max(float(np.ceil(low - 0.5)), 0.0),
+            float(max(np.floor(high + 0.5), 0)),
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Particles:
     """Which particles are in one image; one row per particle.
@@ -63,6 +99,8 @@ class Particles:
     pixels : PixelClasses
     provenance : mapping
         Where they come from: a model, label pictures or the classical way, with its settings.
+    count : CountDraws or None
+        How many there are, where held-out images of a model tell; else those that were found.
     """
 
     masks: CropMasks
@@ -71,6 +109,7 @@ class Particles:
     flags: IntArray
     pixels: PixelClasses
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    count: CountDraws | None = None
 
     def __post_init__(self) -> None:
         n = len(self.masks)

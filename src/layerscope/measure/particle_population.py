@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from layerscope.core.micrograph import PixelSize
-from layerscope.core.particles import POPULATION_COLUMNS, Particles
+from layerscope.core.particles import POPULATION_COLUMNS, CountDraws, Particles
 from layerscope.core.results import BoolArray, FloatArray
 from layerscope.measure.number_density import BORDER, weighted_count
 from layerscope.measure.population import Estimate, bootstrap
@@ -41,12 +43,15 @@ class Field:
         Counted area, um2 or px2.
     objects, holes : ndarray, (t, 2)
         Pixels taken and pixels that could be, of every tile: for coverage and porosity.
+    count : CountDraws or None
+        How many particles there are, where held-out images of a model tell.
     """
 
     image: str
     area: float
     objects: FloatArray
     holes: FloatArray
+    count: CountDraws | None = None
 
     @classmethod
     def of(cls, particles: Particles, pixel_size: PixelSize | None, image: str) -> Field:
@@ -60,7 +65,7 @@ class Field:
         scale = 1.0 if pixel_size is None else pixel_size.x_nm * pixel_size.y_nm * 1e-6
         return cls(
             image, area * scale, _tiles(taken, pixels.valid, side),
-            _tiles(pixels.holes, free, side),
+            _tiles(pixels.holes, free, side), particles.count,
         )  # fmt: skip
 
 
@@ -83,10 +88,10 @@ def summarise_particles(
     Returns
     -------
     pandas.DataFrame
-        Columns `POPULATION_COLUMNS`. Quantities: count, count_at_border, density, coverage,
-        porosity, aggregated_share; of the lateral size: median, quartiles, mean, and the mu, sigma,
-        median and p-value of a log-normal; medians of shapes, of mass thickness and folds; shares
-        of the thickness classes.
+        Columns `POPULATION_COLUMNS`. Quantities: count, count_at_border, count_expected (where
+        held-out images tell it), density, coverage, porosity, aggregated_share; of the lateral
+        size: median, quartiles, mean, and the mu, sigma, median and p-value of a log-normal;
+        medians of shapes, of mass thickness and folds; shares of the thickness classes.
     """
     import pandas as pd
 
@@ -190,12 +195,22 @@ def _numbers(table: pd.DataFrame, fields: Sequence[Field], unit: str, border: st
     return [
         ("count", "", Estimate(float(len(table)), np.nan, np.nan, none)),
         ("count_at_border", "", Estimate(float(cut), np.nan, np.nan, none)),
+        *_expected(fields),
         ("density", f"1/{unit}2",
          Estimate(count.value * rate, count.low * rate, count.high * rate, how)),
         ("coverage", "", _area_share([f.objects for f in fields])),
         ("porosity", "", _area_share([f.holes for f in fields])),
         ("aggregated_share", "", _mean(together, table, fields)),
     ]  # fmt: skip
+
+
+def _expected(fields: Sequence[Field]) -> list[Row]:
+    """Particles that there are, found or not; none where nothing was held out to say so."""
+    known = [field.count for field in fields if field.count is not None]
+    if not known or len(known) < len(fields):
+        return []
+    how = "95 %, islands of held-out images; particles that the model merged or missed are in it"
+    return [("count_expected", "", Estimate(*reduce(add, known).interval(), how))]
 
 
 def _area_share(parts: list[FloatArray]) -> Estimate:

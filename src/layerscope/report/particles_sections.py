@@ -23,6 +23,7 @@ from layerscope.report.values import Banner, Plot, Section, Skipped, Table
 
 _UNITS = {"um": "µm", "um2": "µm²", "1/um2": "1/µm²", "px": "px", "1/px2": "1/px²", "px2": "px²"}
 _NAMES = {
+    "count_expected": "particles that there are, expected",
     "lateral_size_median": "lateral size, median",
     "lateral_size_lower_quartile": "lateral size, lower quartile",
     "lateral_size_upper_quartile": "lateral size, upper quartile",
@@ -209,7 +210,7 @@ def _figures_of(run: ParticleRun, name: str) -> Table:
 
 
 def _figure_text(quantity: str, value: float, low: float, high: float) -> str:
-    if quantity.startswith("count"):
+    if quantity in ("count", "count_at_border"):
         return f"{value:.0f}"
     return value_text(value, low, high)
 

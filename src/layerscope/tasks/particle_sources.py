@@ -6,7 +6,7 @@ A source gives `Particles` for a micrograph. All three end in the same flags, ag
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,13 +24,20 @@ from layerscope.errors import InputError, UnknownName, UnreadableFile
 from layerscope.io.annotated import read_dataset
 from layerscope.models.file import Model
 from layerscope.models.particle_ranker import Ranker
+from layerscope.tasks.particle_counts import IslandModel
 from layerscope.tasks.particle_segmentation import (
     SearchSettings,
     counted_pixels,
     grey_of,
     segment_particles,
 )
-from layerscope.tasks.particles import Separation, gather_particles, separate_particles
+from layerscope.tasks.particles import (
+    SURE,
+    Likely,
+    Separation,
+    gather_particles,
+    separate_particles,
+)
 from layerscope.tasks.phases import find_phases, require_phases
 
 _RUN_FILE = "run.json"
@@ -73,7 +80,7 @@ class ClassNames:
             if name not in classes:
                 raise UnknownName.of("class", name, tuple(classes))
         holes = [i for i, name in enumerate(classes) if name in self.holes]
-        holes = holes or [i for i, name in enumerate(classes) if _is_hole(name) and not self.holes]
+        holes = holes or [i for i, name in enumerate(classes) if is_hole(name) and not self.holes]
         wanted = [i for i, name in enumerate(classes) if name in self.objects]
         if not self.objects:
             wanted = [i for i, n in enumerate(classes) if i not in holes and not _is_support(n)]
@@ -83,7 +90,8 @@ class ClassNames:
         return wanted, holes
 
 
-def _is_hole(name: str) -> bool:
+def is_hole(name: str) -> bool:
+    """Whether a class of this name is a hole of the support."""
     return name.casefold().rstrip("s") in ("hole", "vacuum")
 
 
@@ -126,13 +134,35 @@ class ModelSource:
             sure = np.minimum(phases.probability[..., wanted].sum(axis=2, dtype=np.float32), 1)
         pixels = PixelClasses(objects & phases.valid, empty & phases.valid, phases.valid)
         return separate_particles(
-            pixels, grey_of(image), self.separation, probability=sure,
+            pixels, grey_of(image), self.separation,
+            likely=None if sure is None else Likely(sure, self._islands, self._coarser(image)),
             provenance={"from": "model", "model": self.model.card.name},
         )  # fmt: skip
 
+    @property
+    def _islands(self) -> IslandModel | None:
+        """What held-out images say of islands of the one class that is a particle."""
+        card = self.model.card
+        wanted, _ = self.names.split(card.classes)
+        kept = card.metrics.get("islands")
+        if len(wanted) > 1 or not isinstance(kept, Mapping):
+            return None
+        return IslandModel.from_metrics(kept.get(card.classes[wanted[0]]))
+
+    def _coarser(self, image: Micrograph) -> float:
+        """Side of a pixel over that of one that the network sees."""
+        seen = self.model.card.pixel_size_nm
+        if image.pixel_size is None or seen is None:
+            return 1.0
+        size_nm = 1e3 * image.pixel_size.um
+        return size_nm / float(np.clip(size_nm, *seen))
+
     def about(self) -> dict[str, Any]:
         """Name, hash and card of the model."""
-        told = {"from": "model", "unknown_below": self.separation.sure}
+        level: float | str | None = self.separation.sure
+        if level is None:
+            level = "learned" if self._islands else SURE
+        told = {"from": "model", "unknown_below": level}
         card = json.loads(self.model.card.to_json())
         return {**told, "model_sha256": self.model.sha256, "model": card}
 

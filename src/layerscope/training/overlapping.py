@@ -29,6 +29,7 @@ from layerscope.ops.normalisation import normalise
 from layerscope.tasks.phases import cut_masks, unsure_share
 from layerscope.tasks.shares import ShareErrors
 from layerscope.training.choice import Candidate
+from layerscope.training.held_out_islands import HeldOutImage, learn_islands
 from layerscope.training.labelled import LabelledImages, load_labelled, take_few
 from layerscope.training.phase_settings import (
     FOREST,
@@ -105,6 +106,7 @@ class _Training:
         )
         if len(whole.classes) > _MOST_CLASSES:
             raise InputError(f"{len(whole.classes)} classes that overlap: at most {_MOST_CLASSES}")
+        self.coarser = _coarser(data, settings.at_nm)
         self.data, self.rest = whole, whole.take(())
         if settings.few is not None:
             few, rest = take_few(whole, settings.few, settings.seed)
@@ -124,6 +126,10 @@ class _Training:
         answers = self._try(folds) if folds else []
         thresholds = find_thresholds(answers, self.data)
         metrics = held_out_masks(answers, self.data, thresholds) if answers else {}
+        told = [HeldOutImage(self.data.unit(a.image).mean(axis=2), a.probability,
+                             self.data.labels[a.image]) for a in answers]  # fmt: skip
+        if islands := learn_islands(told, thresholds, self.coarser):
+            metrics["islands"] = islands
         for line in mask_lines(metrics, thresholds):
             self.tell(line)
         minutes = 0.0 if self.settings.steps else max(self._left_min(), 0.1)
@@ -228,6 +234,12 @@ class _Training:
             metrics=metrics,
             settings=asked,
         )
+
+
+def _coarser(data: DataSet, at_nm: float) -> float:
+    """Side of a pixel of the images over that of those that the network sees."""
+    sizes = [e.pixel_size_nm for e in data.examples if e.pixel_size_nm is not None]
+    return float(np.median(sizes)) / at_nm if at_nm and sizes else 1.0
 
 
 def for_classes(
