@@ -45,6 +45,7 @@ def test_shapes_are_named():
     mask = answer.detections.masks.dense(0)
     assert (mask & inside).sum() / (mask | inside).sum() > 0.9
     assert 0 < answer.detections.score[0] <= 1
+    assert answer.made_of == ("layers ?",)  # no graphene has this colour
 
 
 class Model:
@@ -64,6 +65,7 @@ def test_a_network_names_its_classes(monkeypatch):
     assert answer.named.names == ("MoSe2",)
     assert set(answer.named.colours) == {"MoS2", "MoSe2"}
     assert answer.detections.masks.boxes.tolist() == [[40, 60, 80, 120]]
+    assert answer.made_of == ()  # the classes say it
 
 
 def test_a_model_of_something_else_is_refused(tmp_path):

@@ -23,7 +23,7 @@ from layerscope.models.yolo_decode import (
     suppress,
 )
 from layerscope.report.crystals_folder import CrystalsFolder
-from layerscope.tasks.learned_crystals import find_crystals_learned
+from layerscope.tasks.learned_crystals import find_crystals_learned, find_objects
 from layerscope.training.answers import open_candidate
 
 NAMES = {0: "MoS2", 1: "MoSe2"}
@@ -162,8 +162,11 @@ def test_masked_pixels_belong_to_no_crystal(export):
     bar = np.zeros((300, 420), bool)
     bar[:125] = True
     image = Micrograph(np.full((300, 420), 90, np.uint8), excluded=bar)
-    named = find_crystals_learned(image, read_yolo(export))
+    model = read_yolo(export)
+    named, objects = find_crystals_learned(image, model), find_objects(image, model)
     domains = named.domains
+    assert np.array_equal(objects.masks.labels(), domains.detections.masks.labels())
+    assert [model.classes[k - 1] for k in objects.class_index] == list(named.classes)
     assert not (domains.detections.masks.labels()[bar] > 0).any()
     assert len(named.classes) == len(domains) == 2
     with pytest.raises(InputError):
@@ -188,8 +191,12 @@ def test_the_smaller_of_two_masks_lies_on_top():
             masks = CropMasks(boxes, (shell, core), (100, 120))
             return Objects.found(masks, np.array([2, 1]), np.array([0.9, 0.8]))
 
-    named = find_crystals_learned(Micrograph(np.full((100, 120, 3), 90, np.uint8)), Nested())
+    image = Micrograph(np.full((100, 120, 3), 90, np.uint8))
+    named, objects = find_crystals_learned(image, Nested()), find_objects(image, Nested())
     domains = named.domains.detections
+    assert np.array_equal(objects.masks.labels(), domains.masks.labels())
+    assert np.array_equal(objects.score, domains.score)
+    assert len(find_objects(image, Nested(), min_area_px=401)) == 1
     assert dict(zip(named.classes, domains.masks.area_px.tolist(), strict=True)) == {
         "core": 400, "shell": 3200,
     }  # fmt: skip

@@ -96,6 +96,9 @@ class Answer:
         That layers were counted with.
     named : Named or None
         What the regions are, where they are told apart by name and not by layers.
+    made_of : tuple of str
+        Material and layers of each region that has a name, as the drawing says them; empty: not
+        looked for.
     """
 
     frame: int
@@ -107,6 +110,7 @@ class Answer:
     analysis_s: float = 0.0
     calibration: Calibration | None = None
     named: Named | None = None
+    made_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

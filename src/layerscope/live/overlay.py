@@ -111,18 +111,22 @@ def draw_answer(shown: Image, answer: Answer, shift: Shift) -> Image:
 
 
 def _texts(answer: Answer) -> list[str]:
-    """Label of each region: what it is, how sure that is, and its area."""
+    """Label of each region: what it is, how sure that is, what it is made of, and its area."""
     found = answer.detections
-    if answer.named is not None:
-        sure = zip(answer.named.names, found.score.tolist(), strict=True)
-        texts = [n if n == "unknown" else f"{n} {100 * score:.0f} %" for n, score in sure]
-        if answer.pixel_size is not None:
-            areas = found.masks.area_px * answer.pixel_size.um**2
-            return [f"{t}, {a:.3g} µm²" for t, a in zip(texts, areas.tolist(), strict=True)]
-    else:
+    if answer.named is None:
         texts = label_texts(found, answer.pixel_size)
-        if answer.pixel_size is not None:
-            return texts
+        return texts if answer.pixel_size is not None else _with_pixels(texts, found)
+    sure = zip(answer.named.names, found.score.tolist(), strict=True)
+    texts = [n if n == "unknown" else f"{n} {100 * score:.0f} %" for n, score in sure]
+    if answer.made_of:
+        texts = [f"{t}, {made}" for t, made in zip(texts, answer.made_of, strict=True)]
+    if answer.pixel_size is None:
+        return _with_pixels(texts, found)
+    areas = found.masks.area_px * answer.pixel_size.um**2
+    return [f"{t}, {a:.3g} µm²" for t, a in zip(texts, areas.tolist(), strict=True)]
+
+
+def _with_pixels(texts: Sequence[str], found: Detections) -> list[str]:
     return [f"{t}, {a} px" for t, a in zip(texts, found.masks.area_px.tolist(), strict=True)]
 
 

@@ -172,9 +172,10 @@ def answer_line(frame: Frame, answer: Answer, seconds: float) -> dict[str, Any]:
     confidence = found.score if found.layers is None else found.layers.confidence
     layers = [class_name(n) for n in layer_numbers(found)]
     what, names = ("layers", layers) if answer.named is None else ("class", answer.named.names)
+    made_of = [{"made_of": text} for text in answer.made_of] or [{}] * len(found)
     columns = zip(
         names, confidence.tolist(), found.masks.boxes.tolist(), found.masks.area_px.tolist(),
-        strict=True,
+        made_of, strict=True,
     )  # fmt: skip
     return {
         "seconds": round(seconds, 3),
@@ -186,8 +187,9 @@ def answer_line(frame: Frame, answer: Answer, seconds: float) -> dict[str, Any]:
             {
                 what: name, "probability": round(probability, 4), "box_px": box,
                 "area_px": area, "area_um2": None if um2 is None else float(f"{area * um2:.5g}"),
+                **made,
             }
-            for name, probability, box, area in columns
+            for name, probability, box, area, made in columns
         ],
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
@@ -147,10 +148,7 @@ def tell_sheets(
     """
     if not piles or len(weight) != len(signal):
         raise InputError(f"{len(piles)} piles, {len(weight)} weights for {len(signal)} regions")
-    oxides = _oxides(stack)
-    expected = np.stack(
-        [_contrasts(piles, stack, oxides, shift, na) for shift in _CENTRES_NM], axis=1
-    ).reshape(-1, len(piles), 3)
+    oxides, expected = _oxides(stack), _expected(tuple(piles), stack, na)
     setups = [(tone, o) for tone in _TONES for o in np.repeat(oxides, len(_CENTRES_NM))]
     log_like = np.concatenate([_log_likelihood(signal, expected, tone) for tone in _TONES])
     log_like[..., :-1] += [np.log(_LAYER_ODDS) * (sum(n for _, n in p) - 1) for p in piles]
@@ -164,6 +162,13 @@ def tell_sheets(
     return SheetPosterior(
         tuple(piles), np.einsum("s,snp->np", share, chance), float(oxide_nm), tone
     )
+
+
+@lru_cache(maxsize=8)
+def _expected(piles: tuple[Sheets, ...], stack: Stack, na: float) -> FloatArray:
+    """Contrast (setups, piles, 3) of each pile by oxide and camera; 50 ms for three piles."""
+    cameras = [_contrasts(piles, stack, _oxides(stack), shift, na) for shift in _CENTRES_NM]
+    return np.stack(cameras, axis=1).reshape(-1, len(piles), 3)
 
 
 def _oxides(stack: Stack) -> FloatArray:

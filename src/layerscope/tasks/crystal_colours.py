@@ -145,7 +145,7 @@ def _cut_all(
     out, count = np.zeros_like(labels), 0
     for k in range(1, int(labels.max()) + 1):
         mask = labels == k
-        bright = _two_colours(pixels[mask])
+        bright = two_colours(pixels[mask])
         halves = [mask]
         if bright is not None:
             upper = mask.copy()
@@ -157,8 +157,8 @@ def _cut_all(
     return out
 
 
-def _two_colours(rows: npt.NDArray[np.float32]) -> BoolArray | None:
-    """Which of some pixels (n, 3) have the one of two colours; None where there is only one."""
+def two_colours(rows: npt.NDArray[np.float32]) -> BoolArray | None:
+    """Tell which of some pixels (n, 3) have the one of two colours; None: there is only one."""
     if len(rows) < 2 * _SMALLEST_PX:
         return None
     centred = rows - np.median(rows, axis=0)
