@@ -33,7 +33,7 @@ from layerscope.models.yolo_decode import Picking
 from layerscope.synth.camera import BENCHMARK_CAMERAS
 from layerscope.synth.crystal_labels import label_grown
 from layerscope.synth.crystals import OBJECTIVES, Growth, crystal_set
-from layerscope.tasks.learned_crystals import find_crystals_learned
+from layerscope.tasks.learned_crystals import find_objects
 
 PLACES = {"1280 x 720": (720, 1280), "square": (416, 416)}
 LABEL = "shape"
@@ -72,7 +72,7 @@ def speed(name: str, path: Path, pictures: DataSet, times: int) -> None:
             graph = best(lambda m=model, s=seen: m.ask(s), times)
             masks = best(lambda m=model, i=image: m.find(i), times)
             frame = Micrograph(np.ascontiguousarray(image))
-            whole = best(lambda m=model, f=frame: find_crystals_learned(f, m), times)
+            whole = best(lambda m=model, f=frame: find_objects(f, m), times)
             found = len(model.find(image))
             print(
                 f"{name:8s} {threads} threads  {what:11s} -> {seen.shape[3]} x {seen.shape[2]}  "

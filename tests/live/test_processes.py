@@ -1,10 +1,12 @@
-"""The process that analyses: refuses what cannot be, answers, and is begun again when it dies."""
+"""Processes that analyse: they refuse what cannot be, answer alike, begin again when they die."""
 
 import math
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -46,6 +48,28 @@ def test_it_answers_dies_and_answers_again(synthetic):
     finally:
         process.close()
     assert process.answer(5, pixels, None).detections.masks.shape == pixels.shape[:2]
+
+
+@pytest.mark.thorough
+def test_two_answer_alike_and_the_second_waits_for_what_the_first_learns(synthetic):
+    pixels = synthetic[0].micrograph.data
+    processes = Processes(GRAPHENE)
+    processes.start()
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            ask = partial(processes.answer, pixels=pixels, pixel_size=None)
+            answers = list(threads.map(ask, range(1, 7)))
+        assert [a.frame for a in answers] == list(range(1, 7))
+        assert all(a.error == "" for a in answers)
+        boxes = {a.detections.masks.boxes.tobytes() for a in answers}
+        assert len(boxes) == 1
+        first, second = processes._processes
+        assert second.learned is first.learned is not None
+        first._process.kill()
+        assert "begun again" in processes.answer(7, pixels, None).error
+        assert processes.answer(8, pixels, None).error == ""
+    finally:
+        processes.close()
 
 
 @pytest.mark.thorough

@@ -6,6 +6,7 @@ import statistics
 import threading
 from array import array
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SPAN_S = 2.0
@@ -89,20 +90,30 @@ class Tally:
                 self._shown_s.rate(now_s), self._analysed_s.rate(now_s), recent,
             )  # fmt: skip
 
+    @property
+    def delays_s(self) -> tuple[float, ...]:
+        """How long each frame took from the source to its answer on the picture, in order."""
+        with self._lock:
+            return tuple(self._all_s)
+
     def summary(self, now_s: float, offered: int, dropped: int) -> str:
         """One line about the whole session."""
-        found, span_s = self.figures(now_s, offered, dropped), max(now_s - self._begun_s, 1e-9)
-        line = (
-            f"{found.seen} frames in {span_s:.1f} s: {found.shown} shown "
-            f"({found.shown / span_s:.1f} /s), {found.analysed} analysed "
-            f"({found.analysed / span_s:.1f} /s), {found.dropped} dropped"
-        )
-        with self._lock:
-            late = sorted(self._all_s)
-        if not late:
-            return line
-        median, p95 = late[len(late) // 2], late[min(len(late) - 1, round(0.95 * len(late)))]
-        return f"{line}, latency {1e3 * median:.0f} ms (95 %: {1e3 * p95:.0f} ms)"
+        found = self.figures(now_s, offered, dropped)
+        return summed_up(found, max(now_s - self._begun_s, 1e-9), self.delays_s)
+
+
+def summed_up(counts: Figures, span_s: float, delays_s: Sequence[float]) -> str:
+    """One line about so many seconds, with the median and the 95 % quantile of the delays."""
+    line = (
+        f"{counts.seen} frames in {span_s:.1f} s: {counts.shown} shown "
+        f"({counts.shown / span_s:.1f} /s), {counts.analysed} analysed "
+        f"({counts.analysed / span_s:.1f} /s), {counts.dropped} dropped"
+    )
+    if not delays_s:
+        return line
+    late = sorted(delays_s)
+    median, p95 = late[len(late) // 2], late[min(len(late) - 1, round(0.95 * len(late)))]
+    return f"{line}, latency {1e3 * median:.0f} ms (95 %: {1e3 * p95:.0f} ms)"
 
 
 class _Times:
