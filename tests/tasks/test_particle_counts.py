@@ -57,7 +57,7 @@ def test_what_was_learned_is_kept_by_a_card_and_damage_is_not_used():
     )
     for key, value in (
         ("features", ["area"]), ("weights", [1.0]), ("weights", "none"), ("width", [0, 0, 0]),
-        ("covariance", [[0.0] * 4] * 4), ("first", -1), ("middle", [np.nan] * 3),
+        ("covariance", [[0.0] * 4] * 4), ("first", -1), ("spread", 0.5), ("middle", [np.nan] * 3),
     ):  # fmt: skip
         assert IslandModel.from_metrics({**kept, key: value}) is None
     assert IslandModel.from_metrics(None) is None

@@ -5,8 +5,9 @@ fell apart, or several that grew together; and some particles are no island. On 
 true particle is put to the island that holds most of it. What is learned of an island is whether a
 particle is put to it: logistic regression of how sure the model is of its best pixels, and of its
 size, with a normal prior and Laplace's approximation (MacKay, Neural Computation 4, 720 (1992)).
-Particles beyond the first of an island, and those of no island, come on top as a share of them, a
-Poisson rate with Jeffreys' prior.
+Particles beyond the first of an island, and those of no island, come on top as a share of them: a
+Poisson rate with Jeffreys' prior, as much more spread than Poisson's as it is between held-out
+images (quasi-likelihood: Wedderburn, Biometrika 61, 439 (1974)).
 
 The number of particles of an image is then a sum of probabilities, and its interval holds what is
 not known of each island (Poisson-binomial) and of the regression. Both are for images of the kind
@@ -70,6 +71,8 @@ class IslandModel:
         Of `weights`.
     first, more : int
         Held-out particles that were the first of an island, and all others.
+    spread : float
+        Variance of the others of an image over that of Poisson, 1 or more.
     images : int
     """
 
@@ -79,6 +82,7 @@ class IslandModel:
     covariance: FloatArray
     first: int
     more: int
+    spread: float
     images: int
 
     @classmethod
@@ -99,8 +103,8 @@ class IslandModel:
         middle, width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
         rows = _rows((features - middle) / width)
         weights, covariance = _laplace(rows, particle.astype(float))
-        more = sum(one.more for one in images)
-        return cls(middle, width, weights, covariance, int(particle.sum()), more, len(images))
+        first, more = int(particle.sum()), sum(one.more for one in images)
+        return cls(middle, width, weights, covariance, first, more, _spread(images), len(images))
 
     def probability(self, features: FloatArray) -> FloatArray:
         """Probability (n,) that an island is a particle."""
@@ -112,9 +116,11 @@ class IslandModel:
         root = np.linalg.cholesky(self.covariance)
         drawn = self.weights + noise.standard_normal((DRAWS, len(root))) @ root.T
         p = _logistic(self._standard(features) @ drawn.T)
-        rate = noise.gamma(self.more + 0.5, 1 / max(self.first, 1), DRAWS)
-        first = p.sum(axis=0)
-        return CountDraws(first * (1 + rate), (p * (1 - p)).sum(axis=0) + first * rate)
+        shape, scale = (self.more + 0.5) / self.spread, self.spread / max(self.first, 1)
+        rate, first = noise.gamma(shape, scale, DRAWS), p.sum(axis=0)
+        return CountDraws(
+            first * (1 + rate), (p * (1 - p)).sum(axis=0) + self.spread * first * rate
+        )
 
     def _standard(self, features: FloatArray) -> FloatArray:
         return _rows((features - self.middle) / self.width)
@@ -129,6 +135,7 @@ class IslandModel:
             "covariance": [_short(row) for row in self.covariance],
             "first": self.first,
             "more": self.more,
+            "spread": float(f"{self.spread:.6g}"),
             "images": self.images,
         }
 
@@ -141,7 +148,8 @@ class IslandModel:
             middle, width, weights, covariance = (
                 np.array(kept[k], float) for k in ("middle", "width", "weights", "covariance")
             )
-            numbers = [int(kept[k]) for k in ("first", "more", "images")]
+            first, more, images = (int(kept[k]) for k in ("first", "more", "images"))
+            spread = float(kept["spread"])
             np.linalg.cholesky(covariance)
         except (KeyError, TypeError, ValueError, np.linalg.LinAlgError):
             return None
@@ -149,9 +157,9 @@ class IslandModel:
         shapes = (middle.shape, width.shape, weights.shape, covariance.shape)
         whole = shapes == ((size,), (size,), (size + 1,), (size + 1, size + 1))
         usable = whole and all(np.isfinite(a).all() for a in (middle, width, weights, covariance))
-        if not usable or (width <= 0).any() or min(numbers) < 0:
+        if not usable or (width <= 0).any() or min(first, more) < 0 or not 1 <= spread < np.inf:
             return None
-        return cls(middle, width, weights, covariance, *numbers)
+        return cls(middle, width, weights, covariance, first, more, spread, images)
 
 
 def island_features(
@@ -196,6 +204,17 @@ def _rows(features: FloatArray) -> FloatArray:
 
 def _logistic(odds: FloatArray) -> FloatArray:
     return np.asarray(1 / (1 + np.exp(-np.clip(odds, -60, 60))))
+
+
+def _spread(images: Sequence[Matched]) -> float:
+    """Pearson's statistic of the particles beyond the first ones, per degree of freedom."""
+    first = np.array([one.particle.sum() for one in images], float)
+    more = np.array([one.more for one in images], float)
+    if len(images) < 2 or not more.sum():
+        return 1.0
+    # Half a particle each: an image without a first one may have others.
+    expected = (first + 0.5) * more.sum() / (first + 0.5).sum()
+    return max(1.0, float(((more - expected) ** 2 / expected).sum()) / (len(images) - 1))
 
 
 def _laplace(rows: FloatArray, particle: FloatArray) -> tuple[FloatArray, FloatArray]:
