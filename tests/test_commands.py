@@ -1,9 +1,9 @@
 """The command line as a user meets it: exit codes, one clear line per error, files written."""
 
 import json
+import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -27,11 +27,13 @@ def command(capsys, monkeypatch):
 
 
 def test_help_is_fast():
-    start = time.perf_counter()
+    before = os.times()
     done = subprocess.run(
         [sys.executable, "-m", "layerscope", "--help"], capture_output=True, check=False
     )
-    assert time.perf_counter() - start < 2  # 0.12 s on an idle machine
+    after = os.times()
+    # Of the processor: the clock on the wall depends on what else runs.
+    assert after.children_user - before.children_user < 1  # 0.33 s
     assert done.returncode == 0
     assert b"calibrate" in done.stdout
 

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from layerscope.cli.options import Images, ProgressBar, end_run, names_of, size_of
+from layerscope.cli.options import (
+    Images,
+    Out,
+    ProgressBar,
+    Seed,
+    Specimen,
+    end_run,
+    names_of,
+    size_of,
+)
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
+    from layerscope.cli.groups import Telling
     from layerscope.core.categories import CategoryRun
     from layerscope.core.evaluation import Figure
     from layerscope.questions import Reading
@@ -43,10 +53,7 @@ def train_categories(
     ] = None,
     minutes: Annotated[float, typer.Option(help="Wall time for all.")] = 10.0,
     folds: Annotated[int, typer.Option(help="Parts that are held out in turn.")] = 5,
-    group: Annotated[
-        str | None,
-        typer.Option(help="Regular expression that finds the specimen in an image's name."),
-    ] = None,
+    group: Specimen = None,
     magnification: Annotated[str | None, typer.Option(help="Of all images, e.g. 50kx.")] = None,
     pixel_size: Annotated[str | None, typer.Option(help="Of all images, e.g. 0.52nm.")] = None,
     unknown_below: Annotated[float, typer.Option(help="Least probability of an answer.")] = 0.5,
@@ -54,7 +61,7 @@ def train_categories(
         int | None,
         typer.Option(help="Side of the picture that is looked at, px: 224, or that of --from."),
     ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Learn to answer the questions of a questionnaire about whole images."""
     from layerscope.io.label_sheets import read_label_sheet
@@ -209,10 +216,10 @@ def compare_sheets(
 
 
 def synth_categories(
-    out: Annotated[Path, typer.Option("-o", "--out")],
+    out: Out,
     number: Annotated[int, typer.Option("-n", help="How many images.")] = 200,
     size: Annotated[str, typer.Option(help="Width x height, px.")] = "224x224",
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Write synthetic TEM images with the answers to the questions of graphene-tem."""
     from layerscope.synth.em_categories import categorised_set, write_categorised
@@ -222,7 +229,7 @@ def synth_categories(
 
 
 def categorise_images(
-    images: list[str], model: str | None, reading: Reading, out: Path, *, as_json: bool, quiet: bool
+    images: list[str], model: str | None, reading: Reading, out: Path, telling: Telling
 ) -> NoReturn:
     """Answer about every image, write the run folder, say what came out, and end with its code."""
     from layerscope.io.tables import table_records
@@ -234,11 +241,11 @@ def categorise_images(
         raise InputError("categories need --model, from 'layerscope train categories'")
     opened = read_model(model)
     folder = CategoriesFolder(out)
-    with ProgressBar("answering", quiet) as progress:
+    with ProgressBar("answering", telling.quiet) as progress:
         run = run_categories(names_of(images), opened, reading, on_result=folder, progress=progress)
-    folder.finish(run)
+    folder.finish(run, report=telling.report)
     found = {"images": len(run.images), "answers": table_records(run.answers)}
-    end_run(run, out, found, _told(run), f"{len(run.images)} images", as_json=as_json)
+    end_run(run, out, found, _told(run), f"{len(run.images)} images", as_json=telling.as_json)
 
 
 def _told(run: CategoryRun) -> Iterator[str]:

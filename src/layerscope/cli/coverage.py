@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from layerscope.cli.options import ProgressBar, end_run, names_of
+from layerscope.cli.options import ProgressBar, Seed, Specimen, end_run, names_of
 
 if TYPE_CHECKING:
+    from layerscope.cli.groups import Telling
     from layerscope.core.coverage import CoverageRun
     from layerscope.surfaces import Question
     from layerscope.tasks.growth import GrowthStudy
@@ -24,10 +25,8 @@ def cover_images(
     images: list[str],
     question: Question,
     out: Path,
-    *,
+    telling: Telling,
     conditions: Path | None = None,
-    as_json: bool,
-    quiet: bool,
 ) -> NoReturn:
     """Cover every image, write the run folder, say what came out, and end with its exit code.
 
@@ -39,14 +38,17 @@ def cover_images(
 
     grown = read_conditions(conditions) if conditions else None
     folder = CoverageFolder(out)
-    with ProgressBar("covering", quiet) as progress:
+    with ProgressBar("covering", telling.quiet) as progress:
         run = run_coverage(
             names_of(images), question, summarise=grown is not None, on_result=folder,
             progress=progress,
         )  # fmt: skip
-    folder.finish(run, _study(run, grown) if grown else None)
+    folder.finish(run, _study(run, grown) if grown else None, report=telling.report)
     rows = run.images[_TOLD].to_dict("records")
-    end_run(run, out, {"images": rows}, map(_line, rows), f"{len(rows)} images", as_json=as_json)
+    end_run(
+        run, out, {"images": rows}, map(_line, rows), f"{len(rows)} images",
+        as_json=telling.as_json,
+    )  # fmt: skip
 
 
 def train_coverage(
@@ -69,12 +71,9 @@ def train_coverage(
     ] = 10.0,
     epochs: Annotated[int, typer.Option(help="At most; 0: as many as the study's.")] = 0,
     tune: Annotated[int, typer.Option(help="Trials of a search before; cnn-sc and mlp.")] = 0,
-    group: Annotated[
-        str | None,
-        typer.Option(help="Regular expression that finds the specimen in an image's name."),
-    ] = None,
+    group: Specimen = None,
     pixel_size: Annotated[str | None, typer.Option(help="Of all images, e.g. 9.77nm.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Learn the coverage of pictures; the file goes to 'run --task coverage --method'."""
     from layerscope.io.annotated import read_dataset

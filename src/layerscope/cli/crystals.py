@@ -10,6 +10,7 @@ from layerscope.cli.options import ProgressBar, end_run, names_of
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
+    from layerscope.cli.groups import Telling
     from layerscope.core.crystals import CrystalRun
     from layerscope.crystals import Settings
 
@@ -25,21 +26,19 @@ def smallest(text: str | None) -> tuple[int, float]:
     raise InputError(f"--min-area {text!r}: expected e.g. 2um2 or 150px")
 
 
-def find_in_images(
-    images: list[str], settings: Settings, out: Path, *, report: bool, as_json: bool, quiet: bool
-) -> NoReturn:
+def find_crystals(images: list[str], settings: Settings, out: Path, telling: Telling) -> NoReturn:
     """Measure every image, write the run folder, say what came out, and end with its exit code."""
     from layerscope.crystals import run_crystals
     from layerscope.io.tables import table_records
     from layerscope.report.crystals_folder import CrystalsFolder
 
     folder = CrystalsFolder(out)
-    with ProgressBar("measuring", quiet) as progress:
+    with ProgressBar("measuring", telling.quiet) as progress:
         run = run_crystals(names_of(images), settings, on_result=folder, progress=progress)
-    folder.finish(run, report=report)
+    folder.finish(run, report=telling.report)
     found = {"images": table_records(run.images), "crystals": len(run.crystals)}
     what = f"{len(run.crystals)} crystals on {len(run.images)} images"
-    end_run(run, out, found, _told(run), what, as_json=as_json)
+    end_run(run, out, found, _told(run), what, as_json=telling.as_json)
 
 
 def _told(run: CrystalRun) -> Iterator[str]:

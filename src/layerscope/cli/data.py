@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from layerscope.cli.normalisations import normalisations
-from layerscope.cli.options import OK, SOME_FAILED, PixelSizeText
+from layerscope.cli.options import OK, SOME_FAILED, PixelSizeText, Seed
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def data(
     images: Images = None,
     pixel_size: PixelSizeText = None,
     share: Annotated[float, typer.Option(help="Held out, where the files name no splits.")] = 0.2,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
     preview: Annotated[
         Path | None, typer.Option(help="Picture of augmented patches, .png or .pdf.")
     ] = None,

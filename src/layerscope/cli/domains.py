@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from layerscope.cli.options import ProgressBar
+from layerscope.cli.options import ProgressBar, Quiet, Seed, Specimen
 from layerscope.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
@@ -39,12 +39,9 @@ def train_domains(
     normalisation: Annotated[
         str, typer.Option(help="unit: colours as they are; contrast: to the substrate.")
     ] = "unit",
-    group: Annotated[
-        str | None,
-        typer.Option(help="Regular expression that finds the specimen in an image's name."),
-    ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    group: Specimen = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Learn to find and name crystals; the file goes to 'run --task crystals --model'."""
     from importlib.util import find_spec

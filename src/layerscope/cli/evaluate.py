@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from layerscope.cli.data import Data, Groups, Images, Instances, Source, Values, value_map
-from layerscope.cli.options import OK, SOME_FAILED, PixelSizeText, ProgressBar
+from layerscope.cli.options import OK, SOME_FAILED, Out, PixelSizeText, ProgressBar
 
 if TYPE_CHECKING:
     from layerscope.core.evaluation import Evaluation
@@ -19,7 +19,7 @@ def evaluate(
         str, typer.Argument(help="Model file or name, or folder of a run.", metavar="MODEL|RUN")
     ],
     data: Data,
-    out: Annotated[Path, typer.Option("-o", "--out")] = Path("evaluation"),
+    out: Out = Path("evaluation"),
     form: Source = "auto",
     classes: Values = None,
     group_by: Groups = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from layerscope.cli.options import ProgressBar
+from layerscope.cli.options import ProgressBar, Quiet
 from layerscope.errors import InputError, MissingExtra, UnknownName
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def experiment(
         Path | None, typer.Option(help="Weights of ResNet-18 for wse2, instead of a stand-in.")
     ] = None,
     micronet: Annotated[Path | None, typer.Option(help="The same, of MicroNet.")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train small networks in several ways, compare them, and say what is shown and what is not."""
     from layerscope.experiments import EXPERIMENTS

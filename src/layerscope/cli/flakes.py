@@ -3,128 +3,93 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from layerscope.cli.groups import OpticsOptions, grouped
 from layerscope.cli.options import (
     NOTHING_USABLE,
     Images,
     Material,
-    Na,
-    OxideSd,
+    Out,
     ProgressBar,
     Quiet,
     Substrate,
-    Tone,
     exit_of,
     failed_json,
     flat_field_of,
     names_of,
     tell_failures,
-    tone_of,
-    wanted_of,
 )
 
 if TYPE_CHECKING:
+    from layerscope.cli.run import Request
     from layerscope.core.run import RunResult
     from layerscope.io.labels import Labels
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Options of the command, as they were typed."""
-
-    material: str
-    substrate: str
-    pixel_size: str | None
-    objective: str | None
-    magnification_table: str | None
-    scale_bar: str | None
-    tone: str | None
-    na: float
-    oxide_sd: float
-    flat_field: str | None
-    calibration: Path | None
-    labels: Path | None
-    head: Path | None
-    finder: str
-    model: str | None
-    min_area: str | None
-    layers: str | None
-    keep_residue: bool
-    max_layers: int
-    max_pixels: int
-
-
-def find_in_images(
-    images: list[str], asked: Asked, out: Path, *, report: bool, as_json: bool, quiet: bool
-) -> NoReturn:
+def find_flakes(request: Request, material: str, substrate: str) -> NoReturn:
     """Find the flakes, write the run folder, say what came out, and end with its exit code."""
-    from layerscope import finding, pipeline
+    from layerscope import pipeline
     from layerscope.io.calibration import read_calibration
     from layerscope.io.labels import read_labels
     from layerscope.models.heads import load_head
     from layerscope.report.folder import write_run
     from layerscope.tasks.finders import choose_finder
 
-    find = choose_finder(asked.finder or ("network" if asked.model else "classical"), asked.model)
-    names = names_of(images)
-    known = read_labels(asked.labels) if asked.labels else None
-    scale = finding.Scale(
-        asked.pixel_size, asked.objective, asked.magnification_table, asked.scale_bar
-    )
-    curve = tone_of(asked.tone)
-    flat = flat_field_of(asked.flat_field, names)
-    with ProgressBar("analysing", quiet) as progress:
+    asked, telling, known = request.finding, request.telling, None
+    finder = choose_finder(asked.flake_finder, asked.model)
+    names = names_of(request.images)
+    if request.labels:
+        known = read_labels(request.labels)
+    with ProgressBar("analysing", telling.quiet) as progress:
         result = pipeline.run(
             names,
-            material=asked.material,
-            substrate=asked.substrate,
-            scale=scale,
-            optics=finding.Optics(curve, asked.na, asked.oxide_sd, flat),
-            wanted=wanted_of(asked.min_area, asked.layers, asked.keep_residue),
+            material=material,
+            substrate=substrate,
+            scale=request.scale.scale(),
+            optics=request.optics.optics(flat_field_of(request.flat_field, names)),
+            wanted=asked.wanted(),
             calibration=read_calibration(asked.calibration) if asked.calibration else None,
             labels=known,
             head=load_head(asked.head) if asked.head else None,
-            finder=find,
+            finder=finder,
             max_layers=asked.max_layers,
             max_pixels=asked.max_pixels,
             progress=progress,
         )
-    with ProgressBar("writing", quiet) as progress:
-        write_run(result, out, report=report, progress=progress)
-    tell_run(result, out, as_json=as_json)
+    with ProgressBar("writing", telling.quiet) as progress:
+        write_run(result, request.out, report=telling.report, progress=progress)
+    tell_run(result, request.out, as_json=telling.as_json)
     for note in _label_notes(known, result):
         typer.echo(note, err=True)
     raise exit_of(len(result.images), len(result.failures))
 
 
+@grouped
 def calibrate(
     images: Images,
     material: Material,
     substrate: Substrate,
-    out: Annotated[Path, typer.Option("-o", "--out")] = Path("calibration.toml"),
-    tone: Tone = None,
-    na: Na = 0.45,
-    oxide_sd: OxideSd = 10.0,
+    out: Out = Path("calibration.toml"),
+    *,
+    optics: OpticsOptions,
     labels: Annotated[Path | None, typer.Option(help="CSV image,x,y,layers or masks.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Find oxide, camera channels and tone from flakes, without labels, and save them."""
-    from layerscope import finding, pipeline
+    from layerscope import pipeline
     from layerscope.io.calibration import write_calibration
     from layerscope.io.labels import read_labels
 
-    optics = finding.Optics(tone_of(tone), na, oxide_sd)
     with ProgressBar("analysing", quiet) as progress:
         result = pipeline.run(
             names_of(images),
             material=material,
             substrate=substrate,
-            optics=optics,
+            optics=optics.optics(),
             labels=read_labels(labels) if labels else None,
             progress=progress,
         )

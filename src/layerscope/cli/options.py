@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 OK, FAILED, USAGE, SOME_FAILED, NOTHING_USABLE, MISMATCH, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
+MATERIAL = typer.Option("--material", "-m", help="graphene, hBN, MoS2 ...")
+SUBSTRATE = typer.Option("--substrate", "-s", help="Films from the top, e.g. SiO2(90nm)/Si.")
+
 Images = Annotated[list[str], typer.Argument(help="Images, folders, a .txt list, or - .")]
-Material = Annotated[str, typer.Option("--material", "-m", help="graphene, hBN, MoS2 ...")]
-Substrate = Annotated[
-    str, typer.Option("--substrate", "-s", help="Films from the top, e.g. SiO2(90nm)/Si.")
-]
+Out = Annotated[Path, typer.Option("-o", "--out", help="What to write.")]
+Material = Annotated[str, MATERIAL]
+Substrate = Annotated[str, SUBSTRATE]
 PixelSizeText = Annotated[str | None, typer.Option(help="Per pixel, e.g. 0.3844um.")]
 Tone = Annotated[
     str | None,
@@ -36,6 +38,9 @@ Tone = Annotated[
 Na = Annotated[float, typer.Option("--na", help="Numerical aperture of the objective.")]
 OxideSd = Annotated[float, typer.Option(help="How well the film thickness is known, nm.")]
 Objective = Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")]
+MagnificationTable = Annotated[
+    Path | None, typer.Option(help="TOML: [objectives] or [magnifications]; CSV of the latter.")
+]
 ScaleBar = Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")]
 KnownCalibration = Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")]
 HeadFile = Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")]
@@ -50,7 +55,13 @@ KeepResidue = Annotated[
     bool, typer.Option("--keep-residue", help="Also list residue, rims and blur.")
 ]
 Report = Annotated[bool, typer.Option(help="Write report.html and report.pdf.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
+Seed = Annotated[int, typer.Option(help="Of all that is random; the same again, the same result.")]
+Specimen = Annotated[
+    str | None,
+    typer.Option("--group", help="Regular expression that finds the specimen in an image's name."),
+]
 
 
 def names_of(images: list[str]) -> list[str]:
@@ -95,10 +106,21 @@ def tone_points(text: str | None) -> tuple[str | None, tuple[tuple[float, float]
 
 
 def scale_text(pixel_size: str | None, objective: str | None, table: Path | None) -> str | None:
-    """Pixel size as told, or as the table says of the objective."""
+    """Pixel size as told, or as the table says of the objective.
+
+    Raises
+    ------
+    InputError
+        If the table is of magnifications, which this command does not read from its images.
+    """
     from layerscope.finding import Scale
 
     found = Scale(pixel_size, objective, str(table) if table else None).looked_up().pixel_size
+    if found is None and table is not None:
+        raise InputError(
+            f"{table.name}: a table of magnifications, which 'layerscope run' looks up image by "
+            "image; here expected one of [objectives] with --objective, or --pixel-size"
+        )
     return found if found is None or isinstance(found, str) else f"{found.um:.9g}um"
 
 

@@ -11,6 +11,7 @@ from layerscope.cli.options import ProgressBar, end_run, listed, names_of
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
+    from layerscope.cli.groups import Telling
     from layerscope.core.particles import ParticleRun
     from layerscope.particles import Settings
     from layerscope.tasks.particle_sources import ParticleSource
@@ -53,13 +54,13 @@ class Asked:
             ModelSource,
             PictureSource,
         )
-        from layerscope.tasks.particles import MIN_AREA_PX, SURE, Separation
+        from layerscope.tasks.particles import MIN_AREA_PX, Separation
 
         if self.model and self.labels:
             raise InputError("particles from --model or from --labels, not both")
         names = ClassNames(listed(self.objects), listed(self.holes))
-        sure = SURE if self.unknown_below is None else self.unknown_below
-        separation = Separation(_pixels(self.min_area) or MIN_AREA_PX, self.split, sure=sure)
+        least = _pixels(self.min_area) or MIN_AREA_PX
+        separation = Separation(least, self.split, sure=self.unknown_below)
         if self.model:
             return ModelSource(open_model(self.model), names, separation)
         if self.labels:
@@ -69,9 +70,7 @@ class Asked:
         return PictureSource(separation=separation, polarity=self.polarity)
 
 
-def measure_images(
-    images: list[str], asked: Asked, out: Path, *, as_json: bool, quiet: bool
-) -> NoReturn:
+def measure_images(images: list[str], asked: Asked, out: Path, telling: Telling) -> NoReturn:
     """Measure every image, write the run folder, say what came out, and end with its exit code."""
     from layerscope.io.tables import table_records
     from layerscope.particles import run_particles
@@ -79,15 +78,15 @@ def measure_images(
 
     settings, source = asked.settings(), asked.source()
     folder = ParticlesFolder(out)
-    with ProgressBar("measuring", quiet) as progress:
+    with ProgressBar("measuring", telling.quiet) as progress:
         run = run_particles(
             names_of(images), source, settings, on_result=folder, progress=progress
         )  # fmt: skip
-    folder.finish(run)
+    folder.finish(run, report=telling.report)
     found = {"images": len(run.images), "particles": len(run.particles),
              "population": table_records(run.population)}  # fmt: skip
     what = f"{len(run.particles)} particles on {len(run.images)} images"
-    end_run(run, out, found, _told(run), what, as_json=as_json)
+    end_run(run, out, found, _told(run), what, as_json=telling.as_json)
 
 
 def _pixels(text: str | None) -> int | None:

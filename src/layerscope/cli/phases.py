@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from layerscope.cli.options import ProgressBar, end_run, names_of
+from layerscope.cli.options import ProgressBar, Seed, Specimen, end_run, names_of
 from layerscope.core.micrograph import parse_length_nm
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
+    from layerscope.cli.groups import Telling
     from layerscope.core.examples import DataSet
     from layerscope.core.segmentation import PhaseRun
     from layerscope.segmentation import Scale
@@ -33,12 +34,9 @@ def train_phases(
     ] = None,
     minutes: Annotated[float, typer.Option(help="Wall time for all.")] = 10.0,
     folds: Annotated[int, typer.Option(help="Parts that are held out in turn.")] = 3,
-    group: Annotated[
-        str | None,
-        typer.Option(help="Regular expression that finds the specimen in an image's name."),
-    ] = None,
+    group: Specimen = None,
     pixel_size: Annotated[str | None, typer.Option(help="Of all images, e.g. 0.52nm.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
     members: Annotated[
         int, typer.Option(help="Networks that are trained apart and answer together.")
     ] = 1,
@@ -107,7 +105,7 @@ def _tell_training(done: PhaseTraining, out: Path) -> None:
 
 
 def segment_images(
-    images: list[str], model: str | None, scale: Scale, out: Path, *, as_json: bool, quiet: bool
+    images: list[str], model: str | None, scale: Scale, out: Path, telling: Telling
 ) -> NoReturn:
     """Segment every image, write the run folder, say what came out, and end with its exit code."""
     from layerscope.io.tables import table_records
@@ -119,11 +117,11 @@ def segment_images(
         raise InputError("phases need --model, from 'layerscope train phases'")
     opened = open_model(model)
     folder = PhasesFolder(out)
-    with ProgressBar("segmenting", quiet) as progress:
+    with ProgressBar("segmenting", telling.quiet) as progress:
         run = run_phases(names_of(images), opened, scale, on_result=folder, progress=progress)
-    folder.finish(run)
+    folder.finish(run, report=telling.report)
     found = {"images": len(run.images), "areas": table_records(run.areas)}
-    end_run(run, out, found, _told(run), f"{len(run.images)} images", as_json=as_json)
+    end_run(run, out, found, _told(run), f"{len(run.images)} images", as_json=telling.as_json)
 
 
 def _told(run: PhaseRun) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from layerscope.cli.data import value_map
-from layerscope.cli.options import PixelSizeText, ProgressBar, exit_of, names_of
+from layerscope.cli.options import Images, PixelSizeText, ProgressBar, Quiet, exit_of, names_of
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _PAIR = re.compile(r"[^=]+=[^=]+")
 
 
 def prepare(
-    images: Annotated[list[str], typer.Argument(help="Images, folders, a .txt list, or - .")],
+    images: Images,
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder.")],
     masks: Annotated[
         list[str],
@@ -59,7 +59,7 @@ def prepare(
         int, typer.Option(help="With flake=FOLDER: the class there, counted from 1.")
     ] = 1,
     pixel_size: PixelSizeText = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a data set of images and masks: paired, thresholded, cleaned, checked and counted."""
     from layerscope.labelling.dataset import prepare as make

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from layerscope.cli.options import ProgressBar
+from layerscope.cli.options import ProgressBar, Quiet
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Learn from synthetic micrographs, without labels.", no_args_is_help=True)
 
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
 Seed = Annotated[int, typer.Option(help="Of scenes, patches and starting weights.")]
 _PARTS = 1000
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from layerscope.cli.options import Images, ProgressBar, exit_of, names_of
+from layerscope.cli.options import Images, ProgressBar, Quiet, exit_of, names_of
 
 if TYPE_CHECKING:
     from layerscope.tasks.proposals import NearestMasks, Proposer
@@ -26,7 +26,7 @@ def propose(
     neighbours: Annotated[int, typer.Option(help="Named masks that vote on a new one.")] = 9,
     points: Annotated[int, typer.Option(help="SAM: points along a side.")] = 32,
     tile: Annotated[int, typer.Option(help="Larger pictures are cut into tiles, px.")] = 1024,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Propose regions of pictures, as label pictures and COCO to correct."""
     from layerscope.tasks.proposed_images import learn_names, propose_images, write_proposals

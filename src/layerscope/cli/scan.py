@@ -5,222 +5,202 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from layerscope.cli.groups import FindingOptions, OpticsOptions, ScaleOptions, Telling, grouped
 from layerscope.cli.options import (
     MISMATCH,
     OK,
-    HeadFile,
+    AsJson,
     Images,
-    KeepResidue,
-    KnownCalibration,
-    Layers,
     Material,
-    MaxLayers,
-    MaxPixels,
-    MinArea,
-    ModelFile,
-    Na,
-    Objective,
-    OxideSd,
-    PixelSizeText,
-    Report,
-    ScaleBar,
     Substrate,
-    Tone,
     exit_of,
     names_of,
-    scale_text,
     tone_points,
     wanted_of,
 )
-from layerscope.cli.session import Session
+from layerscope.cli.session import Session, WorkOptions
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
+    from layerscope.batch.settings import Settings
     from layerscope.core.scan import ScanResult
     from layerscope.core.stage import StagePosition
     from layerscope.io.sources import Source
 
 Run = Annotated[Path, typer.Argument(help="Run folder of a scan.")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="Run folder; the same again resumes.")]
-NumberOfWorkers = Annotated[int | None, typer.Option("--workers", help="Processes; all cores.")]
-Timeout = Annotated[float, typer.Option(help="Longest time for one image, s.")]
-Scheduler = Annotated[
-    str | None, typer.Option(help="Dask: local, tcp://HOST:PORT, a scheduler file, or slurm.")
-]
-SlurmOptions = Annotated[
-    list[str] | None, typer.Option("--slurm-opt", help="key=value, as for sbatch; repeatable.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="On stdout, as JSON.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")]
 
 
-def scan(
-    images: Images,
-    material: Material,
-    substrate: Substrate,
-    out: Out = Path("scan"),
-    workers: NumberOfWorkers = None,
-    scheduler: Scheduler = None,
-    slurm_opt: SlurmOptions = None,
-    shard: Annotated[
-        str | None, typer.Option(help="i/n: every n-th chunk from i (0..n-1).")
-    ] = None,
-    recursive: Annotated[
-        bool, typer.Option("-r", "--recursive", help="Folders in folders too.")
-    ] = False,
+@dataclass(frozen=True)
+class StageOptions:
+    """Where the images are on the sample."""
+
     positions: Annotated[
         str | None,
         typer.Option(help="List of stage positions; 'images', 'names', or a pattern of names."),
-    ] = None,
-    position_unit: Annotated[str | None, typer.Option(help="Where the list says none.")] = None,
-    pitch: Annotated[str | None, typer.Option(help="Of a grid of images, e.g. 400x300um.")] = None,
-    columns: Annotated[int | None, typer.Option(help="Images per row of that grid.")] = None,
-    snake: Annotated[bool, typer.Option("--snake", help="Every second row backwards.")] = False,
+    ] = None
+    position_unit: Annotated[str | None, typer.Option(help="Where the list says none.")] = None
+    pitch: Annotated[str | None, typer.Option(help="Of a grid of images, e.g. 400x300um.")] = None
+    columns: Annotated[int | None, typer.Option(help="Images per row of that grid.")] = None
+    snake: Annotated[bool, typer.Option("--snake", help="Every second row backwards.")] = False
     by_order: Annotated[
         bool, typer.Option("--by-order", help="Match positions to sorted images by order.")
-    ] = False,
-    pixel_size: PixelSizeText = None,
-    objective: Objective = None,
-    magnification_table: Annotated[Path | None, typer.Option(help="TOML, [objectives].")] = None,
-    scale_bar: ScaleBar = None,
-    tone: Tone = None,
-    na: Na = 0.45,
-    oxide_sd: OxideSd = 10.0,
-    flat_field: Annotated[
-        str, typer.Option(help="'scan': median of many fields; 'image'; or a reference image.")
-    ] = "scan",
-    calibration: KnownCalibration = None,
-    head: HeadFile = None,
-    finder: Annotated[
-        str, typer.Option(help="classical, network or both; a --model means network.")
-    ] = "",
-    model: ModelFile = None,
-    min_area: MinArea = None,
-    layers: Layers = None,
-    max_layers: MaxLayers = 10,
-    max_pixels: MaxPixels = 200_000_000,
-    keep_residue: KeepResidue = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Analyse images in folders as they are written.")
-    ] = False,
-    idle: Annotated[
-        float | None, typer.Option(help="End --watch when nothing came for so long, s.")
-    ] = None,
-    chunk: Annotated[
-        int | None, typer.Option(help="Images per unit of work: 32; 1 with --watch.")
-    ] = None,
-    timeout: Timeout = 60.0,
-    report: Report = True,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Scan thousands of images; the same command again goes on where it stopped."""
-    from layerscope.batch.plan import CHUNK_IMAGES
-    from layerscope.batch.scan import begin, run_scan
-    from layerscope.batch.settings import Settings
-    from layerscope.io.sources import name_sources
+    ] = False
 
-    wanted = wanted_of(min_area, layers, keep_residue)
-    name, points = tone_points(tone)
-    settings = Settings(
-        material,
-        substrate,
-        pixel_size=scale_text(pixel_size, objective, magnification_table),
-        scale_bar=scale_bar,
-        tone=name,
-        tone_table=points,
-        na=na,
-        oxide_sd_nm=oxide_sd,
-        flat_field=flat_field,
-        calibration=str(calibration) if calibration else None,
-        head=str(head) if head else None,
-        min_area_px=wanted.min_area_px,
-        min_area_um2=wanted.min_area_um2,
-        layers=wanted.layers,
-        residue=wanted.residue,
-        max_layers=max_layers,
-        max_pixels=max_pixels,
-        finder=finder or ("network" if model else "classical"),
-        model=model,
-    )
-    part = _shard(shard)
-
-    def place(sources: Sequence[Source]) -> Mapping[str, StagePosition]:
+    def place(self, sources: Sequence[Source]) -> Mapping[str, StagePosition]:
+        """Position of each image by its path; says on stderr what was noticed."""
         from layerscope.io.positions.assign import place_images
         from layerscope.io.positions.names import Grid
 
-        if positions is None:
+        if self.positions is None:
             return {}
-        grid = Grid.parse(pitch, columns, snake) if pitch else None
-        found = place_images(sources, positions, unit=position_unit, grid=grid, by_order=by_order)
+        grid = Grid.parse(self.pitch, self.columns, self.snake) if self.pitch else None
+        found = place_images(
+            sources, self.positions, unit=self.position_unit, grid=grid, by_order=self.by_order
+        )
         for note in found.notes:
             typer.echo(note, err=True)
         return found.by_path(sources)
 
-    if watch:
-        from layerscope.batch.watch import watch_scan
 
-        if shard or scheduler or slurm_opt:
-            raise InputError("--watch works on this machine: no --shard, no --scheduler")
-        with Session(workers, timeout, quiet, watching=True) as session:
-            watched = watch_scan(
-                names_of(images),
-                out,
-                settings,
-                session.engine,
-                deep=recursive,
-                idle_s=idle,
-                stop=session.stopping,
-                tell=None if quiet else lambda line: typer.echo(line, err=as_json),
-                place=place,
-                progress=session.progress(out),
-                report=report,
-                chunk_images=chunk or 1,
-            )
-        _tell(watched, out, as_json)
-        return
-    if idle is not None:
-        raise InputError("--idle goes with --watch")
-    sources = name_sources(names_of(images), deep=recursive)
-    plan = begin(
-        sources, out, settings, positions=place(sources), chunk_images=chunk or CHUNK_IMAGES
-    )
-    with Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
-        result = run_scan(
-            plan, session.engine, shard=part, progress=session.progress(plan.folder), report=report
+@dataclass(frozen=True)
+class WatchOptions:
+    """Images that are still being written."""
+
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Analyse images in folders as they are written.")
+    ] = False
+    idle: Annotated[
+        float | None, typer.Option(help="End --watch when nothing came for so long, s.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Everything that can be asked of `layerscope scan`."""
+
+    images: Images
+    material: Material
+    substrate: Substrate
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Run folder; the same again resumes.")
+    ] = Path("scan")
+    work: WorkOptions
+    shard: Annotated[str | None, typer.Option(help="i/n: every n-th chunk from i (0..n-1).")] = None
+    chunk: Annotated[
+        int | None, typer.Option(help="Images per unit of work: 32; 1 with --watch.")
+    ] = None
+    recursive: Annotated[
+        bool, typer.Option("-r", "--recursive", help="Folders in folders too.")
+    ] = False
+    stage: StageOptions
+    scale: ScaleOptions
+    optics: OpticsOptions
+    flat_field: Annotated[
+        str, typer.Option(help="'scan': median of many fields; 'image'; or a reference image.")
+    ] = "scan"
+    finding: FindingOptions
+    watching: WatchOptions
+    telling: Telling
+
+    def settings(self) -> Settings:
+        """Everything that decides a number in the result."""
+        from layerscope.batch.settings import Settings
+
+        finding, wanted = self.finding, self.finding.wanted()
+        tone, points = tone_points(self.optics.tone)
+        return Settings(
+            self.material,
+            self.substrate,
+            pixel_size=self.scale.told(),
+            scale_bar=self.scale.scale_bar,
+            tone=tone,
+            tone_table=points,
+            na=self.optics.na,
+            oxide_sd_nm=self.optics.oxide_sd,
+            flat_field=self.flat_field,
+            calibration=str(finding.calibration) if finding.calibration else None,
+            head=str(finding.head) if finding.head else None,
+            min_area_px=wanted.min_area_px,
+            min_area_um2=wanted.min_area_um2,
+            layers=wanted.layers,
+            residue=wanted.residue,
+            max_layers=finding.max_layers,
+            max_pixels=finding.max_pixels,
+            finder=finding.flake_finder,
+            model=finding.model,
         )
+
+
+@grouped
+def scan(request: Request) -> None:
+    """Scan thousands of images; the same command again goes on where it stopped."""
+    result = _watch(request) if request.watching.watch else _scan(request)
     if result is None:
-        typer.echo(f"shard {shard} done; 'layerscope merge {out}' when all are")
-        return
-    _tell(result, out, as_json)
+        typer.echo(f"shard {request.shard} done; 'layerscope merge {request.out}' when all are")
+    else:
+        _tell(result, request.out, request.telling.as_json)
 
 
-def merge(
-    run: Run,
-    workers: NumberOfWorkers = None,
-    scheduler: Scheduler = None,
-    slurm_opt: SlurmOptions = None,
-    timeout: Timeout = 60.0,
-    report: Report = True,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+def _scan(request: Request) -> ScanResult | None:
+    """Scan what is there; None where other shards are still to be done."""
+    from layerscope.batch.plan import CHUNK_IMAGES
+    from layerscope.batch.scan import begin, run_scan
+    from layerscope.io.sources import name_sources
+
+    settings, part, telling = request.settings(), _shard(request.shard), request.telling
+    if request.watching.idle is not None:
+        raise InputError("--idle goes with --watch")
+    sources = name_sources(names_of(request.images), deep=request.recursive)
+    places, chunk = request.stage.place(sources), request.chunk or CHUNK_IMAGES
+    plan = begin(sources, request.out, settings, positions=places, chunk_images=chunk)
+    with Session(request.work, telling.quiet) as session:
+        progress = session.progress(plan.folder)
+        return run_scan(plan, session.engine, shard=part, progress=progress, report=telling.report)
+
+
+def _watch(request: Request) -> ScanResult:
+    """Scan what is being written, until it ends or is stopped."""
+    from layerscope.batch.watch import watch_scan
+
+    settings, work, telling = request.settings(), request.work, request.telling
+    if request.shard or work.scheduler or work.slurm_opt:
+        raise InputError("--watch works on this machine: no --shard, no --scheduler")
+    with Session(work, telling.quiet, watching=True) as session:
+        return watch_scan(
+            names_of(request.images),
+            request.out,
+            settings,
+            session.engine,
+            deep=request.recursive,
+            idle_s=request.watching.idle,
+            stop=session.stopping,
+            tell=None if telling.quiet else lambda line: typer.echo(line, err=telling.as_json),
+            place=request.stage.place,
+            progress=session.progress(request.out),
+            report=telling.report,
+            chunk_images=request.chunk or 1,
+        )
+
+
+@grouped
+def merge(run: Run, *, work: WorkOptions, telling: Telling) -> None:
     """Finish a scan whose shards were run apart: calibrate, count, measure, write the tables."""
     from layerscope.batch.plan import Plan
     from layerscope.batch.scan import run_scan
 
     plan = Plan.load(run)
-    with Session(workers, timeout, quiet, scheduler, slurm_opt) as session:
+    with Session(work, telling.quiet) as session:
         result = run_scan(
-            plan, session.engine, progress=session.progress(plan.folder), report=report
+            plan, session.engine, progress=session.progress(plan.folder), report=telling.report
         )
     if result is not None:
-        _tell(result, run, as_json)
+        _tell(result, run, telling.as_json)
 
 
 def revisit(
@@ -291,8 +271,6 @@ def retry(
 
 def verify(run: Run, as_json: AsJson = False) -> None:
     """Read every part, table and image again and compare with the ledger's hashes."""
-    from dataclasses import asdict
-
     from layerscope.batch.upkeep import verify_scan
 
     found = verify_scan(run)

@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from layerscope.batch.workers import Engine
 
 
+@dataclass(frozen=True)
+class WorkOptions:
+    """Who does the work."""
+
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores.")] = None
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask: local, tcp://HOST:PORT, a scheduler file, or slurm.")
+    ] = None
+    slurm_opt: Annotated[
+        list[str] | None, typer.Option(help="key=value, as for sbatch; repeatable.")
+    ] = None
+    timeout: Annotated[float, typer.Option(help="Longest time for one image, s.")] = 60.0
+
+
 class Session:
     """Workers, progress and signals of one command.
 
@@ -28,20 +43,10 @@ class Session:
     second ends at once. Both leave a folder that the same command resumes.
     """
 
-    def __init__(
-        self,
-        workers: int | None,
-        timeout_s: float,
-        quiet: bool,
-        scheduler: str | None = None,
-        slurm_options: list[str] | None = None,
-        *,
-        watching: bool = False,
-    ):
+    def __init__(self, work: WorkOptions, quiet: bool, *, watching: bool = False):
         self.stopping, self._watching = threading.Event(), watching
-        self._workers = workers if workers is not None else os.cpu_count() or 1
-        self._timeout_s, self._quiet = timeout_s, quiet
-        self._scheduler, self._slurm_options = scheduler, slurm_options or []
+        self._work = work
+        self._workers = work.workers if work.workers is not None else os.cpu_count() or 1
         self._cluster: Cluster | None = None
         self._engine: Engine | None = None
         self._stopped = False
@@ -76,10 +81,11 @@ class Session:
         """Make the workers of one stage."""
         from layerscope.batch.workers import Workers
 
-        if self._scheduler is None:
-            self._engine = Workers(plan.folder, self._workers, self._timeout_s, progress.image)
+        work = self._work
+        if work.scheduler is None:
+            self._engine = Workers(plan.folder, self._workers, work.timeout, progress.image)
         else:
-            self._engine = self._connected(self._scheduler).engine(plan.folder, self._timeout_s)
+            self._engine = self._connected(work.scheduler).engine(plan.folder, work.timeout)
         if self._stopped and not self._watching:
             self._engine.stop()
         return self._engine
@@ -91,7 +97,7 @@ class Session:
             self._cluster = Cluster(
                 scheduler,
                 self._workers,
-                slurm_options=self._slurm_options,
+                slurm_options=self._work.slurm_opt or [],
                 tell=lambda line: typer.echo(line, err=True),
             )
         return self._cluster

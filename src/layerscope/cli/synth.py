@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from layerscope.cli.categories import synth_categories
-from layerscope.cli.options import Material, Substrate, range_nm, size_of
+from layerscope.cli.options import Material, Out, Seed, Substrate, range_nm, size_of
 
 app = typer.Typer(help="Micrographs with exact truth.", no_args_is_help=True)
 app.command("categories")(synth_categories)
@@ -16,12 +15,12 @@ app.command("categories")(synth_categories)
 
 @app.command("flakes")
 def synth_flakes(
-    out: Annotated[Path, typer.Option("-o", "--out")],
+    out: Out,
     number: Annotated[int, typer.Option("-n", help="How many images.")] = 20,
     material: Material = "graphene",
     substrate: Substrate = "SiO2(90nm)/Si",
     camera: Annotated[str, typer.Option(help="Name, or 'list'.")] = "ccd_linear",
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
     clutter: Annotated[float, typer.Option(help="Dirt: 0 none, 1 usual, 2 much.")] = 1.0,
 ) -> None:
     """Write synthetic micrographs of cleaved flakes with masks and truth.csv."""
@@ -42,7 +41,7 @@ def synth_flakes(
 
 @app.command("crystals")
 def synth_crystals(
-    out: Annotated[Path, typer.Option("-o", "--out")],
+    out: Out,
     number: Annotated[int, typer.Option("-n", help="How many images.")] = 20,
     inner: Annotated[str, typer.Option(help="Material that nucleates.")] = "MoS2",
     outer: Annotated[str | None, typer.Option(help="Grows around it: heterostructures.")] = None,
@@ -56,7 +55,7 @@ def synth_crystals(
         str, typer.Option("--format", help="Of labelled objects: coco, yolo_seg ...")
     ] = "yolo_seg",
     thick: Annotated[float, typer.Option(help="Share of crystals of 2 to 60 layers.")] = 0.08,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Write synthetic micrographs of grown crystals with masks, shapes and truth.csv.
 
@@ -77,7 +76,7 @@ def synth_crystals(
 
 @app.command("em")
 def synth_em(
-    out: Annotated[Path, typer.Option("-o", "--out")],
+    out: Out,
     number: Annotated[int, typer.Option("-n", help="How many images.")] = 20,
     pixel_size: Annotated[
         str, typer.Option(help="e.g. 2nm, or a range: 0.5nm-10nm.")
@@ -94,7 +93,7 @@ def synth_em(
     visible: Annotated[
         bool, typer.Option("--visible", help="Flakes below five times the noise are unlabelled.")
     ] = False,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Write synthetic TEM images of graphene on carbon films with masks and truth.csv."""
     from layerscope.synth.em_files import em_set, write_em
@@ -109,7 +108,7 @@ def synth_em(
 
 @app.command("films")
 def synth_films(
-    out: Annotated[Path, typer.Option("-o", "--out")],
+    out: Out,
     number: Annotated[int, typer.Option("-n", help="How many scans.")] = 10,
     material: Material = "WSe2",
     pixel_size: Annotated[str, typer.Option(help="e.g. 10nm.")] = "10nm",
@@ -118,7 +117,7 @@ def synth_films(
     form: Annotated[
         str, typer.Option("--format", help="gsf, gwy, npy, or png: as instruments export.")
     ] = "gsf",
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Write synthetic AFM scans of grown films with layers and truth.csv."""
     from layerscope.core.micrograph import PixelSize

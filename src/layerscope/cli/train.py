@@ -10,6 +10,7 @@ import typer
 from layerscope.cli.categories import train_categories
 from layerscope.cli.coverage import train_coverage
 from layerscope.cli.domains import train_domains
+from layerscope.cli.options import Out, Seed
 from layerscope.cli.phases import train_phases
 from layerscope.cli.pixels import train_pixels
 from layerscope.cli.pretrain import train_flakes
@@ -26,9 +27,9 @@ app.command("domains")(train_domains)
 @app.command("layers")
 def train_layers(
     data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/ (value = layers).")],
-    out: Annotated[Path, typer.Option("-o", "--out")] = Path("layers.json"),
+    out: Out = Path("layers.json"),
     head: Annotated[str, typer.Option(help="gmm or amm.")] = "gmm",
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Learn layer numbers from labelled masks; the file goes to 'run --head'."""
     from layerscope.tasks.heads import train_head
