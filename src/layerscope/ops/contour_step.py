@@ -16,6 +16,7 @@ Otsu's threshold makes 0.25 (benchmarks/coverage.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -54,8 +55,11 @@ class ContourFit:
     fractions: FloatArray
 
 
-def contour_steps(values: Values, valid: BoolArray, high: BoolArray) -> tuple[BoolArray, Values]:
-    """Rim of `high` and, per pixel, the step across it.
+class Rims:
+    """Steps across the rims of masks on one picture.
+
+    Sums over the window around each pixel are made once; a mask then adds those of its own side,
+    and the other side has the rest.
 
     Parameters
     ----------
@@ -63,19 +67,34 @@ def contour_steps(values: Values, valid: BoolArray, high: BoolArray) -> tuple[Bo
         Finite everywhere.
     valid : ndarray of bool, (H, W)
         Pixels that count.
-    high : ndarray of bool, (H, W)
-
-    Returns
-    -------
-    rim : ndarray of bool, (H, W)
-        Valid pixels that are not high and touch one that is.
-    step : ndarray of float32, (H, W)
-        Local mean of the high side minus that of the other.
     """
-    inside, outside = (high & valid).astype(np.float32), (~high & valid).astype(np.float32)
-    grown = cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0
-    upper, lower = (_local_mean(values, w) for w in (inside, outside))
-    return grown & ~high & valid, np.asarray(upper - lower, np.float32)
+
+    def __init__(self, values: Values, valid: BoolArray):
+        self.values, self.valid = values, valid
+        self._counted = valid.astype(np.uint8)
+        self._total, self._number = _window_sum(values * self._counted), _window_sum(self._counted)
+
+    def steps(self, high: BoolArray) -> tuple[BoolArray, Values]:
+        """Rim of a mask and the step across it.
+
+        Parameters
+        ----------
+        high : ndarray of bool, (H, W)
+
+        Returns
+        -------
+        rim : ndarray of bool, (H, W)
+            Valid pixels that are not high and touch one that is.
+        step : ndarray of float32, (n,)
+            At the pixels of the rim: local mean of the high side minus that of the other.
+        """
+        inside = self._counted & high
+        rim = (cv2.dilate(inside, np.ones((3, 3), np.uint8)) & self._counted & ~high).view(bool)
+        at = np.flatnonzero(rim)
+        number, total = _window_sum(inside).take(at), _window_sum(self.values * inside).take(at)
+        # The pixel itself is outside and a neighbour inside: neither side is empty.
+        outside = (self._total.take(at) - total) / (self._number.take(at) - number)
+        return rim, np.asarray(total / number - outside, np.float32)
 
 
 def fit_contour(values: Values, valid: BoolArray, least_step: float) -> ContourFit:
@@ -96,7 +115,7 @@ def fit_contour(values: Values, valid: BoolArray, least_step: float) -> ContourF
     scores, steps = _scores(values, valid, thresholds, least_step)
     total = scores.sum(axis=1)
     best = int(total.argmax())
-    share = np.array([np.mean(inner >= t) for t in thresholds])
+    share = np.array([np.count_nonzero(inner >= t) for t in thresholds]) / len(inner)
     drawn = np.random.default_rng(0).multinomial(_TILES**2, [_TILES**-2] * _TILES**2, _RESAMPLES)
     resampled = scores @ drawn.T
     chosen = np.where(resampled.max(axis=0) > 0, share[resampled.argmax(axis=0)], 0.0)
@@ -131,12 +150,11 @@ def _scores(
     values: Values, valid: BoolArray, thresholds: FloatArray, least_step: float
 ) -> tuple[FloatArray, list[float]]:
     """Score of each threshold in each tile (n, tiles), and its median step."""
-    tile = _tile_index(values.shape)
+    tile, rims = _tile_index(values.shape), Rims(values, valid)
     scores = np.zeros((len(thresholds), _TILES**2))
     steps: list[float] = []
     for i, threshold in enumerate(thresholds):
-        rim, step = contour_steps(values, valid, values >= threshold)
-        across = step[rim]
+        rim, across = rims.steps(values >= threshold)
         scores[i] = np.bincount(tile[rim], across - least_step, _TILES**2)
         steps.append(float(np.median(across)) if len(across) else 0.0)
     return scores, steps
@@ -148,8 +166,7 @@ def _tile_index(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     return np.asarray(rows[:, None] * _TILES + columns, np.int64)
 
 
-def _local_mean(values: Values, weight: Values) -> Values:
-    """Mean of `values` over the window, pixels weighted; meaningless where all weights are 0."""
+def _window_sum(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Sum over the window around each pixel, of the same type: 81 ones fit into a byte."""
     size = (2 * REACH_PX + 1, 2 * REACH_PX + 1)
-    share = np.maximum(cv2.blur(weight, size), np.float32(1e-3))
-    return np.asarray(cv2.blur(values * weight, size) / share, np.float32)
+    return cv2.boxFilter(values, -1, size, normalize=False)

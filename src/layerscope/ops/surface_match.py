@@ -56,9 +56,8 @@ class Density:
     def log_at(self, heights: FloatArray) -> FloatArray:
         """Logarithm with a floor: dust is improbable, not impossible."""
         at = np.rint((heights - self.low_nm) / _BIN_NM).astype(np.intp)
-        return np.asarray(
-            np.log(self.of + _FLOOR * self.of.max())[np.clip(at, 0, len(self.of) - 1)]
-        )
+        table = np.log(self.of + _FLOOR * self.of.max())
+        return np.asarray(table.take(at, mode="clip"))
 
 
 def match_rows(thin: ThinMap) -> Correction:
@@ -127,9 +126,8 @@ def _best_rows(thin: ThinMap, density: Density) -> FloatArray:
     """Heights of rows (h,) that are most probable under levels and neighbours (Viterbi)."""
     reach = round(_REACH_NM / _BIN_NM)
     moves = _BIN_NM * np.arange(-reach, reach + 1)
-    alone = _row_histogram(thin.heights, thin.known, density.grid(reach)) @ np.stack(
-        [density.log_at(density.grid(reach) - m) for m in moves], axis=1
-    )
+    grid = density.grid(reach)
+    alone = _row_histogram(thin.heights, thin.known, grid) @ density.log_at(grid[:, None] - moves)
     return np.asarray(moves[_viterbi(_INDEPENDENT * alone, _pair_scores(thin, len(moves)))])
 
 
@@ -165,11 +163,11 @@ def _log_step(steps: FloatArray, wide: float) -> FloatArray:
 
 def _viterbi(alone: FloatArray, pairs: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     n_rows, n_moves = alone.shape
-    jump = np.subtract.outer(np.arange(n_moves), np.arange(n_moves)) + n_moves - 1
+    jumps = np.lib.stride_tricks.sliding_window_view(pairs, n_moves, axis=1)[..., ::-1]
     came = np.zeros((n_rows, n_moves), np.intp)
     score = alone[0]
     for row in range(1, n_rows):
-        ways = score[None, :] + pairs[row - 1][jump]
+        ways = score + jumps[row - 1]
         came[row] = ways.argmax(axis=1)
         score = ways.max(axis=1) + alone[row]
     path = np.zeros(n_rows, np.intp)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.results import BoolArray, FloatArray
-from layerscope.ops.contour_step import contour_steps
+from layerscope.ops.contour_step import Rims
 
 Values = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
@@ -70,9 +70,9 @@ def find_boundaries(
     spacing = least_step_nm / _PER_STEP
     tried = low + spacing * np.arange(1, min(_MOST_TRIED, int((high - low) / spacing) + 1))
     score, clear, long = np.zeros((3, len(tried)))
+    rims = Rims(heights, valid)
     for i, threshold in enumerate(tried):
-        rim, step = contour_steps(heights, valid, heights >= threshold)
-        above = step[rim] - least_step_nm
+        above = rims.steps(heights >= threshold)[1] - least_step_nm
         score[i], clear[i] = above.sum(), above[above > 0].sum()
         long[i] = np.count_nonzero(above > 0)
     real = long > max(_LEAST_LENGTH * max(heights.shape), _OF_LONGEST * long.max(initial=0))
@@ -161,19 +161,19 @@ def _one_step(heights: Values, lower: BoolArray, upper: BoolArray) -> tuple[floa
     size = (2 * _WINDOW_PX + 1, 2 * _WINDOW_PX + 1)
     below, above = (cv2.blur(m.astype(np.float32), size) for m in (lower, upper))
     both = np.minimum(below, above)
-    at = both > _LEAST_SHARE
-    n = int(np.count_nonzero(at))
+    n = int(np.count_nonzero(both > _LEAST_SHARE))
     if n < _LEAST_RIM:
         return float("nan"), float("nan"), n
-    zero = np.float32(0)
-    mean_below, mean_above = (
-        cv2.blur(np.where(m, heights, zero), size)[at] / share[at]
-        for m, share in ((lower, below), (upper, above))
-    )
-    return *_tile_mean(mean_above - mean_below, both[at], np.argwhere(at), heights.shape), n
+    low, high = (cv2.blur(np.where(m, heights, np.float32(0)), size) for m in (lower, upper))
+    every = 1 if n < _MANY_PLACES else 2
+    low, high, below, above, both = (a[::every, ::every] for a in (low, high, below, above, both))
+    at = both > _LEAST_SHARE
+    difference = high[at] / above[at] - low[at] / below[at]
+    return *_tile_mean(difference, both[at], np.argwhere(at), at.shape), n
 
 
 _LEAST_SHARE = 0.05  # of the window on either side
+_MANY_PLACES = 20_000  # windows of neighbours are nearly the same: every second one tells as much
 
 
 def _tile_mean(
@@ -191,6 +191,24 @@ def _tile_mean(
     masses = drawn @ mass
     means = (drawn @ total)[masses > 0] / masses[masses > 0]
     return float(total.sum() / mass.sum()), float(means.std())
+
+
+def levels_between(values: Values, boundaries_nm: FloatArray) -> Labels:
+    """How many of the ascending `boundaries_nm` each value reaches.
+
+    As `numpy.digitize`, in a sixth of its time for a few boundaries.
+    """
+    level = np.zeros(values.shape, np.uint8)
+    for boundary in boundaries_nm.astype(values.dtype):
+        level += values >= boundary
+    return level
+
+
+def heights_of(level: Labels, above_nm: FloatArray) -> Values:
+    """Height of the level of each pixel (H, W), nm."""
+    table = np.zeros(256, np.float32)
+    table[: len(above_nm)] = above_nm
+    return cv2.LUT(level, table)
 
 
 def label_levels(
@@ -215,16 +233,17 @@ def label_levels(
     base : ndarray of float32, (H, W)
         Level of the substrate, nm.
     """
-    middle = ((above_nm[1:] + above_nm[:-1]) / 2).astype(np.float32)
-    above, far = above_nm.astype(np.float32), np.float32(_FAR * np.diff(above_nm).min())
-    base = np.full_like(heights, np.median((heights - above[level])[valid]))
+    middle, far = (above_nm[1:] + above_nm[:-1]) / 2, np.float32(_FAR * np.diff(above_nm).min())
+    ground = heights - heights_of(level, above_nm)
+    base = np.full_like(heights, np.median(ground[valid]))
     wide = (0.3 * heights.shape[1], _ROWS_PX)
     for _ in range(_ROUNDS):
         for sigma in (wide, (sigma_px, sigma_px)):
-            rest = heights - above[level] - base
+            rest = ground - base
             usual = (valid & (np.abs(rest) < far)).astype(np.float32)  # no dust, no scar
-            base = base + _smooth(rest, usual, sigma)
-            level = np.digitize(heights - base, middle).astype(np.uint8)
+            base += _smooth(rest, usual, sigma)
+            level = levels_between(heights - base, middle)
+            ground = heights - heights_of(level, above_nm)
     return level, base
 
 
@@ -233,17 +252,26 @@ def _smooth(values: Values, weight: Values, sigma_px: tuple[float, float]) -> Va
 
     Made on a copy of a quarter of sigma per pixel: 40 times faster, the same to 1 % of a step.
     """
-    size = values.shape[::-1]
-    small = tuple(max(1, n // max(1, int(s / 4))) for n, s in zip(size, sigma_px, strict=True))
-    blur = [s * m / n for s, m, n in zip(sigma_px, small, size, strict=True)]
-    share, total = (
-        cv2.GaussianBlur(
-            cv2.resize(a, small, interpolation=cv2.INTER_AREA), (0, 0), blur[0], sigmaY=blur[1]
-        )
-        for a in (weight, values * weight)
-    )
+    block = max(1, int(sigma_px[0] / 4)), max(1, int(sigma_px[1] / 4))
+    share, total = (_blurred(a, block, sigma_px) for a in (weight, values * weight))
     mean = np.where(share > _FAINT, total / np.maximum(share, _FAINT), np.float32(0))
-    return np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR))
+    size = mean.shape[1] * block[0], mean.shape[0] * block[1]
+    whole = cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(whole[: values.shape[0], : values.shape[1]])
+
+
+def _blurred(values: Values, block: tuple[int, int], sigma_px: tuple[float, float]) -> Values:
+    """Means over blocks of pixels, blurred; block and sigma over x and y.
+
+    Zeros fill the last blocks: the mean over blocks of whole pixels takes a fifth of the time.
+    """
+    high, wide = values.shape
+    filled = cv2.copyMakeBorder(
+        values, 0, -high % block[1], 0, -wide % block[0], cv2.BORDER_CONSTANT
+    )
+    size = filled.shape[1] // block[0], filled.shape[0] // block[1]
+    means = cv2.resize(filled, size, interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(means, (0, 0), sigma_px[0] / block[0], sigmaY=sigma_px[1] / block[1])
 
 
 _FAR = 0.6  # of the lowest step: further off is dust, a scar, or a level not found yet

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from layerscope.core.coverage import Coverage, LabelMap
 from layerscope.core.results import BoolArray
-from layerscope.ops.contour_step import ContourFit, contour_steps, fit_contour, refine_locally
+from layerscope.ops.contour_step import ContourFit, Rims, fit_contour, refine_locally
 from layerscope.ops.working_copy import WorkingCopy, make_working_copy
 from layerscope.tasks.coverage.field import Field
 from layerscope.tasks.coverage.request import Request
@@ -87,14 +87,14 @@ def _answer(
 ) -> Coverage:
     n = np.count_nonzero(copy.valid)
     local, everywhere = (np.count_nonzero(m) / n for m in (drawn.film, drawn.everywhere))
-    rim, step = contour_steps(values, copy.valid, drawn.film)
-    width = _RIM_PX * np.count_nonzero(rim) / n
+    _, step = Rims(values, copy.valid).steps(drawn.film)
+    width = _RIM_PX * len(step) / n
     said = (local, everywhere, *np.quantile(drawn.fit.fractions, (0.025, 0.975)))
     labels = copy.full_size(drawn.film)
     film = LabelMap(labels.astype(np.uint8), CLASSES, field.valid)
     fraction = float(film.fractions()[1])
     low, high = (min(*said, fraction) - width, max(*said, fraction) + width)
-    weak = float(np.mean(step[rim] < LEAST_RATIO_STEP)) if rim.any() else 1.0
+    weak = float(np.mean(step < LEAST_RATIO_STEP)) if len(step) else 1.0
     doubts = _doubts(weak, high - low)
     provenance = {
         "grey_ratio": float(np.exp(-drawn.fit.step)),

@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.results import BoolArray, FloatArray
-from layerscope.ops.contour_step import contour_steps
+from layerscope.ops.contour_step import Rims
 from layerscope.ops.terrace_steps import (
+    Labels,
     StepHeights,
     Values,
     find_boundaries,
+    heights_of,
     label_levels,
+    levels_between,
     measure_steps,
 )
 
@@ -40,7 +43,7 @@ class Ladder:
         Share of the film by every start that was tried.
     """
 
-    level: npt.NDArray[np.uint8]
+    level: Labels
     relative: Values
     above_nm: FloatArray
     steps: StepHeights
@@ -75,17 +78,17 @@ def find_ladder(heights: Values, valid: BoolArray, rule: LayerRule) -> Ladder | 
     """
     best: Ladder | None = None
     films: list[float] = []
+    rims = Rims(heights, valid)
     for smooth_px, rough, around in _STARTS:
         copy = cv2.GaussianBlur(heights, (0, 0), smooth_px) if smooth_px else heights
         boundaries = find_boundaries(copy, valid, rule.least_nm, rule.max_layers, rough=rough)
-        level = np.digitize(copy, boundaries).astype(np.uint8)
         spare = np.diff(boundaries, prepend=boundaries[:1] - 2 * rule.least_nm)
-        ladder = _climb(heights, valid, (level, spare), rule, around)
+        ladder = _climb(rims, (levels_between(copy, boundaries), spare), rule, around)
         if ladder is None:
             continue
         more = _more_levels(ladder, heights, valid, rule)
         if more is not None:
-            ladder = _better(ladder, _climb(heights, valid, more, rule, around))
+            ladder = _better(ladder, _climb(rims, more, rule, around))
         films.append(float(np.mean(ladder.level[valid] > 0)))
         best = ladder if best is None else _better(best, ladder)
         if best.weak_rim < _FEW_WEAK:
@@ -99,13 +102,13 @@ def _better(one: Ladder, other: Ladder | None) -> Ladder:
 
 def _more_levels(
     ladder: Ladder, heights: Values, valid: BoolArray, rule: LayerRule
-) -> tuple[npt.NDArray[np.uint8], FloatArray] | None:
+) -> tuple[Labels, FloatArray] | None:
     """Levels with those added whose steps the labels do not explain; None: nothing is left."""
-    rest = heights - ladder.above_nm.astype(np.float32)[ladder.level]
+    rest = heights - heights_of(ladder.level, ladder.above_nm)
     left = find_boundaries(rest, valid, rule.least_nm, rule.max_layers)
     if not len(left):
         return None
-    level = ladder.level + np.digitize(rest, left).astype(np.uint8)
+    level = ladder.level + levels_between(rest, left)
     spare = np.diff(ladder.above_nm)
     return level, np.append(spare, np.full(len(left), spare.mean()))
 
@@ -122,27 +125,25 @@ reach of the background, long sides."""
 _FEW_WEAK = 0.04
 
 
-def _check_rims(ladder: Ladder, heights: Values, valid: BoolArray, least_nm: float) -> Ladder:
+def _check_rims(ladder: Ladder, rims: Rims, least_nm: float) -> Ladder:
     """Add how well the rims of the labels lie on steps of the heights."""
     score, weak, length = 0.0, 0, 0
     for k in range(1, len(ladder.above_nm)):
-        rim, step = contour_steps(heights, valid, ladder.level >= k)
-        across = step[rim]
+        _, across = rims.steps(ladder.level >= k)
         score += float(np.sum(across - least_nm))
         weak, length = weak + int(np.sum(across < least_nm / 2)), length + len(across)
     return replace(ladder, rim_score=score, weak_rim=weak / max(1, length))
 
 
 def _climb(
-    heights: Values,
-    valid: BoolArray,
-    start: tuple[npt.NDArray[np.uint8], FloatArray],
-    rule: LayerRule,
-    around: float,
+    rims: Rims, start: tuple[Labels, FloatArray], rule: LayerRule, around: float
 ) -> Ladder | None:
     """Measure the steps and label the levels until every level and step is real."""
+    heights, valid = rims.values, rims.valid
     level, spare = start
-    complete, ladder = False, None
+    ladder: Ladder | None = None
+    voted: Ladder | None = None
+    complete = False
     for _ in range(_MOST_ROUNDS):
         level, spare = _drop_levels(level, valid, spare, rule)
         if not len(spare):
@@ -155,28 +156,24 @@ def _climb(
             level, base = label_levels(heights, valid, level, above, around * max(heights.shape))
             ladder = Ladder(level, heights - base, above, steps)
             voted = _without_speckle(ladder, valid)
-            weak = _weak_levels(voted, heights, valid, rule.least_nm)
+            weak = _weak_levels(voted, rims, rule.least_nm)
         if len(weak):
             level, spare = _merge(level, spare, int(weak[0]))
-            ladder, complete = None, True  # what was taken out is not put in again
+            ladder, voted, complete = None, None, True  # what was taken out is not put in again
         elif complete:
             break
         elif ladder is not None:
             level, spare, added = _add_level(ladder, valid, spare, rule)
             complete = not added
-    if ladder is None:
-        return None
-    return _check_rims(_without_speckle(ladder, valid), heights, valid, rule.least_nm)
+    return None if voted is None else _check_rims(voted, rims, rule.least_nm)
 
 
-def _weak_levels(
-    ladder: Ladder, heights: Values, valid: BoolArray, least_nm: float
-) -> npt.NDArray[np.int64]:
+def _weak_levels(ladder: Ladder, rims: Rims, least_nm: float) -> npt.NDArray[np.int64]:
     """Find the steps whose rim has less than the least step across most of it: texture."""
     weak = []
     for k in range(1, len(ladder.above_nm)):
-        rim, step = contour_steps(heights, valid, ladder.level >= k)
-        weak.append(bool(rim.any()) and float(np.median(step[rim])) < _OF_LEAST * least_nm)
+        _, across = rims.steps(ladder.level >= k)
+        weak.append(len(across) > 0 and float(np.median(across)) < _OF_LEAST * least_nm)
     return np.flatnonzero(weak)
 
 
@@ -185,7 +182,7 @@ _OF_LEAST = 0.95  # local means reach over the rim's slope; real steps keep far 
 
 def _without_speckle(ladder: Ladder, valid: BoolArray) -> Ladder:
     """Let neighbours vote where roughness reaches far towards the next level."""
-    off = np.abs(ladder.relative - ladder.above_nm.astype(np.float32)[ladder.level])[valid]
+    off = np.abs(ladder.relative - heights_of(ladder.level, ladder.above_nm))[valid]
     ratio = 1.4826 * float(np.median(off)) / float(np.diff(ladder.above_nm).min())
     if ratio < _ROUGH:
         return ladder
@@ -198,7 +195,7 @@ _MOST_ROUNDS = 8
 
 def _add_level(
     ladder: Ladder, valid: BoolArray, spare: FloatArray, rule: LayerRule
-) -> tuple[npt.NDArray[np.uint8], FloatArray, bool]:
+) -> tuple[Labels, FloatArray, bool]:
     """Insert a level in a step of two layers, or where a patch stands a layer lower or higher."""
     gaps = np.flatnonzero(spare[1:] > 1.5 * (rule.layer_nm or np.inf)) + 1
     if len(gaps) and len(spare) < rule.max_layers:
@@ -215,20 +212,17 @@ def _add_level(
     return level, np.append(spare, unit), True
 
 
-def _split(
-    ladder: Ladder, spare: FloatArray, k: int
-) -> tuple[npt.NDArray[np.uint8], FloatArray, bool]:
+def _split(ladder: Ladder, spare: FloatArray, k: int) -> tuple[Labels, FloatArray, bool]:
     """Put a level in the middle of step `k`."""
     spare = np.insert(spare, k, spare[k] / 2)
     spare[k + 1] /= 2
     above = np.concatenate([[0.0], np.cumsum(spare)])
-    level = np.digitize(ladder.relative, (above[1:] + above[:-1]) / 2).astype(np.uint8)
-    return level, spare, True
+    return levels_between(ladder.relative, (above[1:] + above[:-1]) / 2), spare, True
 
 
 def _drop_levels(
-    level: npt.NDArray[np.uint8], valid: BoolArray, spare: FloatArray, rule: LayerRule
-) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+    level: Labels, valid: BoolArray, spare: FloatArray, rule: LayerRule
+) -> tuple[Labels, FloatArray]:
     """Merge levels that no patch of a few pixels has (scars, rims of dust), and dust itself."""
     for k in range(len(spare), -1, -1):
         dust = k > 0 and spare[:k].sum() > rule.highest_nm
@@ -250,8 +244,6 @@ _LEAST_SOLID = 2e-4
 _SOLID_PX = (7, 5)  # rows, columns: scars and rows levelled wrongly are lower than that
 
 
-def _merge(
-    level: npt.NDArray[np.uint8], spare: FloatArray, k: int
-) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+def _merge(level: Labels, spare: FloatArray, k: int) -> tuple[Labels, FloatArray]:
     """Take step `k` out: its two levels become one."""
     return np.where(level > k, level - 1, level).astype(np.uint8), np.delete(spare, k)
