@@ -169,13 +169,14 @@ def ser(shot, *, version=0x220, step=None, kind=0x4122):
     return head + places + body
 
 
-def velox(shot, *, unit="m", kind="Image", optics=None, detector="HAADF"):
+def velox(shot, *, unit="m", kind="Image", optics=None, detector="HAADF", scan=None):
     import h5py
 
     told = {
         "Optics": {"AccelerationVoltage": str(shot.kilovolts * 1e3), "OperatingMode": "1",
                    "ProjectorMode": "2", "NominalMagnification": str(shot.magnification),
                    **(optics or {})},
+        "Scan": {"ScanSize": scan} if scan else {},
         "BinaryResult": {"PixelUnitX": unit, "PixelUnitY": unit, "Detector": detector,
                          "PixelSize": {"width": repr(shot.pixel_nm[1] * 1e-9),
                                        "height": repr(shot.pixel_nm[0] * 1e-9)}},
@@ -207,6 +208,23 @@ def ncem(shot, *, units="[n_m]", names=("y", "x")):
             axis.attrs["name"] = names[n - len(shape) - 1 + 2] if n > len(shape) - 2 else "number"
         file.create_group("microscope").attrs["voltage"] = shot.kilovolts * 1e3
         file["microscope"].attrs["magnification"] = shot.magnification
+    return stream.getvalue()
+
+
+def hyperspy(shot):
+    """The layout of `ncem` with columns first, an axis by its first two coordinates."""
+    import h5py
+
+    stream = io.BytesIO()
+    axes = (("x", shot.pixel_nm[1], "[n_m]"), ("y", shot.pixel_nm[0], "[n_m]"), ("t", 1.0, "[s]"))
+    with h5py.File(stream, "w") as file:
+        file.attrs["version_major"] = "0"
+        group = file.create_group("signals/flake")
+        group.attrs["emd_group_type"] = 1
+        group["data"] = shot.counts.T
+        for n, (name, step, unit) in enumerate(axes[: shot.counts.ndim], 1):
+            axis = group.create_dataset(f"dim{n}", data=[0.0, step])
+            axis.attrs["name"], axis.attrs["units"] = name, unit
     return stream.getvalue()
 
 

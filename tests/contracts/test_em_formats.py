@@ -32,9 +32,11 @@ VARIANTS = {
     ),
     "ser of version 3": ("ser", lambda s: em_files.ser(s, version=0x210)),
     "ncem": ("emd", em_files.ncem),
+    "ncem of HyperSpy": ("emd", em_files.hyperspy),
 }
 IN_PROCESS = [v for v in VARIANTS if VARIANTS[v][0] != "emd"]
 SAYS_OPTICS = {v for v in VARIANTS if v[:3] not in ("ser", "mrc")} | {"mrc of FEI"}
+SAYS_OPTICS -= {"ncem of HyperSpy"}
 
 
 def _micrometres(shot):
@@ -156,6 +158,14 @@ def test_spoiled_bytes_raise_only_unreadable(variant):
         for at in random.integers(0, reach, int(random.integers(1, 5))):
             data[at] = random.integers(0, 256)
         refusal(data, variant)
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_camera_of_velox_scans_nothing():
+    """Its metadata hold the scan of the last scanned image too."""
+    original = em_files.velox(em_files.sample_shot((11, 17)), scan={"width": "9", "height": "9"})
+    told = decode(original, extension=".emd").metadata
+    assert (told["mode"], told["magnification"]) == ("TEM", 50_000)
 
 
 def test_emd_in_a_process_of_its_own():

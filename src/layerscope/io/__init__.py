@@ -333,12 +333,30 @@ def find_format(data: bytes, extension: str, shown: str) -> Format:
     raise UnreadableFile(f"{shown}: {_describe(data)}; readable are {readable}")
 
 
+_KNOWN_OTHERS = (
+    (b"%PDF", "a PDF: save its pictures as PNG or TIFF"),
+    (b"GIF8", "a GIF of at most 256 colours: export PNG or TIFF from the microscope's program"),
+    (b"\x1f\x8b", "compressed with gzip: unpack it"),
+    (b"PK\x03\x04", "a ZIP archive or an Office file: unpack it, or save its pictures"),
+    (b"Rar!", "a RAR archive: unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive: unpack it"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file, or a project of a microscope: export TIFF"),
+    (b"ftypheic", "a HEIC photograph: save it as JPEG or PNG"),
+    (b"ftyp", "a video: save frames as PNG"),
+    (b"\x1aE\xdf\xa3", "a video: save frames as PNG"),
+)
+"""What people give instead of an image; the first bytes, or those after a length of four."""
+
+
 def _describe(data: bytes) -> str:
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
     if not data:
         return "empty (0 bytes)"
     if not data.strip(b"\0"):
         return f"{len(data)} zero bytes, an unfinished copy"
+    for start, what in _KNOWN_OTHERS:
+        if data.startswith(start) or data[4:].startswith(start):
+            return what
     if head[:1] == b"<":
         web = b"<html" in head.lower() or b"<!doctype html" in head.lower()
         return "a web page, not an image" if web else "an XML text, not an image"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from layerscope.core.micrograph import Micrograph, PixelSize
 from layerscope.errors import UnreadableFile
+from layerscope.io.em.emd_child import COLUMNS_FIRST
 from layerscope.io.em.recording import (
     Array,
     Image,
@@ -106,9 +107,11 @@ def _velox(said: Said, data: bytes, header: Said, max_pixels: int) -> Image:
 
 def _velox_optics(told: Said) -> Optics:
     volts = positive(_at(told, "Optics", "AccelerationVoltage"))
-    # Operating mode 1: the beam stands still, 2: it scans. Projector mode 1: diffraction.
+    # Operating mode 1: the beam stands still, 2: it scans. Projector mode 1: diffraction. Files of
+    # cameras have a scan as well, that of the last scanned image.
     mode, times = "TEM" if told else "", _at(told, "Optics", "NominalMagnification")
-    if _at(told, "Scan", "ScanSize") or str(_at(told, "Optics", "OperatingMode")) == "2":
+    operating = str(_at(told, "Optics", "OperatingMode") or "")
+    if operating == "2" or (not operating and _at(told, "Scan", "ScanSize")):
         mode, times = "STEM", _at(told, "CustomProperties", "StemMagnification", "value")
     elif str(_at(told, "Optics", "ProjectorMode")) == "1":
         mode, times = "diffraction", None
@@ -140,8 +143,10 @@ def _shape_refusal(shape: tuple[int, ...]) -> str:
 
 
 def _ncem(said: Said, data: bytes, header: Said, max_pixels: int) -> Image:
-    shape, notes = tuple(said["shape"]), list[str]()
-    axes = [(a.get("step"), _unit(a.get("units", ""))) for a in said["axes"]]
+    shape, told, layout, notes = tuple(said["shape"]), said["axes"], "ncem", list[str]()
+    if _columns_first(told):
+        shape, told, layout = shape[::-1], told[::-1], COLUMNS_FIRST
+    axes = [(a.get("step"), _unit(a.get("units", ""))) for a in told]
     kinds = [unit_refusal(unit) for _, unit in axes]
     several = " image" if len(shape) > 2 else ""
     refusal = f"a spectrum{several}" if any("spectrum" in k for k in kinds) else ""
@@ -160,8 +165,17 @@ def _ncem(said: Said, data: bytes, header: Said, max_pixels: int) -> Image:
         refusal=refusal,
         header={"axes": said["axes"]},
         notes=tuple(notes),
-        load=partial(_frame, said["path"], "ncem", (rows, columns), data, max_pixels),
+        load=partial(_frame, said["path"], layout, (rows, columns), data, max_pixels),
     )
+
+
+def _columns_first(axes: Sequence[Said]) -> bool:
+    """Whether x comes before y, as HyperSpy writes all and Prismatic its images; by their names.
+
+    Not of volumes: x, y, z is also what ncempy calls the sections, rows and columns of an MRC file.
+    """
+    names = [str(a.get("name", "")).strip().casefold().removeprefix("r_") for a in axes]
+    return names[:2] == ["x", "y"] and "z" not in names
 
 
 def _unit(text: Any) -> str:

@@ -5,7 +5,7 @@ all data (``path`` null), or the values of one frame (``path``, ``frame``).
 
 Two layouts share the name. Velox: ``/Data/KIND/ID/Data`` beside ``Metadata``, JSON in bytes, frames
 last. NCEM: any group with the attribute ``emd_group_type`` holds ``data``, first axis slowest, and
-``dim1``, ``dim2`` ... with the coordinates of each axis.
+``dim1``, ``dim2`` ... with the coordinates of each axis. Some programs write it columns first.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from layerscope.io.spm.hdf5_child import MAX_DEPTH, Said, Walk, attributes, own,
 
 _MAX_JSON = 4_000_000
 _FRAMES_LAST = "velox"
+COLUMNS_FIRST = "ncem, columns first"
 
 
 def survey(data: bytes) -> Said:
@@ -55,10 +56,12 @@ def values(data: bytes, path: str, layout: str, frame: int, max_pixels: int) -> 
     with h5py.File(io.BytesIO(data), "r", locking=False) as file:
         dataset = file[path]
         _check(dataset, layout, len(data), max_pixels)
+        last = layout in (_FRAMES_LAST, COLUMNS_FIRST)
         if dataset.ndim == 2:
-            return np.ascontiguousarray(dataset[()])
-        chosen = dataset[:, :, frame] if layout == _FRAMES_LAST else dataset[frame]
-        return np.ascontiguousarray(chosen)
+            chosen = dataset[()]
+        else:
+            chosen = dataset[:, :, frame] if last else dataset[frame]
+        return np.ascontiguousarray(chosen.T if layout == COLUMNS_FIRST else chosen)
 
 
 def _data_sets(group: Any, path: str, walk: Walk, depth: int) -> Iterator[Said]:
@@ -142,7 +145,7 @@ def _check(dataset: Any, layout: str, n_bytes: int, max_pixels: int) -> None:
     if dataset.ndim not in (2, 3) or dataset.dtype.kind not in "biuf":
         raise UnreadableFile(f"data of shape {dataset.shape} and type {dataset.dtype}: no image")
     size, chunk = dataset.dtype.itemsize, dataset.chunks or (1, 1)
-    plane = dataset.shape[:2] if layout == _FRAMES_LAST else dataset.shape[-2:]
+    plane = dataset.shape[-2:] if layout == "ncem" else dataset.shape[:2]
     # A compressed chunk is unpacked whole, however little of it is asked for.
     whole = (1, int(np.prod(chunk, dtype=object)))
     for rows, columns in (plane, whole):
