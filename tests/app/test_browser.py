@@ -104,7 +104,7 @@ def test_paint_see_undo_accept_correct_and_find_it_again(page, project):
     drag(page, (75.2, 10.1), (70.5, 60.7))
     wait(page, "layerscope.scene.prediction.freshBox")
     page.wait_for_timeout(100)
-    left, right = colour_at(page, 8, 30), colour_at(page, 90, 30)
+    left, right = colour_at(page, 28, 30), colour_at(page, 66, 30)
     assert left[1] > left[0]
     assert right[0] > right[1]
     assert (values(page, "scribbles") == project.drawing(0).scribbles).all()
