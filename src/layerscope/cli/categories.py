@@ -220,11 +220,15 @@ def synth_categories(
     number: Annotated[int, typer.Option("-n", help="How many images.")] = 200,
     size: Annotated[str, typer.Option(help="Width x height, px.")] = "224x224",
     seed: Seed = 0,
+    rare_share: Annotated[
+        float, typer.Option(help="Share of combinations and of disorganised graphene, 0 to 1.")
+    ] = 0.0,
 ) -> None:
     """Write synthetic TEM images with the answers to the questions of graphene-tem."""
     from layerscope.synth.em_categories import categorised_set, write_categorised
 
-    count = write_categorised(categorised_set(seed, number, shape=size_of(size)), out)
+    drawn = categorised_set(seed, number, shape=size_of(size), rare_share=rare_share)
+    count = write_categorised(drawn, out)
     typer.echo(f"{count} images and labels.csv in {out}")
 
 
