@@ -4,7 +4,8 @@
     python benchmarks/particles.py --quick             # 12 of them
     python benchmarks/particles.py --write FILE.npz    # also grow the ranker that ships, from all
     python benchmarks/particles.py --holes             # hole-aware counts on synthetic TEM
-    python benchmarks/particles.py --holes --support holey   # by a network, of one laboratory
+    python benchmarks/particles.py --holes --support holey --test 10 24   # by a network, of one lab
+    python benchmarks/particles.py --holes --support holey --test 24 --seed 312    # of another
 
 Compared are Otsu's threshold with a distance watershed (the smaller class is particles; or, told
 from the truth, the right one), outlines ranked by a formula, and outlines ranked by the forest,
@@ -15,6 +16,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,9 +29,11 @@ from scipy import ndimage
 from layerscope.core.evaluation import Objects
 from layerscope.core.examples import DataSet, Example
 from layerscope.core.micrograph import Micrograph
-from layerscope.core.particles import PixelClasses
+from layerscope.core.particles import Particles, PixelClasses
 from layerscope.core.results import CropMasks, FloatArray
 from layerscope.io import read
+from layerscope.io.annotated.images import unit_pixels
+from layerscope.measure.scores_masks import MaskCounts, mean_figure
 from layerscope.measure.scores_overlap import mask_iou
 from layerscope.measure.scores_precision import average_precision, match_objects, rank_class
 from layerscope.models.file import Model, read_model
@@ -40,7 +46,8 @@ from layerscope.synth.em import CLASSES, SynthEm
 from layerscope.synth.em_files import em_set
 from layerscope.tasks.particle_segmentation import choose_outlines, counted_pixels, grey_of, view_of
 from layerscope.tasks.particle_sources import ClassNames, ModelSource
-from layerscope.tasks.particles import Separation, separate_particles
+from layerscope.tasks.particles import SURE, Separation, separate_particles
+from layerscope.tasks.phases import cut_masks
 from layerscope.training.particles import RankedPicture, grow_ranker, rank_picture
 from layerscope.training.phases import PhaseSettings, train_phases
 
@@ -183,7 +190,9 @@ def compare(pictures: list[Picture]) -> dict[str, float]:
     return {name.strip(): round(float(np.mean(v, axis=0)[0]), 4) for name, v in rows.items()}
 
 
-def count_over_holes(train: int, test: int, minutes: float, support: str | None) -> None:
+def count_over_holes(
+    train: int, tests: Sequence[int], minutes: float, support: str | None, seed: int | None
+) -> None:
     """Particles on holey carbon with known truth: by true labels, one class a pixel, by a model.
 
     A particle is an island of flakes that touch, 50 px or more. Where a pixel has one class, the
@@ -192,44 +201,82 @@ def count_over_holes(train: int, test: int, minutes: float, support: str | None)
     flake that nobody sees is then not in the truth.
     """
     drawn = list(
-        em_set(LABS[support], train + test, specimens=1, support=support, shape=(512, 512),
-               pixel_size_nm=(4.0, 6.0))
+        em_set(seed or LABS[support], train + sum(tests), specimens=1, support=support,
+               shape=(512, 512), pixel_size_nm=(4.0, 6.0))
         if support
-        else em_set(11, train + test, shape=(512, 512), pixel_size_nm=(3.0, 5.0),
+        else em_set(seed or 11, train + sum(tests), shape=(512, 512), pixel_size_nm=(3.0, 5.0),
                     contamination=0.3)
     )  # fmt: skip
-    rows: dict[str, list[tuple[int, int, float]]] = {}
     teach = trained_network if support else trained_forest
     model = teach(drawn[:train], minutes) if train else None
-    for scene in drawn[train:]:
-        image, holes = scene.micrograph, scene.holes
-        flake = scene.maps_seen()[..., 0] == 1 if support else scene.flake_mask
-        valid, grey = np.ones(flake.shape, bool), grey_of(image)
-        truth = separate_particles(PixelClasses(flake, holes, valid))
-        hidden = PixelClasses(flake & ~holes, holes, valid)
-        plain = Separation(fill_holes=False)
-        ways = {
-            "flake hides hole": separate_particles(
-                PixelClasses(flake, holes & ~flake, valid), grey
-            ),
-            "both labels": separate_particles(PixelClasses(flake, holes, valid), grey),
-            "hole hides flake, blind": separate_particles(hidden, grey, plain),
-            "hole hides flake, aware": separate_particles(hidden, grey),
-        }
-        if model is not None:
-            names = ClassNames(("flake",), ("hole",))
-            ways["phases model"] = ModelSource(model, names).find(image)
-            every = Separation(sure=0.0)
-            ways["  unsure islands too"] = ModelSource(model, names, every).find(image)
-        for name, found in ways.items():
-            area = found.masks.area_px.sum() / max(truth.masks.area_px.sum(), 1)
-            rows.setdefault(name, []).append((len(found), len(truth), float(area)))
-    for name, values in rows.items():
-        found, true, area = (np.array(v) for v in zip(*values, strict=True))
+    first = train
+    for number in tests:
+        told = drawn[first : first + number]
+        print(f"images {first - train + 1} to {first - train + number} of those not learned from")
+        tell_counts([count_scene(scene, model, seen=bool(support)) for scene in told])
+        if model is not None and support:
+            print(f"mean IoU of flakes and holes {mean_iou(told, model):.3f}")
+        first += number
+
+
+def count_scene(
+    scene: SynthEm, model: Model | None, *, seen: bool
+) -> dict[str, tuple[Particles, Particles]]:
+    """Particles by each way, beside the true ones."""
+    image, holes = scene.micrograph, scene.holes
+    flake = scene.maps_seen()[..., 0] == 1 if seen else scene.flake_mask
+    valid, grey = np.ones(flake.shape, bool), grey_of(image)
+    truth = separate_particles(PixelClasses(flake, holes, valid))
+    hidden = PixelClasses(flake & ~holes, holes, valid)
+    plain = Separation(fill_holes=False)
+    ways = {
+        "flake hides hole": separate_particles(PixelClasses(flake, holes & ~flake, valid), grey),
+        "both labels": separate_particles(PixelClasses(flake, holes, valid), grey),
+        "hole hides flake, blind": separate_particles(hidden, grey, plain),
+        "hole hides flake, aware": separate_particles(hidden, grey),
+    }
+    if model is not None:
+        names = ClassNames(("flake",), ("hole",))
+        for name, level in (("phases model", None), ("  sure at 0.85", SURE), ("  all", 0.0)):
+            ways[name] = ModelSource(model, names, Separation(sure=level)).find(image)
+    return {name: (found, truth) for name, found in ways.items()}
+
+
+def tell_counts(scenes: Sequence[dict[str, tuple[Particles, Particles]]]) -> None:
+    """Print found and true numbers of all scenes, and what held-out images expect."""
+    for name in scenes[0]:
+        pairs = [scene[name] for scene in scenes]
+        found, true = (np.array([len(p) for p in each]) for each in zip(*pairs, strict=True))
+        area = [f.masks.area_px.sum() / max(t.masks.area_px.sum(), 1) for f, t in pairs]
         off = 100 * (found.sum() / true.sum() - 1)
         per_image = np.abs(found - true).mean()
         print(f"{name:24s} {found.sum()} particles of {true.sum()} ({off:+.1f} %), "
               f"off by {per_image:.2f} an image, area {np.median(area):.3f}")  # fmt: skip
+    pairs = [scene[next(reversed(scene))] for scene in scenes]
+    counts = [f.count for f, _ in pairs if f.count is not None]
+    if len(counts) == len(pairs):
+        numbers = [len(t) for _, t in pairs]
+        each = [c.interval() for c in counts]
+        held = sum(low <= n <= high for (_, low, high), n in zip(each, numbers, strict=True))
+        off = np.mean([abs(e - n) for (e, _, _), n in zip(each, numbers, strict=True)])
+        value, low, high = reduce(add, counts).interval()
+        print(f"expected: {value:.1f} [{low:.0f} to {high:.0f}] of {sum(numbers)} "
+              f"({100 * (value / sum(numbers) - 1):+.1f} %), off by {off:.2f} an image; "
+              f"intervals of images hold {held} of {len(each)}")  # fmt: skip
+
+
+def mean_iou(scenes: Sequence[SynthEm], model: Model) -> float:
+    """Of flakes and holes, all pixels together."""
+    cuts = np.array([model.card.thresholds[c] for c in model.card.classes], np.float32)
+    parts = [
+        MaskCounts.compare(
+            cut_masks(model.predict(unit_pixels(s.micrograph), s.micrograph.require_scale().x_nm),
+                      cuts),
+            s.maps_seen(),
+        )
+        for s in scenes
+    ]  # fmt: skip
+    return mean_figure(MaskCounts.together(parts).figure("iou"))
 
 
 def trained_forest(scenes: list[SynthEm], minutes: float) -> Model:
@@ -279,11 +326,15 @@ def main() -> None:
     parser.add_argument("--holes", action="store_true", help="counts on synthetic holey carbon")
     parser.add_argument("--support", choices=LABS, help="with --holes: one film, one session")
     parser.add_argument("--train", type=int, default=7, help="images that teach; 0: no model")
-    parser.add_argument("--test", type=int, default=20, help="images that are counted")
+    parser.add_argument("--test", type=int, nargs="+", default=[20],
+                        help="images that are counted, in parts")  # fmt: skip
+    parser.add_argument("--seed", type=int, help="of the images; those told of in the docs if none")
     parser.add_argument("--minutes", type=float, default=3.0, help="of training")
     options = parser.parse_args()
     if options.holes:
-        count_over_holes(options.train, options.test, options.minutes, options.support)
+        count_over_holes(
+            options.train, options.test, options.minutes, options.support, options.seed
+        )
         return
     paths = sorted((DATA / "images").glob("*.png"))
     pictures = [Picture(path) for path in (paths[::4] if options.quick else paths)]
