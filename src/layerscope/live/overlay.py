@@ -119,6 +119,7 @@ def _texts(answer: Answer) -> list[str]:
     sure = zip(answer.named.names, found.score.tolist(), strict=True)
     texts = [n if n == "unknown" else f"{n} {100 * score:.0f} %" for n, score in sure]
     if answer.made_of:
+        texts = ["shape ?" if t == "unknown" else t for t in texts]
         texts = [f"{t}, {made}" for t, made in zip(texts, answer.made_of, strict=True)]
     if answer.pixel_size is None:
         return _with_pixels(texts, found)

@@ -169,8 +169,10 @@ def two_colours(rows: npt.NDArray[np.float32]) -> BoolArray | None:
         return None
     low, high = value[~upper], value[upper]
     step = float(np.median(high) - np.median(low))
+    if step < _LEAST_STEP:
+        return None
     spread = 1.4826 * np.hypot(*(np.median(np.abs(v - np.median(v))) for v in (low, high)))
-    if step < _LEAST_STEP or step < _SEPARATION * spread / np.sqrt(2):
+    if step < _SEPARATION * spread / np.sqrt(2):
         return None
     # The middle between both, not Otsu's: there the optics' blur is symmetric. Of each the half
     # that is farther away: the other one is partly blur.
