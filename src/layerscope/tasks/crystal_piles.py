@@ -1,9 +1,9 @@
 """What each crystal is made of, at a glance: material and layers of those of one colour.
 
 `tasks.lateral` cuts crystals into cores, shells and second layers, 10 ms for each. Here a crystal
-that has more than one colour is only known to have it. On six synthetic images of two cameras (MoS2,
-WS2, MoSe2 under 50x on 285 nm of oxide, seeds 40 to 42) 53 of 81 crystals were told, all right; 14
-had several colours, four of these only shading.
+that has more than one colour is only known to have it. On six synthetic images of two cameras
+(MoS2, WS2, MoSe2 under 50x on 285 nm of oxide, seeds 40 to 42) 53 of 81 crystals were told, all
+right; 14 had several colours, four of these only shading.
 """
 
 from __future__ import annotations
