@@ -12,7 +12,7 @@ from layerscope.ops.surface_differences import slow_error
 from layerscope.ops.surface_match import match_rows
 from layerscope.ops.surface_plane import base_peak
 from layerscope.ops.surface_scars import find_scars
-from layerscope.ops.surface_thin import ThinMap, enlarge, make_thin
+from layerscope.ops.surface_thin import ThinMap, basis_at, enlarge, make_thin
 from layerscope.synth.surface import synth_surface
 from layerscope.synth.surface_artefacts import Artefacts
 from layerscope.synth.surface_substrate import Substrate
@@ -152,7 +152,9 @@ def _stairs(seed, jumps, n=60):
     truth = 0.8 * (np.abs((x + y) % n - n / 2) < n / 5) + rng.normal(0, 0.05, (n, n))
     walk = np.cumsum(jumps * rng.choice([-1, 0, 0, 1], n))
     at = np.arange(n) * 4
-    return ThinMap(truth + walk[:, None], np.ones((n, n), bool), at, at, (4 * n, 4 * n)), walk
+    shape = (4 * n, 4 * n)
+    known, basis = np.ones((n, n), bool), basis_at(at, at, shape)
+    return ThinMap(truth + walk[:, None], known, at, at, shape, basis), walk
 
 
 @given(seed=seeds, jump=st.floats(0, 0.25))

@@ -8,11 +8,14 @@ from layerscope.core.results import BoolArray, FloatArray
 from layerscope.ops.surface_fit import Levelled, fit_polynomial, terms_of
 from layerscope.ops.surface_flatness import flatness_of
 from layerscope.ops.surface_scars import fill_rows, find_scars, grow
-from layerscope.ops.surface_terraces import align, refine
+from layerscope.ops.surface_terraces import above_lowest, align, refine
 
 _MARGIN = 1.05
 """A later candidate has to be flatter by so much: on two of 40 synthetic scans the fit by terraces
 scored 2.5 % lower than rows by differences, and was the closer to the truth on both."""
+
+
+_FIRST = "terraces with row offsets"
 
 
 def level_auto(heights: FloatArray, use: BoolArray) -> Levelled:
@@ -29,13 +32,15 @@ def level_auto(heights: FloatArray, use: BoolArray) -> Levelled:
         scars, clean = np.zeros_like(scars), use
     filled = fill_rows(aligned, scars, use)
     whole = heights + (filled - aligned)
+    flat, terraces = refine(whole, clean, filled)
     candidates = {
-        "terraces with row offsets": refine(whole, clean, filled),
+        _FIRST: above_lowest(flat, terraces),
         "rows by differences": Levelled(filled - np.median(filled[clean])),
         "polynomial of degree 2": Levelled(whole - fit_polynomial(whole, clean, terms_of(2))),
     }
-    scores = {name: flatness_of(c.heights_nm, clean) for name, c in candidates.items()}
-    chosen = next(iter(candidates))
+    known = {_FIRST: terraces}
+    scores = {n: flatness_of(c.heights_nm, clean, known.get(n)) for n, c in candidates.items()}
+    chosen = _FIRST
     for name, score in scores.items():
         if score > _MARGIN * scores[chosen]:
             chosen = name

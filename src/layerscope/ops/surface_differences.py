@@ -35,7 +35,7 @@ def slow_error(thin: ThinMap) -> Correction:
 
 
 def _slopes(thin: ThinMap) -> FloatArray:
-    columns = thin.basis()
+    columns = thin.basis
     pairs = [
         (thin.heights[:, lag:] - thin.heights[:, :-lag],
          thin.known[:, lag:] & thin.known[:, :-lag],

@@ -179,7 +179,7 @@ def _viterbi(alone: FloatArray, pairs: FloatArray) -> np.ndarray[tuple[int], np.
 
 def _pull(thin: ThinMap, width_nm: float, rounds: int = 4) -> FloatArray:
     """Coefficients of the background that moves heights towards their levels (mean shift)."""
-    columns = np.concatenate([thin.basis(), np.ones((1, *thin.heights.shape))])
+    columns = np.concatenate([thin.basis, np.ones((1, *thin.heights.shape))])
     columns = columns[:, thin.known]
     rest, found = thin.heights[thin.known], np.zeros(len(TERMS))
     grid = np.arange(rest.min() - 4 * width_nm, rest.max() + 4 * width_nm, _BIN_NM / 2)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import solveh_banded
 
 from layerscope.core.results import BoolArray, FloatArray
@@ -161,13 +164,13 @@ def _jumps(heights: FloatArray, use: BoolArray, lag: int) -> tuple[FloatArray, F
     away = np.abs(steps - centre[:, None].astype(np.float32))
     kept = both & (away <= 2 * 1.4826 * bridge(row_medians(away, both))[:, None] + 1e-9)
     n = np.count_nonzero(kept, axis=1)
-    jump = np.where(n > 0, _row_means(steps.astype(float), kept), 0.0)
-    return np.nan_to_num(jump), n / heights.shape[1] / lag**0.5
+    jump = np.where(n > 0, _row_means(steps, kept), 0.0)
+    return jump, n / heights.shape[1] / lag**0.5
 
 
-def _row_means(values: FloatArray, use: BoolArray) -> FloatArray:
+def _row_means(values: npt.NDArray[np.floating[Any]], use: BoolArray) -> FloatArray:
     n = np.count_nonzero(use, axis=1)
-    total = np.where(use, values, 0.0).sum(axis=1)
+    total = values.sum(axis=1, where=use, dtype=float)
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 

@@ -20,6 +20,7 @@ from layerscope.ops.surface_differences import slow_error
 from layerscope.ops.surface_fit import (
     Levelled,
     bridge,
+    evaluate,
     fit_polynomial,
     legendre,
     row_medians,
@@ -39,7 +40,7 @@ _KERNEL_BINS = 3.0
 _VALLEY = 0.85
 _ROUNDS = 2
 _LAG_SHARES = (24, 48, 96)
-_MANY_COLUMNS = 200
+_COLUMNS = 128
 _BLOCK = 16
 _GATE = 3.5
 _WILDEST_NM = 0.15
@@ -94,7 +95,7 @@ def level_terraces(
     Levelled
         The lowest terrace is at 0. Facts: terraces, their heights and shares.
     """
-    return refine(heights, use, align(heights, use), rows=rows, rounds=rounds)
+    return above_lowest(*refine(heights, use, align(heights, use), rows=rows, rounds=rounds))
 
 
 def align(heights: FloatArray, use: BoolArray) -> FloatArray:
@@ -110,8 +111,8 @@ def refine(
     *,
     rows: bool = True,
     rounds: int = _ROUNDS,
-) -> Levelled:
-    """Level by terraces from a first answer `flat`; the rest as `level_terraces`."""
+) -> tuple[FloatArray, Terraces]:
+    """Levelled heights and their terraces, from a first answer `flat`; as `level_terraces`."""
     flat = match(flat, use)
     terraces = find_terraces(flat, use)
     # Rows without any known terrace keep the offset of the first answer.
@@ -121,6 +122,11 @@ def refine(
             break  # the mean of a row that holds film and substrate is neither's
         flat = start - fit_background(start, terraces, rows=rows)
         terraces = find_terraces(flat, use)
+    return flat, terraces
+
+
+def above_lowest(flat: FloatArray, terraces: Terraces) -> Levelled:
+    """Heights above the lowest terrace, with what is known of all of them."""
     zero = float(terraces.heights_nm[0]) if len(terraces) else 0.0
     facts = {
         "terraces": len(terraces),
@@ -199,7 +205,7 @@ def find_terraces(flat: FloatArray, use: BoolArray) -> Terraces:
     smooth, known, sigma_px, cuts = _smooth_enough(flat, use)
     if np.count_nonzero(known) < _FEWEST:
         return Terraces(np.full(flat.shape, UNKNOWN, np.int16), *(np.zeros(0),) * 3)
-    labels = np.searchsorted(cuts, smooth).astype(np.int16)
+    labels = sum((smooth > cut for cut in cuts), np.zeros(flat.shape, np.int16))
     labels[~known] = UNKNOWN
     return _measure(flat, use, labels, len(cuts) + 1, round(sigma_px))
 
@@ -223,8 +229,9 @@ def _smooth_enough(
 
 
 def _is_smooth(smooth: FloatArray, known: BoolArray, lag: int) -> bool:
-    steps = np.abs(smooth[:, lag:] - smooth[:, :-lag])[known[:, lag:] & known[:, :-lag]]
-    return bool(steps.size and np.quantile(steps, 0.25) < _QUARTER * _ROUGH_NM)
+    both = known[:, lag:] & known[:, :-lag]
+    low = np.abs(smooth[:, lag:] - smooth[:, :-lag]) < _QUARTER * _ROUGH_NM
+    return bool(np.count_nonzero(low & both) > 0.25 * np.count_nonzero(both))
 
 
 _FEWEST = 16
@@ -237,7 +244,7 @@ between fewer than half of the pairs, hardly change it."""
 
 def _smooth(flat: FloatArray, use: BoolArray, sigma_px: float) -> tuple[FloatArray, FloatArray]:
     """Mean of the used pixels around each, after a median that takes single outliers out."""
-    whole = np.where(use, flat, 0.0).astype(np.float32)
+    whole = np.where(use, flat.astype(np.float32), np.float32(0))
     if use.all():
         blurred = cv2.GaussianBlur(cv2.medianBlur(whole, 5), (0, 0), sigma_px)
         return blurred, np.ones(flat.shape)
@@ -251,25 +258,29 @@ def _valleys(values: FloatArray) -> tuple[FloatArray, float]:
 
     A valley's depth is its lowest point over the lower of its peaks; 1 without any.
     """
-    bin_nm = _PER_WIDTH * _narrowest(values)
-    low, high = (float(v) for v in np.percentile(values, (0.05, 99.8)))
+    some = np.sort(values[:: max(1, len(values) // _MANY)])
+    bin_nm = _PER_WIDTH * _narrowest(some)
+    low, high = (float(some[round(share * (len(some) - 1))]) for share in _ENDS)
     if bin_nm < _FINEST_NM or high - low < bin_nm:
         return np.zeros(0), 1.0
     n_bins = int(min((high - low) / bin_nm, 4096)) + 1
-    counts, edges = np.histogram(values, bins=n_bins, range=(low, high))
-    curve = cv2.GaussianBlur(counts.astype(float)[None], (0, 0), _KERNEL_BINS)[0] / len(values)
-    centres = (edges[:-1] + edges[1:]) / 2
+    counts = cv2.calcHist([values], [0], None, [n_bins], [low, high]).astype(float).T
+    curve = cv2.GaussianBlur(counts, (0, 0), _KERNEL_BINS)[0] / len(values)
+    centres = low + (high - low) * (np.arange(n_bins) + 0.5) / n_bins
     peaks = _peaks(curve)
     cut = [p + int(np.argmin(curve[p:q])) for p, q in pairwise(peaks)]
     depths = [curve[p:q].min() / min(curve[p], curve[q]) for p, q in pairwise(peaks)]
     return (np.asarray(centres[cut]) if cut else np.zeros(0)), float(min(depths, default=1.0))
 
 
-def _narrowest(values: FloatArray) -> float:
+_MANY = 32768
+_ENDS = 0.0005, 0.998  # of the values: scars and dust are beyond
+
+
+def _narrowest(ordered: FloatArray) -> float:
     """Return the standard deviation of a Gaussian as dense as the densest 20 % of the values."""
-    some = np.sort(values[:: max(1, len(values) // 20000)])
-    n = max(2, len(some) // 5)
-    return float((some[n:] - some[:-n]).min() / 0.507)
+    n = max(2, len(ordered) // 5)
+    return float((ordered[n:] - ordered[:-n]).min() / 0.507)
 
 
 def _peaks(curve: FloatArray) -> list[int]:
@@ -293,17 +304,19 @@ def _measure(flat: FloatArray, use: BoolArray, labels: Labels, n: int, reach_px:
     inside = _same_around(labels, reach_px)
     heights, widths, shares = np.zeros(n), np.zeros(n), np.zeros(n)
     out = np.full(labels.shape, UNKNOWN, np.int16)
+    held = np.zeros(n, bool)
     for k in range(n):
-        here = inside & (labels == k)
-        values = flat[here]
-        if values.size == 0:
+        at = np.flatnonzero(inside & (labels == k))
+        if at.size == 0:
             continue
-        some = values[:: max(1, values.size // 20000)]
+        values = flat.take(at)
+        some = values[:: max(1, values.size // _MANY)]
         heights[k], widths[k] = np.median(some), spread(some)
-        near = np.abs(flat - heights[k]) <= _GATE * widths[k] + _FINEST_NM
-        out[here & near] = k
+        near = np.abs(values - heights[k]) <= _GATE * widths[k] + _FINEST_NM
+        out.ravel()[at[near]] = k
+        held[k] = near.any()
         shares[k] = np.count_nonzero((labels == k) & use) / np.count_nonzero(use)
-    kept = np.flatnonzero([np.any(out == k) for k in range(n)])
+    kept = np.flatnonzero(held)
     renumber = np.full(n + 1, UNKNOWN, np.int16)
     renumber[kept] = np.arange(len(kept))
     return Terraces(renumber[out], heights[kept], widths[kept], shares[kept])
@@ -326,12 +339,11 @@ def fit_background(heights: FloatArray, terraces: Terraces, *, rows: bool = True
         return np.zeros_like(heights)
     if not rows:
         return _smooth_background(heights, terraces, use)
-    basis = _basis(heights.shape)
-    found = _solve(heights, terraces, basis)
-    surface = sum((f * b for f, b in zip(found, basis, strict=False)), np.zeros_like(heights))
-    steps = np.concatenate([[0.0], found[len(basis) :], [0.0]])  # the last one is UNKNOWN's
+    found = _solve(heights, terraces)
+    surface = evaluate(heights.shape, _TERMS, found[: len(_TERMS)])
+    steps = np.concatenate([[0.0], found[len(_TERMS) :], [0.0]])  # the last one is UNKNOWN's
     rest = heights - surface - steps[terraces.labels]
-    offsets = np.where(use, rest, 0.0).sum(1) / np.maximum(np.count_nonzero(use, axis=1), 1)
+    offsets = rest.sum(axis=1, where=use) / np.maximum(np.count_nonzero(use, axis=1), 1)
     offsets = _without_jumps(bridge(np.where(use.any(1), offsets, np.nan)))
     return np.asarray(surface + offsets[:, None])
 
@@ -349,24 +361,21 @@ def _without_jumps(offsets: FloatArray) -> FloatArray:
     return np.asarray(offsets - jumps + np.median(jumps))
 
 
-def _solve(heights: FloatArray, terraces: Terraces, basis: list[FloatArray]) -> FloatArray:
-    """Coefficients of the basis, then heights of the terraces above the first.
+def _solve(heights: FloatArray, terraces: Terraces) -> FloatArray:
+    """Coefficients of `_TERMS`, then heights of the terraces above the first.
 
-    Every second column will do for so few unknowns where there are many.
+    Some 128 columns will do for so few unknowns where there are more.
     """
-    some = np.s_[:, :: 1 if heights.shape[1] < _MANY_COLUMNS else 2]
-    labels, use = terraces.labels[some], terraces.labels[some] >= 0
+    some = np.s_[:: max(1, heights.shape[1] // _COLUMNS)]
+    heights, labels = heights[:, some], terraces.labels[:, some]
+    use = labels >= 0
     n = np.maximum(np.count_nonzero(use, axis=1), 1)[:, None]
-    columns = [b[some] for b in basis]
+    along_y, along_x = legendre(len(labels), 3), legendre(terraces.labels.shape[1], 3)[some]
+    columns = [np.outer(along_y[:, i], along_x[:, j]) for i, j in _TERMS]
     columns += [(labels == k).astype(float) for k in range(1, len(terraces))]
     matrix = np.stack([_centred(c, use, n).ravel() for c in columns])
-    right = matrix @ _centred(heights[some], use, n).ravel()
+    right = matrix @ _centred(heights, use, n).ravel()
     return np.asarray(np.linalg.lstsq(matrix @ matrix.T, right, rcond=1e-10)[0])
-
-
-def _basis(shape: tuple[int, int]) -> list[FloatArray]:
-    along_y, along_x = legendre(shape[0], 3), legendre(shape[1], 3)
-    return [np.outer(along_y[:, i], along_x[:, j]) for i, j in _TERMS]
 
 
 def _centred(column: FloatArray, use: BoolArray, n: npt.NDArray[np.intp]) -> FloatArray:

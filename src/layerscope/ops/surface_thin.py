@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerscope.core.results import BoolArray, FloatArray
-from layerscope.ops.surface_fit import Terms, legendre
+from layerscope.ops.surface_fit import Terms, evaluate, legendre
 
 TERMS: Terms = ((0, 1), (1, 1), (0, 2))
 """Tilt and bow along x, as scanners have them. With degree 3 too, three of 19 hard synthetic scans
@@ -40,6 +40,8 @@ class ThinMap:
         Where they lie in the whole map.
     shape : tuple of int
         Of the whole map.
+    basis : ndarray, (terms, h, w)
+        `TERMS`.
     """
 
     heights: FloatArray
@@ -47,16 +49,13 @@ class ThinMap:
     rows_px: npt.NDArray[np.intp]
     columns_px: npt.NDArray[np.intp]
     shape: tuple[int, int]
+    basis: FloatArray
 
     def less(self, correction: Correction) -> ThinMap:
         """Map without a correction."""
-        surface = np.tensordot(correction.slopes_nm, self.basis(), axes=1)
+        surface = np.tensordot(correction.slopes_nm, self.basis, axes=1)
         heights = self.heights - correction.rows_nm[:, None] - surface
         return replace(self, heights=heights)
-
-    def basis(self) -> FloatArray:
-        """`TERMS`, (terms, h, w)."""
-        return _basis(self.rows_px, self.columns_px, self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,19 +82,20 @@ def make_thin(flat: FloatArray, use: BoolArray) -> ThinMap:
     heights = (total[some] / np.maximum(weight[some], 1e-6)).astype(float)
     known = weight[some] > _KNOWN_PIXEL
     middle = float(np.median(heights[known])) if known.any() else 0.0
-    return ThinMap(heights - middle, known, rows, columns, (flat.shape[0], flat.shape[1]))
+    shape = flat.shape[0], flat.shape[1]
+    basis = basis_at(rows, columns, shape)
+    return ThinMap(heights - middle, known, rows, columns, shape, basis)
+
+
+def basis_at(
+    rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], shape: tuple[int, int]
+) -> FloatArray:
+    """`TERMS` at rows (h,) and columns (w,) of a map of that shape, (terms, h, w)."""
+    along_y, along_x = legendre(shape[0], 2)[rows], legendre(shape[1], 2)[columns]
+    return np.stack([np.outer(along_y[:, i], along_x[:, j]) for i, j in TERMS])
 
 
 def enlarge(correction: Correction, thin: ThinMap) -> FloatArray:
     """Correction of the whole map, (H, W): rows linearly between the thin ones."""
-    every_row, every_column = np.arange(thin.shape[0]), np.arange(thin.shape[1])
-    whole = _basis(every_row, every_column, thin.shape)
-    rows = np.interp(every_row, thin.rows_px, correction.rows_nm)
-    return np.asarray(np.tensordot(correction.slopes_nm, whole, axes=1) + rows[:, None])
-
-
-def _basis(
-    rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], shape: tuple[int, int]
-) -> FloatArray:
-    along_y, along_x = legendre(shape[0], 2)[rows], legendre(shape[1], 2)[columns]
-    return np.stack([np.outer(along_y[:, i], along_x[:, j]) for i, j in TERMS])
+    rows = np.interp(np.arange(thin.shape[0]), thin.rows_px, correction.rows_nm)
+    return evaluate(thin.shape, TERMS, correction.slopes_nm) + rows[:, None]
