@@ -98,36 +98,27 @@ def test_a_calibration_for_something_else_is_refused(calibrated):
 
 
 def test_layers_come_with_the_calibration(synthetic):
-    """Outlines at once, numbers when the calibration that was asked for is finished."""
-    waiting = Waiting()
-    analysis = Analysis(QUICK, submit=waiting)
+    """Outlines at once, numbers when the calibration that was asked for is finished.
+
+    One that follows is told, answers the same, and calibrates nothing by itself.
+    """
+    waiting, unused = Waiting(), Waiting()
+    analysis, other = Analysis(QUICK, submit=waiting), Analysis(QUICK, submit=unused)
     pixels = synthetic[0].micrograph.data
     first = analysis.answer(1, pixels, SIZE)
-    assert first.detections.layers is None
+    other.follow(analysis.learned)
+    early = other.answer(2, pixels, SIZE)
+    assert first.detections.layers is early.detections.layers is None
     assert "calibrating" in first.notes[0]
+    assert early.notes == first.notes
     waiting.finish()
-    second = analysis.answer(2, pixels, SIZE)
-    assert second.detections.layers is not None
-    assert second.calibration is not None
-
-
-def test_one_that_follows_answers_as_the_one_that_learned(synthetic):
-    """The same numbers from the same calibration, and nothing calibrated by itself."""
-    waiting, unused = Waiting(), Waiting()
-    first, second = Analysis(QUICK, submit=waiting), Analysis(QUICK, submit=unused)
-    pixels = synthetic[0].micrograph.data
-    first.answer(1, pixels, None)
-    early = first.learned
-    waiting.finish()
-    own = first.answer(2, pixels, None)
-    assert first.learned != early
-    second.follow(pickle.loads(pickle.dumps(first.learned)))
-    told = second.answer(3, pixels, None)
-    assert unused.tasks == []
-    assert told.notes == own.notes
+    own = analysis.answer(3, pixels, SIZE)
+    assert own.calibration is not None
+    other.follow(pickle.loads(pickle.dumps(analysis.learned)))
+    told = other.answer(4, pixels, SIZE)
     assert np.array_equal(told.detections.layers.probability, own.detections.layers.probability)
-    second.follow(early)
-    assert second.answer(4, pixels, None).detections.layers is None
+    assert told.notes == own.notes
+    assert unused.tasks == []
 
 
 def test_who_follows_waits_for_the_size_that_a_bar_tells():

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_settings_that_cannot_be_are_refused_by_the_process():
-    processes = Processes(replace(GRAPHENE, material="unobtainium"))
+    processes = Processes(replace(GRAPHENE, material="unobtainium"), 1)
     with pytest.raises(UnknownName, match="unobtainium"):
         processes.start()
     processes.close()

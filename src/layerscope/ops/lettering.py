@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,6 +31,15 @@ def _font_path() -> str | None:
     return None
 
 
+@lru_cache(maxsize=16)
+def _font(size: int) -> Any:
+    """Font of a size; one opened for each text would draw every letter anew, in twice the time."""
+    from PIL import ImageFont
+
+    path = _font_path()
+    return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
+
+
 @lru_cache(maxsize=2048)
 def letters(text: str, size: int) -> Image:
     """Coverage (h, w) of the letters of a line, 0 to 255, `size` px high.
@@ -38,10 +48,9 @@ def letters(text: str, size: int) -> Image:
     """
     # OpenCV's own fonts have no µ and no ².
     from PIL import Image as Canvas
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageDraw
 
-    path = _font_path()
-    font = ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
+    font = _font(size)
     # One height for all texts, so that lines and plates align.
     canvas = Canvas.new("L", (max(int(np.ceil(font.getlength(text))), 1), round(1.3 * size)))
     ImageDraw.Draw(canvas).text((0, size), text, 255, font, anchor="ls")
