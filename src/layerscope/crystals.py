@@ -195,8 +195,8 @@ def analyse(
     figures = summarise_crystals(table, found.domains, pixel_size=size, border=settings.border)
     result = CrystalResult(
         source.name, source.path, image.sha256, image, found.domains.detections.masks,
-        tuple(h.core for h in lateral), found.domains.levels > 0, table, _doubts(found, table),
-        notes=_notes(image),
+        tuple(h.core for h in lateral), found.domains.levels > 0, table,
+        doubts=_doubts(found, table), notes=_notes(image),
     )  # fmt: skip
     facts = image_facts(result, result.doubts, float(found.domains.valid.mean()))
     return result, {"image": source.name, **figures, **facts}

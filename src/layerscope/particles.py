@@ -178,7 +178,7 @@ def analyse(
     population = summarise_particles(table, [frame], image=one.name, border=settings.border)
     result = ParticleResult(
         one.name, one.path, image.sha256, image, particles, table, population,
-        _doubts(particles, table), notes=_notes(image, particles, reference),
+        doubts=_doubts(particles, table), notes=_notes(image, particles, reference),
     )  # fmt: skip
     return result, _row(result, reference), frame
 

@@ -152,7 +152,7 @@ def segment(
         image,
         phases,
         measure_areas(phases, errors),
-        doubt_phases(phases, image, model.card),
+        doubts=doubt_phases(phases, image, model.card),
         notes=tuple(notes),
     )
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from layerscope.core.columns import IMAGE_FACTS, Column
 from layerscope.core.results import BoolArray, CropMasks
-from layerscope.core.run import TaskResult, TaskRun
+from layerscope.core.run import DoubtedResult, TaskRun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class CrystalResult(TaskResult):
+class CrystalResult(DoubtedResult):
     """One image with its crystals.
 
     Attributes
@@ -30,15 +30,12 @@ class CrystalResult(TaskResult):
         Covered pixels.
     table : pandas.DataFrame
         One row per crystal.
-    doubts : tuple of str
-        Why a person should look at this image, one line each; empty: none.
     """
 
     masks: CropMasks
     cores: tuple[BoolArray, ...]
     film: npt.NDArray[np.bool_]
     table: pd.DataFrame
-    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

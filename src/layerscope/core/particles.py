@@ -10,7 +10,7 @@ import numpy as np
 
 from layerscope.core.columns import IMAGE_FACTS, Column
 from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
-from layerscope.core.run import TaskResult, TaskRun
+from layerscope.core.run import DoubtedResult, TaskRun
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Particles:
 
 
 @dataclass(frozen=True, eq=False)
-class ParticleResult(TaskResult):
+class ParticleResult(DoubtedResult):
     """One image with its particles.
 
     Attributes
@@ -145,14 +145,11 @@ class ParticleResult(TaskResult):
         One row per particle.
     population : pandas.DataFrame
         Figures of the image with intervals, a row each.
-    doubts : tuple of str
-        Why a person should look at this image, one line each; empty: none.
     """
 
     particles: Particles
     table: pd.DataFrame
     population: pd.DataFrame
-    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,6 +87,19 @@ class TaskResult:
 
 
 @dataclass(frozen=True, eq=False)
+class DoubtedResult(TaskResult):
+    """One image, analysed, and whether a person should look at it.
+
+    Attributes
+    ----------
+    doubts : tuple of str
+        Why, one line each; empty: there is no reason.
+    """
+
+    doubts: tuple[str, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
 class TaskRun:
     """Everything that a run of a task found, without the pictures; its other tables follow.
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from layerscope.core.columns import IMAGE_FACTS, Column
 from layerscope.core.coverage import LabelMap
 from layerscope.core.results import BoolArray, FloatArray, IntArray
-from layerscope.core.run import TaskResult, TaskRun
+from layerscope.core.run import DoubtedResult, TaskRun
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class ClassArea:
 
 
 @dataclass(frozen=True, eq=False)
-class PhaseResult(TaskResult):
+class PhaseResult(DoubtedResult):
     """One image, segmented.
 
     Attributes
@@ -127,13 +127,10 @@ class PhaseResult(TaskResult):
         A class for every pixel of the file, or a mask for every class, with probabilities.
     areas : tuple of ClassArea
         One per class, in the order of the classes.
-    doubts : tuple of str
-        Why a person should look at this image, one line each; empty: none.
     """
 
     phases: LabelMap | ClassMasks
     areas: tuple[ClassArea, ...]
-    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

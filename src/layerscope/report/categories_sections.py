@@ -13,7 +13,7 @@ from layerscope.core.results import IntArray
 from layerscope.report.columns import numbers, words
 from layerscope.report.figures import ACCENT, GREY, new_figure, styled
 from layerscope.report.panels import Rgb
-from layerscope.report.record_tables import failed_inputs, value_tables
+from layerscope.report.record_tables import failed_inputs, task_record
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
 
@@ -240,11 +240,4 @@ def record(run: CategoryRun) -> Section:
         made |= {
             f"model · {k}": card.get(k) for k in ("name", "network", "parameters", "made_with")
         }
-    tables = value_tables(run.parameters, made)
-    images = words(run.images, "image")
-    for caption, column in (("Notes", "notes"), ("SHA-256 of the inputs", "sha256")):
-        rows = tuple((n, v) for n, v in zip(images, words(run.images, column), strict=True) if v)
-        if rows:
-            code = (1,) if column == "sha256" else ()
-            tables.append(Table(("image", column), rows, caption, code=code, widths=(2, 5)))
-    return Section("Parameters, versions, hashes", tables=tuple(tables))
+    return task_record(run, made)

@@ -9,7 +9,7 @@ import numpy as np
 from layerscope.core.crystals import SHAPE_NAMES
 from layerscope.core.results import FloatArray
 from layerscope.report.crystals_pictures import COLOURS
-from layerscope.report.figures import ACCENT, GREY, new_figure, plain_log_ticks, styled
+from layerscope.report.figures import ACCENT, GREY, as_hex, new_figure, styled, weighted_histogram
 
 
 @styled
@@ -25,7 +25,7 @@ def shape_figure(names: list[str], area: FloatArray) -> Any:
     figure, (ax,) = new_figure(4.3, 3.1)
     shown = [s for s in SHAPE_NAMES if s in names]
     share = [100 * area[np.array(names) == s].sum() / area.sum() for s in shown]
-    inks = ["#{:02x}{:02x}{:02x}".format(*COLOURS[s]) for s in shown]
+    inks = [as_hex(COLOURS[s]) for s in shown]
     place = np.arange(len(shown))
     ax.barh(place, share, 0.68, color=inks, edgecolor=GREY, linewidth=0.6)
     labels = ["cut by the border" if s == "unknown" else s for s in shown]
@@ -47,17 +47,9 @@ def size_figure(sizes: FloatArray, weights: FloatArray, *, unit: str) -> Any:
     unit : str
     """
     used = (weights > 0) & (sizes > 0)
-    sizes, weights = sizes[used], weights[used]
     figure, (ax,) = new_figure(4.3, 3.1)
-    middle, half = np.log10([sizes.min(), sizes.max()]).mean(), np.ptp(np.log10(sizes)) / 2
-    bins = int(np.clip(round(2 * np.sqrt(len(sizes))), 5, 24))
-    edges = np.logspace(middle - 1.05 * max(half, 0.15), middle + 1.05 * max(half, 0.15), bins + 1)
-    share = 100 * weights / weights.sum()
-    ax.hist(sizes, edges, weights=share, color=ACCENT, edgecolor="white", linewidth=0.8)
-    ax.set_xscale("log")
-    plain_log_ticks(ax.xaxis, edges[0], edges[-1])
+    weighted_histogram(ax, sizes[used], weights[used])
     ax.set(xlabel=f"diameter of equal area ({unit})", ylabel="crystals (%)")
-    ax.grid(visible=False, axis="x")
     return figure
 
 

@@ -20,19 +20,19 @@ from layerscope.report.crystals_pictures import draw_crystals
 from layerscope.report.crystals_sections import crystal_sections
 from layerscope.report.gallery import Glance
 from layerscope.report.instance_list import InstanceList
-from layerscope.report.run_folder import RunFolder, RunTable
+from layerscope.report.overlay_folder import OverlayFolder
+from layerscope.report.panels import Rgb
+from layerscope.report.run_folder import RunTable
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Section, Skipped
 
-_OVERLAY_PX = 1280
-_PICTURE_PX = 560
 
-
-class CrystalsFolder(RunFolder[CrystalResult, CrystalRun, Glance]):
+class CrystalsFolder(OverlayFolder[CrystalResult, CrystalRun]):
     """Masks, overlays, COCO instances, tables and report of ``run_crystals``."""
 
     inside = ("masks", "overlays")
     title = "Grown crystals"
+    overlay_px = 1280
 
     def __init__(self, folder: str | Path):
         super().__init__(folder)
@@ -41,29 +41,24 @@ class CrystalsFolder(RunFolder[CrystalResult, CrystalRun, Glance]):
     def write_image(self, result: CrystalResult, stem: str) -> Mapping[str, Any]:
         """Write masks and overlay."""
         write_instances(self._target / "masks" / f"{stem}.png", result.masks)
-        overlay = draw_crystals(result, longest_px=_OVERLAY_PX, title=(result.name,))
-        self._write_picture("overlays", stem, overlay)
         pairs = zip(words(result.table, "class"), words(result.table, "shape"), strict=True)
         names = [name or shape for name, shape in pairs]  # those of a model, or shapes
         self._instances.add(result, result.masks, list(result.table["score"]), names)
-        return {"files": stem}
+        return super().write_image(result, stem)
 
-    def rank(self, result: CrystalResult) -> int:
-        """Doubtful ones first."""
-        return int(not result.doubts)
+    def draw(self, result: CrystalResult, longest_px: int, title: Sequence[str] = ()) -> Rgb:
+        """Draw the crystals."""
+        return draw_crystals(result, longest_px, title)
 
-    def look(self, result: CrystalResult) -> Glance:
-        """Pictures, and the number of each shape."""
+    def line(self, result: CrystalResult) -> str:
+        """Say how many there are of each shape."""
         counts = Counter(result.table["shape"].tolist())
         kinds = [
             f"{counts[s]} {'cut by the border' if s == 'unknown' else s}"
             for s in SHAPE_NAMES
             if counts[s]
         ]
-        line = counted(len(result.table), "crystal") + (f": {', '.join(kinds)}" if kinds else "")
-        plain = draw_crystals(result, longest_px=_PICTURE_PX, marked=False)
-        marked = draw_crystals(result, longest_px=_PICTURE_PX)
-        return Glance(result.name, line, result.doubts, plain, marked)
+        return counted(len(result.table), "crystal") + (f": {', '.join(kinds)}" if kinds else "")
 
     def tables(self, run: CrystalRun) -> Sequence[RunTable]:
         """Images and crystals."""

@@ -7,16 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from layerscope.core.crystals import CRYSTAL_COLUMNS, CrystalRun
-from layerscope.core.results import FloatArray
 from layerscope.measure.number_density import BORDER
 from layerscope.report.columns import figures_of, numbers, percent_text, value_text, words
 from layerscope.report.crystals_figures import direction_figure, shape_figure, size_figure
 from layerscope.report.gallery import Glance, shown
-from layerscope.report.record_tables import column_list, failed_inputs, task_record
+from layerscope.report.objects import (
+    SHOWN_ROWS,
+    flag_words,
+    folded_table,
+    largest_first,
+    look_banners,
+    sizes_of,
+)
+from layerscope.report.record_tables import closing
 from layerscope.report.scan_text import counted
-from layerscope.report.values import Banner, Plot, Section, Skipped, Table
+from layerscope.report.values import Plot, Section, Skipped, Table
 
-_SHOWN_ROWS = 60
+_SIZE = "equivalent_diameter"
 
 
 def crystal_sections(run: CrystalRun, glances: Sequence[Glance]) -> tuple[Section | Skipped, ...]:
@@ -38,9 +45,7 @@ def crystal_sections(run: CrystalRun, glances: Sequence[Glance]) -> tuple[Sectio
         *(shown(glance, "Crystals") for glance in glances),
         largest(run),
         method(run),
-        failed_inputs(run.failures),
-        task_record(run),
-        column_list("crystals", CRYSTAL_COLUMNS),
+        *closing(run, "crystals", CRYSTAL_COLUMNS),
     )
 
 
@@ -48,7 +53,7 @@ def summary(run: CrystalRun) -> Section:
     """How many crystals of which size, and what needs a look."""
     n, table = len(run.images), run.crystals
     tiles = [(str(n), "image" if n == 1 else "images"), (str(len(table)), "crystals")]
-    sizes, unit = _sizes(run)
+    sizes, unit, _ = sizes_of(table, _SIZE)
     whole = numbers(table, "border_weight") > 0
     if whole.any():
         middle = f"{figures_of(float(np.median(sizes[whole])))} {unit}"
@@ -61,30 +66,9 @@ def summary(run: CrystalRun) -> Section:
         f"{counted(len(table), 'crystal')} on {counted(n, 'image')}, {cut} cut by the border; "
         f"{counted(len(run.failures), 'input')} failed."
     )
-    return Section("Summary", (text,), banners=tuple(_banners(run)), tiles=tuple(tiles))
-
-
-def _banners(run: CrystalRun) -> list[Banner]:
-    banners = []
-    doubtful = sum(map(bool, words(run.images, "doubts")))
-    if doubtful:
-        title = f"{counted(doubtful, 'image')} to look at"
-        banners.append(Banner("warning", title, "They come first among the images below."))
-    bare = int(np.isnan(numbers(run.images, "pixel_size_nm")).sum())
-    if bare:
-        text = (
-            f"{counted(bare, 'image')} without: lengths in px only, no density. Give one: "
-            "--pixel-size 0.15um."
-        )
-        banners.append(Banner("warning", "No pixel size", text))
-    return banners
-
-
-def _sizes(run: CrystalRun) -> tuple[FloatArray, str]:
-    um = numbers(run.crystals, "equivalent_diameter_um")
-    if np.isfinite(um).all():
-        return um, "µm"
-    return numbers(run.crystals, "equivalent_diameter_px"), "px"
+    lacking = "lengths in px only, no density. Give one: --pixel-size 0.15um."
+    banners = look_banners(run.images, lacking)
+    return Section("Summary", (text,), banners=banners, tiles=tuple(tiles))
 
 
 def shapes_and_sizes(run: CrystalRun) -> Section | Skipped:
@@ -98,7 +82,7 @@ def shapes_and_sizes(run: CrystalRun) -> Section | Skipped:
     plots = [Plot(shape_figure(names, area), "Area from masks; in brackets the number of them.")]
     weights = numbers(run.crystals, "border_weight")
     if (weights > 0).any():
-        sizes, unit = _sizes(run)
+        sizes, unit, _ = sizes_of(run.crystals, _SIZE)
         caption = (
             f"n = {np.count_nonzero(weights)} crystals that count, weighted for those that the "
             "border cuts."
@@ -196,7 +180,7 @@ def heterostructures(run: CrystalRun) -> Section | Skipped:
         "Core share: area of the core over that of the crystal. 10–90 %: of the colour's step "
         "across the interface, an upper limit, as the blur of the optics is part of it."
     )
-    rows = tuple(list(cells)[:_SHOWN_ROWS])
+    rows = tuple(list(cells)[:SHOWN_ROWS])
     if len(table) > len(rows):
         caption += f" The first {len(rows)} of {len(table)}; all are in crystals.csv."
     return Section(title, tables=(
@@ -209,28 +193,22 @@ def largest(run: CrystalRun) -> Section | Skipped:
     title = "Crystals"
     if not len(run.crystals):
         return Skipped(title, "There is no crystal.")
-    sizes, unit = _sizes(run)
-    order = np.argsort(-sizes, kind="stable")[:_SHOWN_ROWS]
-    table, stem = run.crystals.iloc[order], "um" if unit == "µm" else "px"
-    rows = tuple(
-        zip(
-            words(table, "image"), words(table, "crystal_id"), words(table, "shape"),
-            *([figures_of(v) for v in numbers(table, column)] for column in (
-                "shape_score", f"equivalent_diameter_{stem}", f"long_facet_{stem}",
-                f"short_facet_{stem}", "facet_direction_mod60_deg",
-            )),
-            words(table, "material"),
-            [text.replace("_", " ").replace("|", ", ") for text in words(table, "flags")],
-            strict=True,
-        )
-    )  # fmt: skip
+    sizes, unit, end = sizes_of(run.crystals, _SIZE)
+    table = run.crystals.iloc[largest_first(sizes)]
+    figures = ("shape_score", f"{_SIZE}_{end}", f"long_facet_{end}", f"short_facet_{end}",
+               "facet_direction_mod60_deg")  # fmt: skip
+    cells = [
+        *(words(table, column) for column in ("image", "crystal_id", "shape")),
+        *([figures_of(v) for v in numbers(table, column)] for column in figures),
+        words(table, "material"),
+        flag_words(table),
+    ]
     columns = ("image", "id", "shape", "score", f"diameter, {unit}", f"long facet, {unit}",
                f"short facet, {unit}", "direction, °", "material", "flags")  # fmt: skip
-    caption = f"The {len(rows)} largest of {len(run.crystals)}; all are in crystals.csv."
+    caption = f"The {len(table)} largest of {len(run.crystals)}; all are in crystals.csv."
     widths = (1.6, 0.4, 1.4, 0.7, 0.9, 0.9, 0.9, 0.9, 1.2, 1.4)
     return Section(title, tables=(
-        Table(columns, rows, caption, numeric=(1, 3, 4, 5, 6, 7), widths=widths, folded=True,
-              printed=25),
+        folded_table(columns, cells, caption, (1, 3, 4, 5, 6, 7), widths),
     ))  # fmt: skip
 
 

@@ -11,17 +11,17 @@ from layerscope.core.coverage import LabelMap
 from layerscope.core.prepared import PreparedImage
 from layerscope.core.segmentation import ClassArea, ClassMasks, PhaseResult
 from layerscope.report.columns import numbers, words
-from layerscope.report.figures import GREY, new_figure, styled
+from layerscope.report.figures import GREY, as_hex, new_figure, styled
 from layerscope.report.panels import (
     Rgb,
     font_px,
     framed,
-    rims_of,
     shades,
     with_scale_bar,
     zoomed,
 )
 from layerscope.report.phases_pictures import draw_phases, phase_colour
+from layerscope.report.rims import rims_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def draw_prepared(image: PreparedImage) -> Rgb:
         for k, (name, row) in enumerate(zip(image.classes, image.counts, strict=True))
     )
     result = PhaseResult(image.name, "", "", image.micrograph, phases_of(image), areas)
-    return draw_phases(result, longest_px=OVERLAY_PX, title=(image.name,))
+    return draw_phases(result, OVERLAY_PX, (image.name,))
 
 
 def draw_probabilities(image: PreparedImage) -> list[tuple[str, Rgb]]:
@@ -104,7 +104,7 @@ def count_bars(counts: pd.DataFrame) -> Any:
         rows = counts[counts["class"] == name].set_index("image")
         share = 100 * numbers(rows.loc[names], "share")
         colour = phase_colour(1 << k if overlapping else k)
-        ink = "#{:02x}{:02x}{:02x}".format(*colour) if colour else "#d9dee2"
+        ink = as_hex(colour) if colour else "#d9dee2"
         shift = (k - (len(classes) - 1) / 2) * height if overlapping else 0
         ax.barh(place - shift, share, height=height, left=None if overlapping else left, color=ink,
                 edgecolor="white", linewidth=0.4, label=name)  # fmt: skip

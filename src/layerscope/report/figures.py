@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io as streams
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -57,8 +58,13 @@ def layer_color(answer: str) -> str:
     if answer == "2":
         return _YELLOW
     if answer.isdigit():
-        return "#{:02x}{:02x}{:02x}".format(*class_colour(int(answer)))
+        return as_hex(class_colour(int(answer)))
     return "#6d6d6d" if answer == "thick" else "#a9b1b7"
+
+
+def as_hex(colour: tuple[int, int, int]) -> str:
+    """Red, green and blue, 0 to 255, as #rrggbb."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def layer_marker(answer: str) -> str:
@@ -73,7 +79,9 @@ def styled(draw: Callable[_P, _T]) -> Callable[_P, _T]:
     def inside(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         import matplotlib as mpl
 
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(_STYLE), warnings.catch_warnings():
+            # A letter that the font has not is drawn as a box; names of files may have any.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
             return draw(*args, **kwargs)
 
     return inside
@@ -143,10 +151,7 @@ def histogram(values: FloatArray, *, title: str, label: str) -> Any:
     """Histogram over logarithmic bins of the positive, finite `values` (n,), with its median."""
     values = values[np.isfinite(values) & (values > 0)]
     figure, (ax,) = new_figure(4.3, 3.1)
-    low, high = np.log10(values.min()), np.log10(values.max())
-    bins = int(np.clip(round(2 * np.sqrt(len(values))), 5, 24))
-    middle, half = (low + high) / 2, max((high - low) / 2, 0.15)
-    edges = np.logspace(middle - half * 1.001, middle + half * 1.001, bins + 1)
+    edges = _log_edges(values, 1.001)
     counts, _, _ = ax.hist(values, edges, color=ACCENT, edgecolor="white", linewidth=0.8)
     median = float(np.median(values))
     ax.axvline(median, color=INK, linewidth=1.3, linestyle=(0, (4, 2)))
@@ -159,6 +164,37 @@ def histogram(values: FloatArray, *, title: str, label: str) -> Any:
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.grid(visible=False, axis="x")
     return figure
+
+
+def _log_edges(values: FloatArray, margin: float) -> FloatArray:
+    """Edges of 5 to 24 bins, equally wide on a logarithmic axis and over a factor of two or more.
+
+    The bins go beyond the positive `values` (n,) by `margin` times half of what they span.
+    """
+    low, high = np.log10(values.min()), np.log10(values.max())
+    bins = int(np.clip(round(2 * np.sqrt(len(values))), 5, 24))
+    middle, half = (low + high) / 2, max((high - low) / 2, 0.15)
+    return np.logspace(middle - half * margin, middle + half * margin, bins + 1)
+
+
+def weighted_histogram(
+    ax: Any, sizes: FloatArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Draw the shares (percent) of positive sizes (n,), weighted, over logarithmic bins.
+
+    Returns
+    -------
+    shares, edges : ndarray, (b,), (b + 1,)
+    """
+    edges = _log_edges(sizes, 1.05)
+    share = 100 * weights / weights.sum()
+    shares, _, _ = ax.hist(
+        sizes, edges, weights=share, color=ACCENT, edgecolor="white", linewidth=0.8
+    )
+    ax.set_xscale("log")
+    plain_log_ticks(ax.xaxis, edges[0], edges[-1])
+    ax.grid(visible=False, axis="x")
+    return shares, edges
 
 
 def plain_log_ticks(axis: Any, low: float, high: float) -> None:

@@ -29,7 +29,6 @@ CASING: Colour = (20, 20, 24)
 """Below a thin line, so that it shows on any colour."""
 UNCOUNTED: Colour = (150, 150, 150)
 _INK: Colour = (34, 48, 60)
-_BEYOND = 3  # pixels, more than half a rim's width
 
 
 def draw_image(
@@ -116,15 +115,6 @@ def hatch(canvas: Rgb, hidden: BoolArray) -> None:
     """Draw white diagonals over what is not counted."""
     rows, columns = np.ogrid[: hidden.shape[0], : hidden.shape[1]]
     canvas[hidden & ((rows + columns) % 8 < 2)] = PAPER
-
-
-def rims_of(mask: npt.NDArray[Any]) -> Sequence[npt.NDArray[np.int32]]:
-    """Rims of a mask, continued beyond the picture, so that none is drawn along its border."""
-    padded = np.pad(mask.astype(np.uint8), _BEYOND, mode="edge")
-    rims, _ = cv2.findContours(
-        padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(-_BEYOND, -_BEYOND)
-    )
-    return rims
 
 
 def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:

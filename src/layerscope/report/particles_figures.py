@@ -9,7 +9,15 @@ import numpy as np
 from layerscope.core.results import FloatArray
 from layerscope.measure.particle_population import wilson
 from layerscope.measure.particle_signal import THICKNESS_CLASSES
-from layerscope.report.figures import ACCENT, GREY, INK, new_figure, plain_log_ticks, styled
+from layerscope.report.figures import (
+    ACCENT,
+    GREY,
+    INK,
+    as_hex,
+    new_figure,
+    styled,
+    weighted_histogram,
+)
 from layerscope.report.particles_pictures import COLOURS
 
 _VERMILLION = "#b34700"
@@ -32,24 +40,13 @@ def size_distribution_figure(
     used = (weights > 0) & (sizes > 0)
     sizes, weights = sizes[used], weights[used]
     figure, (ax,) = new_figure(6.6, 3.4)
-    low, high = np.log10(sizes.min()), np.log10(sizes.max())
-    bins = int(np.clip(round(2 * np.sqrt(len(sizes))), 5, 24))
-    middle, half = (low + high) / 2, max((high - low) / 2, 0.15)
-    edges = np.logspace(middle - 1.05 * half, middle + 1.05 * half, bins + 1)
-    share = 100 * weights / weights.sum()
-    counts, _, _ = ax.hist(
-        sizes, edges, weights=share, color=ACCENT, edgecolor="white", linewidth=0.8
-    )
+    shares, edges = weighted_histogram(ax, sizes, weights)
+    most = float(shares.max())
+    ax.plot(sizes, np.full(len(sizes), -0.03 * most), "|", color=GREY, markersize=6)
+    ax.set(xlabel=f"lateral size ({unit})", ylabel="particles (%)",
+           ylim=(-0.06 * most, 1.25 * most))  # fmt: skip
     if np.isfinite([mu, sigma]).all():
         _draw_lognormal(ax, mu, sigma, edges)
-        ax.legend(loc="upper right")
-    ax.plot(sizes, np.full(len(sizes), -0.03 * max(counts)), "|", color=GREY, markersize=6)
-    ax.set_xscale("log")
-    plain_log_ticks(ax.xaxis, edges[0], edges[-1])
-    ax.set(xlabel=f"lateral size ({unit})", ylabel="particles (%)",
-           ylim=(-0.06 * max(counts), 1.25 * max(counts)))  # fmt: skip
-    ax.grid(visible=False, axis="x")
-    if np.isfinite([mu, sigma]).all():
         ax.legend(loc="upper right")
     return figure
 
@@ -69,7 +66,7 @@ def thickness_figure(names: list[str]) -> Any:
     shares = [wilson(names.count(name), len(names)) for name in THICKNESS_CLASSES]
     value, low, high = (100 * np.array([s[k] for s in shares]) for k in range(3))
     place = np.arange(len(shares))
-    inks = ["#{:02x}{:02x}{:02x}".format(*COLOURS[name]) for name in THICKNESS_CLASSES]
+    inks = [as_hex(COLOURS[name]) for name in THICKNESS_CLASSES]
     ax.bar(place, value, 0.68, color=inks, edgecolor=GREY, linewidth=0.6)
     ax.errorbar(place, (low + high) / 2, (high - low) / 2, fmt="none", ecolor=INK,
                 elinewidth=1.2, capsize=3)  # fmt: skip

@@ -18,17 +18,16 @@ from layerscope.measure.particles import particle_columns
 from layerscope.report.columns import figures_of
 from layerscope.report.gallery import Glance
 from layerscope.report.instance_list import InstanceList
+from layerscope.report.overlay_folder import OverlayFolder
+from layerscope.report.panels import Rgb
 from layerscope.report.particles_pictures import draw_particles
 from layerscope.report.particles_sections import particle_sections
-from layerscope.report.run_folder import RunFolder, RunTable
+from layerscope.report.run_folder import RunTable
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Section, Skipped
 
-_OVERLAY_PX = 1024
-_PICTURE_PX = 560
 
-
-class ParticlesFolder(RunFolder[ParticleResult, ParticleRun, Glance]):
+class ParticlesFolder(OverlayFolder[ParticleResult, ParticleRun]):
     """Masks, overlays, COCO instances, tables, workbook and report of ``run_particles``."""
 
     inside = ("masks", "overlays")
@@ -42,25 +41,21 @@ class ParticlesFolder(RunFolder[ParticleResult, ParticleRun, Glance]):
         """Write masks and overlay."""
         masks = result.particles.masks
         write_instances(self._target / "masks" / f"{stem}.png", masks)
-        overlay = draw_particles(result, longest_px=_OVERLAY_PX, title=(result.name,))
-        self._write_picture("overlays", stem, overlay)
         self._instances.add(result, masks, result.particles.score.tolist())
-        return {"files": stem}
+        return super().write_image(result, stem)
 
-    def rank(self, result: ParticleResult) -> int:
-        """Doubtful ones first."""
-        return int(not result.doubts)
+    def draw(self, result: ParticleResult, longest_px: int, title: Sequence[str] = ()) -> Rgb:
+        """Draw the particles."""
+        return draw_particles(result, longest_px, title)
 
-    def look(self, result: ParticleResult) -> Glance:
-        """Pictures, the number of particles and their median size."""
+    def line(self, result: ParticleResult) -> str:
+        """Say how many there are, and their median size."""
         row = result.population[result.population["quantity"] == "lateral_size_median"].iloc[0]
         value, unit = float(row["value"]), str(row["unit"])
         line = counted(len(result.particles), "particle")
         if value == value:
             line += f", median lateral size {figures_of(value)} {'µm' if unit == 'um' else unit}"
-        plain = draw_particles(result, longest_px=_PICTURE_PX, marked=False)
-        marked = draw_particles(result, longest_px=_PICTURE_PX)
-        return Glance(result.name, line, result.doubts, plain, marked)
+        return line
 
     def tables(self, run: ParticleRun) -> Sequence[RunTable]:
         """Images, particles, and figures of both."""

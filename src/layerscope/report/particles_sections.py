@@ -7,17 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from layerscope.core.particles import ParticleRun
-from layerscope.core.results import FloatArray
 from layerscope.measure.number_density import BORDER
 from layerscope.measure.particles import particle_columns
 from layerscope.report.columns import figures_of, numbers, value_text, words
 from layerscope.report.gallery import Glance, shown
+from layerscope.report.objects import (
+    flag_words,
+    folded_table,
+    largest_first,
+    look_banners,
+    sizes_of,
+)
 from layerscope.report.particles_figures import (
     shape_figure,
     size_distribution_figure,
     thickness_figure,
 )
-from layerscope.report.record_tables import column_list, failed_inputs, task_record
+from layerscope.report.record_tables import closing
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Plot, Section, Skipped, Table
 
@@ -34,7 +40,7 @@ _NAMES = {
     "lognormal_median": "log-normal median",
     "lognormal_p": "log-normal, p-value",
 }
-_SHOWN_ROWS = 60
+_FEW = 300
 
 
 def particle_sections(run: ParticleRun, glances: Sequence[Glance]) -> tuple[Section | Skipped, ...]:
@@ -54,9 +60,7 @@ def particle_sections(run: ParticleRun, glances: Sequence[Glance]) -> tuple[Sect
         *(shown(glance, "Particles") for glance in glances),
         largest(run),
         method(run),
-        failed_inputs(run.failures),
-        task_record(run),
-        column_list("particles", particle_columns()),
+        *closing(run, "particles", particle_columns()),
     )
 
 
@@ -95,34 +99,19 @@ def summary(run: ParticleRun) -> Section:
         "particle, and a particle over a hole keeps its whole area."
         if n else f"No image was measured; {counted(len(run.failures), 'input')} failed."
     )  # fmt: skip
-    return Section("Summary", (text,), banners=tuple(_banners(run)), tiles=tuple(tiles))
+    return Section("Summary", (text,), banners=_banners(run), tiles=tuple(tiles))
 
 
-def _banners(run: ParticleRun) -> list[Banner]:
-    banners = []
-    doubtful = sum(map(bool, words(run.images, "doubts")))
-    if doubtful:
-        title = f"{counted(doubtful, 'image')} to look at"
-        banners.append(Banner("warning", title, "They come first among the images below."))
-    bare = int(np.isnan(numbers(run.images, "pixel_size_nm")).sum())
-    if bare:
-        banners.append(
-            Banner("warning", "No pixel size", f"{counted(bare, 'image')} without: sizes in px "
-                   "only. Give one: --pixel-size 0.52nm.")
-        )  # fmt: skip
-    if len(run.particles) and len(run.particles) < 300:
-        banners.append(
-            Banner("note", f"{len(run.particles)} particles", "The interval of the median says how "
-                   "far these decide; image more fields for a narrower one.")
-        )  # fmt: skip
-    return banners
-
-
-def _lateral(run: ParticleRun) -> tuple[FloatArray, str]:
-    um = numbers(run.particles, "lateral_size_um")
-    if np.isfinite(um).all():
-        return um, "µm"
-    return numbers(run.particles, "lateral_size_px"), "px"
+def _banners(run: ParticleRun) -> tuple[Banner, ...]:
+    banners = look_banners(run.images, "sizes in px only. Give one: --pixel-size 0.52nm.")
+    n = len(run.particles)
+    if not 0 < n < _FEW:
+        return banners
+    text = (
+        "The interval of the median says how far these decide; image more fields for a narrower "
+        "one."
+    )
+    return (*banners, Banner("note", f"{n} particles", text))
 
 
 def sizes(run: ParticleRun) -> Section | Skipped:
@@ -131,7 +120,7 @@ def sizes(run: ParticleRun) -> Section | Skipped:
     weights = numbers(run.particles, "border_weight")
     if not (weights > 0).any():
         return Skipped(title, "No particle lies wholly inside of an image.")
-    values, unit = _lateral(run)
+    values, unit, _ = sizes_of(run.particles, "lateral_size")
     of = headline(run)
     figure = size_distribution_figure(
         values, weights, of["lognormal_mu"][0], of["lognormal_sigma"][0], unit=unit
@@ -237,29 +226,26 @@ def largest(run: ParticleRun) -> Section | Skipped:
     title = "Particles"
     if not len(run.particles):
         return Skipped(title, "There is no particle.")
-    values, unit = _lateral(run)
-    order = np.argsort(-values, kind="stable")[:_SHOWN_ROWS]
-    table = run.particles.iloc[order]
-    area = numbers(table, "area_um2" if unit == "µm" else "area_px")
-    area_unit = "µm²" if unit == "µm" else "px"
-    rows = tuple(
-        zip(
-            words(table, "image"), [str(int(v)) for v in numbers(table, "particle_id")],
-            [figures_of(v) for v in values[order]], [figures_of(v) for v in area],
-            [figures_of(v) for v in numbers(table, "lateral_aspect")],
-            [figures_of(v) for v in numbers(table, "solidity")],
-            words(table, "thickness_class"),
-            [text.replace("_", " ").replace("|", ", ") for text in words(table, "flags")],
-            strict=True,
-        )
-    )  # fmt: skip
-    columns = ("image", "id", f"size, {unit}", f"area, {area_unit}", "length / width", "solidity",
+    sizes, unit, end = sizes_of(run.particles, "lateral_size")
+    rows = largest_first(sizes)
+    table = run.particles.iloc[rows]
+    area, squared = ("area_um2", "µm²") if end == "um" else ("area_px", "px")
+    cells = [
+        words(table, "image"),
+        [str(int(v)) for v in numbers(table, "particle_id")],
+        [figures_of(v) for v in sizes[rows]],
+        *([figures_of(v) for v in numbers(table, column)] for column in (
+            area, "lateral_aspect", "solidity",
+        )),
+        words(table, "thickness_class"),
+        flag_words(table),
+    ]  # fmt: skip
+    columns = ("image", "id", f"size, {unit}", f"area, {squared}", "length / width", "solidity",
                "thickness", "flags")  # fmt: skip
     caption = f"The {len(rows)} largest of {len(run.particles)}; all are in particles.csv."
     widths = (2.2, 0.5, 0.9, 1.0, 0.9, 0.9, 1.0, 1.8)
     return Section(title, tables=(
-        Table(columns, rows, caption, numeric=(1, 2, 3, 4, 5), widths=widths, folded=True,
-              printed=25),
+        folded_table(columns, cells, caption, (1, 2, 3, 4, 5), widths),
     ))  # fmt: skip
 
 

@@ -14,16 +14,15 @@ from layerscope.core.segmentation import (
 )
 from layerscope.io.annotated.class_masks import write_mask
 from layerscope.report.gallery import Glance
+from layerscope.report.overlay_folder import OverlayFolder
+from layerscope.report.panels import Rgb
 from layerscope.report.phases_pictures import class_image, draw_phases
 from layerscope.report.phases_sections import area_text, phase_sections
-from layerscope.report.run_folder import RunFolder, RunTable
+from layerscope.report.run_folder import RunTable
 from layerscope.report.values import Section, Skipped
 
-_OVERLAY_PX = 1024
-_PICTURE_PX = 560
 
-
-class PhasesFolder(RunFolder[PhaseResult, PhaseRun, Glance]):
+class PhasesFolder(OverlayFolder[PhaseResult, PhaseRun]):
     """Class pictures, overlays, tables and report of ``run_phases``."""
 
     inside = ("classes", "overlays")
@@ -35,9 +34,11 @@ class PhasesFolder(RunFolder[PhaseResult, PhaseRun, Glance]):
         self._write_picture("classes", stem, class_image(result.phases))
         if isinstance(result.phases, ClassMasks):
             self._write_masks(result.phases, stem)
-        overlay = draw_phases(result, longest_px=_OVERLAY_PX, title=(result.name,))
-        self._write_picture("overlays", stem, overlay)
-        return {"files": stem}
+        return super().write_image(result, stem)
+
+    def draw(self, result: PhaseResult, longest_px: int, title: Sequence[str] = ()) -> Rgb:
+        """Tint the classes."""
+        return draw_phases(result, longest_px, title)
 
     def _write_masks(self, phases: ClassMasks, stem: str) -> None:
         """Write a mask per class, as `layerscope train phases` reads them once corrected."""
@@ -46,16 +47,9 @@ class PhasesFolder(RunFolder[PhaseResult, PhaseRun, Glance]):
             folder.mkdir(parents=True, exist_ok=True)
             write_mask(folder / f"{stem}.png", phases.masks[..., k], ~phases.valid)
 
-    def rank(self, result: PhaseResult) -> int:
-        """Doubtful ones first."""
-        return int(not result.doubts)
-
-    def look(self, result: PhaseResult) -> Glance:
-        """Pictures, and the shares of the classes."""
-        line = "; ".join(f"{a.name} {area_text(a.fraction, a.low, a.high)}" for a in result.areas)
-        plain = draw_phases(result, longest_px=_PICTURE_PX, tinted=False)
-        tinted = draw_phases(result, longest_px=_PICTURE_PX)
-        return Glance(result.name, line, result.doubts, plain, tinted)
+    def line(self, result: PhaseResult) -> str:
+        """Say the shares of the classes."""
+        return "; ".join(f"{a.name} {area_text(a.fraction, a.low, a.high)}" for a in result.areas)
 
     def tables(self, run: PhaseRun) -> Sequence[RunTable]:
         """Images and areas."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ import numpy.typing as npt
 
 from layerscope.core.coverage import LabelMap
 from layerscope.core.segmentation import ClassMasks, PhaseResult
-from layerscope.report.panels import CASING, Colour, Rgb, draw_image, hatch, rims_of
+from layerscope.report.panels import CASING, Colour, Rgb, draw_image, hatch
+from layerscope.report.rims import rims_of
 
 NOT_COUNTED = 255
 """Value of a pixel of `class_image` that belongs to no class."""
@@ -53,9 +55,7 @@ def value_names(phases: LabelMap | ClassMasks) -> dict[int, str]:
     }
 
 
-def draw_phases(
-    result: PhaseResult, *, longest_px: int, tinted: bool = True, title: Sequence[str] = ()
-) -> Rgb:
+def draw_phases(result: PhaseResult, longest_px: int, title: Sequence[str] = ()) -> Rgb:
     """Picture of one segmented image.
 
     Parameters
@@ -63,8 +63,6 @@ def draw_phases(
     result : PhaseResult
     longest_px : int
         Of the micrograph itself; title and key are outside of it.
-    tinted : bool
-        Whether to show the classes.
     title : sequence of str
         Lines above the picture.
 
@@ -72,11 +70,8 @@ def draw_phases(
     -------
     ndarray of uint8, (H', W', 3)
     """
-    if not tinted:
-        return draw_image(result.micrograph, longest_px, title)
-    return draw_image(
-        result.micrograph, longest_px, title, lambda p: _tinted(p, result.phases), _key(result)
-    )
+    mark = partial(_tinted, phases=result.phases)
+    return draw_image(result.micrograph, longest_px, title, mark, _key(result))
 
 
 def _tinted(panel: Rgb, phases: LabelMap | ClassMasks) -> Rgb:

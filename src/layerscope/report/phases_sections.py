@@ -11,7 +11,7 @@ from layerscope.core.segmentation import PhaseRun
 from layerscope.report.columns import figures_of, numbers, percent_text, words
 from layerscope.report.coverage_figures import coverage_dots
 from layerscope.report.gallery import Glance, shown
-from layerscope.report.record_tables import failed_inputs, hash_table, value_tables
+from layerscope.report.record_tables import failed_inputs, task_record
 from layerscope.report.scan_numbers import median_bounds
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Plot, Section, Skipped, Table
@@ -40,7 +40,7 @@ def phase_sections(run: PhaseRun, glances: Sequence[Glance]) -> tuple[Section | 
         *(shown(glance, "Classes") for glance in glances),
         model(run),
         failed_inputs(run.failures),
-        record(run),
+        task_record(run),
     )
 
 
@@ -207,14 +207,3 @@ def _members_text(card: Mapping[str, Any]) -> list[str]:
         f"{members} networks, trained apart, answer together. Intervals follow {scale} on an "
         "image, which held-out errors followed best; images.csv has their disagreement."
     ]
-
-
-def record(run: PhaseRun) -> Section:
-    """Parameters, versions and hashes: what is needed to repeat the run."""
-    tables = value_tables(run.parameters, run.provenance)
-    names = words(run.images, "image")
-    notes = tuple((n, t) for n, t in zip(names, words(run.images, "notes"), strict=True) if t)
-    if notes:
-        tables.append(Table(("image", "notes"), notes, "Notes", widths=(2, 5)))
-    tables += hash_table(tuple(zip(names, words(run.images, "sha256"), strict=True)))
-    return Section("Parameters, versions, hashes", tables=tuple(tables))

@@ -52,14 +52,27 @@ def hash_table(inputs: Sequence[tuple[str, str]]) -> list[Table]:
     return [Table(("image", "SHA-256"), rows, "Inputs", code=(1,), widths=(2, 5))] if rows else []
 
 
-def task_record(run: TaskRun) -> Section:
-    """Parameters, versions, hashes and notes: what is needed to repeat the run."""
-    tables = value_tables(run.parameters, run.provenance)
-    columns = ("image", "sha256", "notes")
-    rows = tuple(zip(*(words(run.images, column) for column in columns), strict=True))
-    if rows:
-        tables.append(Table(columns, rows, "Images.", code=(1,), widths=(2, 3, 3)))
-    return Section("Record", tables=tuple(tables))
+def task_record(run: TaskRun, provenance: Mapping[str, Any] | None = None) -> Section:
+    """Parameters, versions, notes and hashes: what is needed to repeat the run.
+
+    Parameters
+    ----------
+    run : TaskRun
+    provenance : mapping, optional
+        What to show of the run's; default all of it.
+    """
+    tables = value_tables(run.parameters, run.provenance if provenance is None else provenance)
+    names, notes = words(run.images, "image"), words(run.images, "notes")
+    noted = tuple((name, text) for name, text in zip(names, notes, strict=True) if text)
+    if noted:
+        tables.append(Table(("image", "notes"), noted, "Notes", widths=(2, 5)))
+    tables += hash_table(tuple(zip(names, words(run.images, "sha256"), strict=True)))
+    return Section("Parameters, versions, hashes", tables=tuple(tables))
+
+
+def closing(run: TaskRun, name: str, columns: Sequence[Column]) -> tuple[Section | Skipped, ...]:
+    """Sections that end a report: what failed, the record, and the columns of the table `name`."""
+    return failed_inputs(run.failures), task_record(run), column_list(name, columns)
 
 
 def column_list(name: str, columns: Sequence[Column]) -> Section:
