@@ -14,6 +14,7 @@ import simplejpeg
 import tifffile
 from PIL import Image
 
+from layerscope.cli import main
 from layerscope.errors import UnreadableFile
 from layerscope.io import decode, read
 
@@ -99,11 +100,11 @@ def test_jpeg_without_its_end_marker(kind):
         (b"Measured on Monday, 20x, sample 3\n", "a text"),
         ("Für Hélène: 5 µm\n".encode(), "a text"),
         (b"\x00\x01\x02\x03\xfe", "unknown type (first bytes 00 01 02 03)"),
-        (b"PK\x03\x04" + b"\x81" * 40, "ZIP archive or an Office file: unpack it"),
-        (b"%PDF-1.7\n%\x81\x82", "a PDF: save its pictures"),
+        (b"PK\x03\x04" + b"\x81" * 40, "ZIP archive or an Office file; unpack it"),
+        (b"%PDF-1.7\n%\x81\x82", "a PDF; save its pictures"),
         (b"GIF89a\x01\x00\x81", "a GIF"),
-        (b"\x1f\x8b\x08\x00", "compressed with gzip: unpack it"),
-        (b"\0\0\0\x20ftypisom", "a video: save frames"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip; unpack it"),
+        (b"\0\0\0\x20ftypisom", "a video; save frames"),
         (b"\xff\xd8\xff", "JPEG"),
         (b"BM", "bitmap"),
         (b"II*\0", "TIFF"),
@@ -279,3 +280,20 @@ def test_npy_of_objects_is_never_unpickled(dtype, tmp_path):
     np.save(stream, array, allow_pickle=True)
     assert "expected numbers" in refused(stream.getvalue())
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_image_without_values_is_refused():
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.full((9, 9), np.nan, np.float32))
+    assert "no pixel has a value" in refused(out.getvalue(), extension=".tif")
+
+
+def test_a_folder_without_images_is_said_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notes.docx").touch()
+    for command in (["run", "--task", "particles"], ["scan", "-m", "hBN", "-s", "SiO2(90nm)/Si"]):
+        asked = [*command, str(tmp_path), "-o", str(tmp_path / "out")]
+        monkeypatch.setattr("sys.argv", ["layerscope", *asked])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert "no image in it; expected files such as .png" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "report.html").exists()

@@ -94,3 +94,15 @@ def test_images_in_memory(folder):
     assert [s.name for s in sources] == ["x", "x-2", "x-3", "y"]
     assert [s.micrograph is image for s in sources] == [False, True, True, False]
     assert sources[1].path == ""
+
+
+def test_names_that_no_file_could_have_are_shortened(tmp_path):
+    """What is written for an image ends in more than its name, and 255 bytes are the limit."""
+    names = ["n" * 251, "n" * 250 + "m", "µ" * 120, "short"]
+    for name in names:
+        (tmp_path / f"{name}.png").touch()
+    found = [s.name for s in name_sources([tmp_path])]
+    assert len(set(found)) == 4
+    assert "short" in found
+    assert all(len(f"{name}_Probabilities.h5.tmp".encode()) < 255 for name in found)
+    assert found == [s.name for s in name_sources(sorted(tmp_path.iterdir(), reverse=True))]

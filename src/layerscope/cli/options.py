@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -64,13 +65,31 @@ Specimen = Annotated[
 ]
 
 
-def names_of(images: list[str]) -> list[str]:
-    """Return the names given, or those on standard input for ``-``, or in a text file."""
+def names_of(images: list[str], *, growing: bool = False) -> list[str]:
+    """Return the names given, or those on standard input for ``-``, or in a text file.
+
+    Raises
+    ------
+    InputError
+        If they are folders without an image, unless those are `growing`.
+    """
     if images == ["-"]:
         return [line.strip() for line in sys.stdin if line.strip()]
     if len(images) == 1 and images[0].casefold().endswith(".txt"):
         return _listed(Path(images[0]))
+    if images and not growing and all(map(os.path.isdir, images)) and not _has_images(images):
+        raise InputError(
+            f"{', '.join(images)}: no image in it; expected files such as .png, .jpg, .tif, .dm4, "
+            ".spm (docs/reference/formats.md)"
+        )
     return images
+
+
+def _has_images(folders: list[str]) -> bool:
+    """Whether a folder, or one in it, has an image by the ending of its name."""
+    from layerscope.io.sources import name_sources
+
+    return bool(name_sources(folders) or name_sources(folders, deep=True))
 
 
 def _listed(path: Path) -> list[str]:

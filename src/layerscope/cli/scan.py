@@ -173,7 +173,7 @@ def _watch(request: Request) -> ScanResult:
         raise InputError("--watch works on this machine: no --shard, no --scheduler")
     with Session(work, telling.quiet, watching=True) as session:
         return watch_scan(
-            names_of(request.images),
+            names_of(request.images, growing=True),
             request.out,
             settings,
             session.engine,

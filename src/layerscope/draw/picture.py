@@ -18,12 +18,13 @@ def to_rgb8(data: npt.NDArray[Any], white_level: float = 255.0) -> Image:
     Parameters
     ----------
     data : ndarray, (H, W) or (H, W, 3)
+        What is no number becomes black.
     white_level : float
         The value that becomes 255.
     """
     if data.dtype != np.uint8 or white_level != 255.0:
         scaled = np.asarray(data, np.float32) * np.float32(255.0 / white_level)
-        data = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        data = np.clip(np.rint(np.nan_to_num(scaled)), 0, 255).astype(np.uint8)
     if data.ndim == 2:
         data = np.repeat(data[:, :, None], 3, axis=2)
     return np.array(data)

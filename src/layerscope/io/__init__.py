@@ -24,6 +24,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from layerscope.core.micrograph import Micrograph
 from layerscope.errors import TooLarge, UnreadableFile
 from layerscope.registry import Registry
@@ -187,6 +189,8 @@ def decode(
     found = find_format(data, extension.casefold(), shown)
     with refusals(shown, found.description):
         micrograph = found.decode(data, max_pixels=max_pixels)
+        if micrograph.data.dtype.kind == "f" and not np.isfinite(micrograph.data).any():
+            raise UnreadableFile("no pixel has a value; export the image again")
     return signed(micrograph, found, data, name=name, extension=extension)
 
 
@@ -334,16 +338,16 @@ def find_format(data: bytes, extension: str, shown: str) -> Format:
 
 
 _KNOWN_OTHERS = (
-    (b"%PDF", "a PDF: save its pictures as PNG or TIFF"),
-    (b"GIF8", "a GIF of at most 256 colours: export PNG or TIFF from the microscope's program"),
-    (b"\x1f\x8b", "compressed with gzip: unpack it"),
-    (b"PK\x03\x04", "a ZIP archive or an Office file: unpack it, or save its pictures"),
-    (b"Rar!", "a RAR archive: unpack it"),
-    (b"7z\xbc\xaf", "a 7z archive: unpack it"),
-    (b"\xd0\xcf\x11\xe0", "an old Office file, or a project of a microscope: export TIFF"),
-    (b"ftypheic", "a HEIC photograph: save it as JPEG or PNG"),
-    (b"ftyp", "a video: save frames as PNG"),
-    (b"\x1aE\xdf\xa3", "a video: save frames as PNG"),
+    (b"%PDF", "a PDF; save its pictures as PNG or TIFF"),
+    (b"GIF8", "a GIF of at most 256 colours; export PNG or TIFF from the microscope's program"),
+    (b"\x1f\x8b", "compressed with gzip; unpack it"),
+    (b"PK\x03\x04", "a ZIP archive or an Office file; unpack it, or save its pictures"),
+    (b"Rar!", "a RAR archive; unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file, or a project of a microscope; export TIFF"),
+    (b"ftypheic", "a HEIC photograph; save it as JPEG or PNG"),
+    (b"ftyp", "a video; save frames as PNG"),
+    (b"\x1aE\xdf\xa3", "a video; save frames as PNG"),
 )
 """What people give instead of an image; the first bytes, or those after a length of four."""
 

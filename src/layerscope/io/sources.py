@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from layerscope.core.micrograph import Micrograph
 from layerscope.io import known_formats
+
+_LONGEST_BYTES = 180
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,16 @@ def name_sources(
     Returns
     -------
     list of Source
-        Sorted by name. Files of equal stem are told apart by their suffix, then by their folder.
+        Sorted by name. Files of equal stem are told apart by their suffix, then by their folder. Of
+        a name of over 180 bytes the end is replaced by a hash: what is written for an image ends in
+        more than its name, and file systems take 255.
     """
     items = list(images)
     in_memory = [i for i in items if isinstance(i, Micrograph)]
     paths = sorted(
         {p for i in items if not isinstance(i, Micrograph) for p in _expand(Path(i), deep)}
     )
-    names = _unique_names(paths)
+    names = [_short(name) for name in _unique_names(paths)]
     sources = [Source(name, str(path)) for name, path in zip(names, paths, strict=True)]
     taken = Counter(names)
     for image in in_memory:
@@ -77,6 +82,14 @@ def _unique_names(paths: list[Path]) -> list[str]:
     ]
     counts = [Counter(f[i].casefold() for f in forms) for i in range(4)]
     return [next((f[i] for i in range(4) if counts[i][f[i].casefold()] == 1), f[3]) for f in forms]
+
+
+def _short(name: str) -> str:
+    whole = name.encode("utf-8", "surrogateescape")
+    if len(whole) <= _LONGEST_BYTES:
+        return name
+    kept = whole[: _LONGEST_BYTES - 9].decode("utf-8", "ignore")
+    return f"{kept}-{hashlib.sha256(whole).hexdigest()[:8]}"
 
 
 def _flat(path: Path) -> str:

@@ -11,6 +11,8 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.path import Path as Outline
 from reportlab.platypus import Flowable
 
+from layerscope.report.figures import styled
+
 FONTS = {"DejaVu": "DejaVuSans.ttf", "DejaVu-Bold": "DejaVuSans-Bold.ttf",
          "DejaVu-Mono": "DejaVuSansMono.ttf"}  # fmt: skip
 
@@ -49,6 +51,7 @@ class VectorFigure(Flowable):  # type: ignore[misc]
         """Width and height in points."""
         return self.width, self.height
 
+    @styled
     def draw(self) -> None:
         """Draw onto the canvas of the document."""
         register_fonts()

@@ -97,7 +97,10 @@ def grey_of(image: Micrograph) -> Grey:
     )
     if image.data.dtype == np.uint8:
         return np.asarray(grey / 255, np.float32)
-    low, high = np.quantile(grey[counted_pixels(image)][::5], (0.001, 0.999))
+    values = grey[counted_pixels(image)][::5]
+    if not len(values):
+        raise InputError("no pixel has a value; export the image again")
+    low, high = np.quantile(values, (0.001, 0.999))
     return np.clip((grey - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
 
 
