@@ -13,7 +13,7 @@ from layerscope.errors import InputError, UnreadableFile
 from layerscope.io import read
 from layerscope.io.annotations import read_instances
 from layerscope.measure.scores_overlap import mask_iou
-from layerscope.models.particle_ranker import Ranker, read_ranker, shipped_ranker, write_ranker
+from layerscope.models.particle_ranker import read_ranker, shipped_ranker, write_ranker
 from layerscope.ops.outline_features import FEATURES, outline_features
 from layerscope.ops.outlines import find_outlines
 from layerscope.ops.scale import mask_annotations
@@ -217,10 +217,16 @@ def test_a_damaged_ranker_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK nothing")
     with pytest.raises(UnreadableFile, match="no ranker"):
         read_ranker(tmp_path / "a.npz")
-    node = np.array([0, -1])
-    real = np.zeros(2, np.float32)
-    with pytest.raises(InputError, match="does not end"):
-        Ranker(np.array([0]), node, real, np.array([0, 0]), np.array([1, 0]), real)
+    node, real = np.array([0, -1]), np.zeros(2, np.float32)
+    below = np.array([0, 0]), np.array([1, 0])  # the root's left child is the root: no end
+    nodes = {"roots": np.array([0]), "feature": node, "threshold": real, "value": real}
+    about = np.array('{"form": "layerscope particle ranker 1"}')
+    np.savez(tmp_path / "b.npz", about=about, left=below[0], right=below[1], **nodes)
+    with pytest.raises(UnreadableFile, match="child must come after"):
+        read_ranker(tmp_path / "b.npz")
+    np.savez(tmp_path / "c.npz", about=about, left=below[0][:1], right=below[1], **nodes)
+    with pytest.raises(UnreadableFile, match="as many of everything"):
+        read_ranker(tmp_path / "c.npz")
 
 
 @pytest.mark.thorough

@@ -13,7 +13,11 @@ from layerscope.core.results import IntArray
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
 
 LEAF = -1
 
@@ -48,6 +52,11 @@ class Trees:
 
     def __post_init__(self) -> None:
         nodes = len(self.feature)
+        if any(len(a) != nodes for a in (self.threshold, self.left, self.right, self.share)):
+            raise InputError("trees: expected as many of everything as there are nodes")
+        ends = self.starts[:1].tolist(), self.starts[-1:].tolist()
+        if len(self) < 1 or ends != ([0], [nodes]) or np.any(np.diff(self.starts) < 1):
+            raise InputError("trees: expected one or more, that share out the nodes")
         inner = self.feature != LEAF
         position = np.arange(nodes)
         both = np.concatenate([self.left[inner], self.right[inner]])
@@ -116,21 +125,31 @@ def trees_of(forest: RandomForestClassifier | ExtraTreesClassifier, classes: int
     scikit-learn compares float32 features with float64 thresholds. Each threshold is rounded down
     to float32, which sends every float32 feature the same way.
     """
+    shares = np.concatenate([_shares(t.tree_) for t in forest.estimators_])
+    of_all = np.zeros((len(shares), classes), np.float32)
+    of_all[:, np.asarray(forest.classes_, int)] = shares / len(forest.estimators_)
+    return _joined(forest, of_all)
+
+
+def regression_trees(forest: RandomForestRegressor) -> Trees:
+    """Take the trees out of a forest of scikit-learn that predicts one number.
+
+    Each leaf's share is its own prediction: the forest's is the mean over the trees.
+    """
+    return _joined(forest, np.concatenate([t.tree_.value[:, 0, :] for t in forest.estimators_]))
+
+
+def _joined(forest: Any, share: npt.NDArray[Any]) -> Trees:
     trees = [t.tree_ for t in forest.estimators_]
     starts = np.concatenate([[0], np.cumsum([t.node_count for t in trees])]).astype(np.int64)
     inner = np.concatenate([t.children_left >= 0 for t in trees])
-    share = np.zeros((int(starts[-1]), classes), np.float32)
-    share[:, np.asarray(forest.classes_, int)] = np.concatenate([_shares(t) for t in trees]) / len(
-        trees
-    )
-    share[inner] = 0
     return Trees(
         starts,
         np.where(inner, np.concatenate([t.feature for t in trees]), LEAF).astype(np.int32),
         np.where(inner, round_down(np.concatenate([t.threshold for t in trees])), 0).astype("f4"),
         _children([t.children_left for t in trees], starts, inner),
         _children([t.children_right for t in trees], starts, inner),
-        share,
+        np.where(inner[:, None], 0, share).astype(np.float32),
         int(forest.n_features_in_),
     )
 

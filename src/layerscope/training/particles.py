@@ -12,6 +12,7 @@ from layerscope.core.results import BoolArray, CropMasks, FloatArray
 from layerscope.errors import InputError, MissingExtra
 from layerscope.measure.scores_overlap import mask_iou
 from layerscope.models.particle_ranker import Ranker
+from layerscope.models.trees import regression_trees
 from layerscope.ops.outline_features import outline_features
 from layerscope.ops.outlines import Grey, Outlines, find_outlines
 
@@ -104,45 +105,4 @@ def grow_ranker(
     )  # fmt: skip
     features = np.concatenate([p.features for p in used])
     forest.fit(features.astype(np.float32), overlap, sample_weight=weight)
-    return _plain(forest, dict(about or {}))
-
-
-def _plain(forest: Any, about: dict[str, Any]) -> Ranker:
-    """Return scikit-learn's trees as arrays, children after their parents."""
-    parts: dict[str, list[Any]] = {
-        n: [] for n in ("feature", "threshold", "left", "right", "value")
-    }
-    roots, first = [], 0
-    for tree in (estimator.tree_ for estimator in forest.estimators_):
-        order = _from_root(tree.children_left, tree.children_right)
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order)) + first
-        leaf = tree.children_left[order] < 0
-        left, right = tree.children_left[order], tree.children_right[order]
-        parts["feature"].append(np.where(leaf, -1, tree.feature[order]))
-        parts["threshold"].append(np.where(leaf, 0, tree.threshold[order]))
-        parts["left"].append(np.where(leaf, 0, place[left]))
-        parts["right"].append(np.where(leaf, 0, place[right]))
-        parts["value"].append(tree.value[order, 0, 0])
-        roots.append(first)
-        first += len(order)
-    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    return Ranker(
-        roots=np.array(roots, np.int64),
-        feature=joined["feature"].astype(np.int64),
-        threshold=joined["threshold"].astype(np.float32),
-        left=joined["left"].astype(np.int64),
-        right=joined["right"].astype(np.int64),
-        value=joined["value"].astype(np.float32),
-        about=about,
-    )
-
-
-def _from_root(left: Any, right: Any) -> list[int]:
-    """Nodes of a tree, every parent before its children."""
-    order, i = [0], 0
-    while i < len(order):
-        if left[order[i]] >= 0:
-            order += [int(left[order[i]]), int(right[order[i]])]
-        i += 1
-    return order
+    return Ranker(regression_trees(forest), dict(about or {}))
