@@ -253,17 +253,19 @@ def _no_layer(
     coverage: Coverage,
 ) -> BoolArray:
     """Which small spots stand at no height that level `k` can have, (n,)."""
-    terraces = coverage.terraces
-    if heights_nm is None or len(terraces) <= k or not len(masks):
-        return np.zeros(len(masks), bool)
+    terraces, wrong = coverage.terraces, np.zeros(len(masks), bool)
+    small = np.flatnonzero(masks.area_px < _SPOT_PX)
+    if heights_nm is None or len(terraces) <= k or not len(small):
+        return wrong
     expected = terraces[k].height_nm - terraces[k - 1].height_nm
     known = np.where(coverage.film.valid, np.asarray(heights_nm, float), np.nan)
-    step, error, mean = step_heights(masks, np.full(len(masks), k), levels, known)
+    step, error, mean = step_heights(masks.take(small), np.full(len(small), k), levels, known)
     seen = np.where(np.isfinite(step), step, mean)
     within = np.maximum(_TOLERANCE * abs(expected), 3 * np.nan_to_num(error))
     # A spot between the two wrongs, where the error is as large as the step, is no layer either.
     within = np.minimum(within, 0.75 * abs(expected))
-    return np.asarray((masks.area_px < _SPOT_PX) & (np.abs(seen - expected) > within))
+    wrong[small] = np.abs(seen - expected) > within
+    return wrong
 
 
 def _concatenated(parts: list[CropMasks], shape: tuple[int, int]) -> CropMasks:

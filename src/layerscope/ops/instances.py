@@ -44,12 +44,12 @@ def without_gaps(mask: BoolArray, valid: BoolArray, smallest_px: int) -> BoolArr
     """
     out = mask & valid
     if valid.any() and not valid.all():
-        from scipy import ndimage
-
-        nearest = ndimage.distance_transform_edt(
-            ~valid, return_distances=False, return_indices=True
+        _, nearest = cv2.distanceTransformWithLabels(
+            _bytes(~valid), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
         )
-        out = out[tuple(nearest)]
+        said = np.zeros(int(nearest.max()) + 1, bool)
+        said[nearest[valid]] = mask[valid]
+        out = said[nearest]
     _, bare, stats, _ = cv2.connectedComponentsWithStats(_bytes(~out), connectivity=4)
     small = stats[:, cv2.CC_STAT_AREA] < smallest_px
     small[0] = False
@@ -117,14 +117,13 @@ def _climb(depth: npt.NDArray[np.float32]) -> tuple[IntArray, FloatArray]:
     """Piece of every pixel, named by its summit's flat index, and the height of each summit."""
     height, width = depth.shape
     padded = np.pad(depth, 1, constant_values=-1)
-    best, upward = depth.copy(), np.arange(depth.size).reshape(depth.shape)
-    here = upward.copy()
+    best, upward = depth.copy(), np.zeros(depth.shape, np.intp)
     for dy, dx in ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)):
         other = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
         higher = other > best
-        best[higher] = other[higher]
-        upward[higher] = here[higher] + dy * width + dx
-    way = upward.ravel()
+        np.copyto(best, other, where=higher)
+        np.putmask(upward, higher, dy * width + dx)
+    way = upward.ravel() + np.arange(depth.size)
     while not np.array_equal(further := way[way], way):
         way = further
     return way.reshape(depth.shape), depth.ravel().astype(float)
@@ -133,7 +132,10 @@ def _climb(depth: npt.NDArray[np.float32]) -> tuple[IntArray, FloatArray]:
 def _saddles(
     pieces: IntArray, depth: npt.NDArray[np.float32]
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    """Pairs of pieces that touch, and the depth of the highest pass between them, highest first."""
+    """Pairs of pieces that touch, and the depth of the highest pass between them, highest first.
+
+    A lower pass of the same pair joins nothing that the highest did not.
+    """
     low, high, passes = [], [], []
     for one, other in _neighbours(pieces.shape):
         a, b = pieces[one].ravel(), pieces[other].ravel()
@@ -144,6 +146,8 @@ def _saddles(
         passes.append(over[apart].astype(float))
     first, second, saddle = (np.concatenate(part) for part in (low, high, passes))
     order = np.lexsort((second, first, -saddle))
+    _, highest = np.unique(first[order] * pieces.size + second[order], return_index=True)
+    order = order[np.sort(highest)]
     return first[order], second[order], saddle[order]
 
 
@@ -195,15 +199,9 @@ class _Parts:
     """Parts of islands that can be joined: outlines, areas and which ones touch."""
 
     def __init__(self, labels: LabelArray, smallest_px: int):
-        from scipy import ndimage
-
         self.smallest_px = smallest_px
         self.area = dict(enumerate(np.bincount(labels.ravel()).tolist()))
-        self.hull = {}
-        for i, where in enumerate(ndimage.find_objects(labels), start=1):
-            rows, columns = np.nonzero(labels[where] == i)
-            points = np.stack([columns + where[1].start, rows + where[0].start], axis=1)
-            self.hull[i] = cv2.convexHull(_corners(points)).reshape(-1, 2)
+        self.hull = _hulls(labels)
         self.near: dict[int, set[int]] = {i: set() for i in self.hull}
         for one, other in _neighbours(labels.shape):
             a, b = labels[one].ravel(), labels[other].ravel()
@@ -246,6 +244,18 @@ def _join_convex(labels: LabelArray, most: float, smallest_px: int) -> LabelArra
         notches = {pair: n for pair, n in notches.items() if not {a, b} & set(pair)}
         notches |= {(min(a, c), max(a, c)): parts.notch(a, c) for c in parts.near[a]}
     return _renumber(into[labels].astype(np.int64), labels > 0)
+
+
+def _hulls(labels: LabelArray) -> dict[int, npt.NDArray[np.int32]]:
+    """Convex hull of each part, from the ends of its runs along the rows."""
+    change = np.diff(labels, axis=1, prepend=0, append=0) != 0
+    rows, columns = np.nonzero((change[:, :-1] | change[:, 1:]) & (labels > 0))
+    own = labels[rows, columns]
+    order = np.argsort(own, kind="stable")
+    points = np.stack([columns, rows], axis=1)[order]
+    names, starts = np.unique(own[order], return_index=True)
+    parts = zip(names.tolist(), np.split(points, starts[1:]), strict=True)
+    return {i: cv2.convexHull(_corners(part)).reshape(-1, 2) for i, part in parts}
 
 
 def _corners(points: IntArray) -> npt.NDArray[np.int32]:
