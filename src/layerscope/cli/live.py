@@ -7,30 +7,30 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from layerscope.cli.groups import OpticsOptions, ScaleOptions, grouped
 from layerscope.cli.listening import address_of, listen, token_for
 from layerscope.cli.options import (
+    HeadFile,
     Material,
-    Na,
-    OxideSd,
-    PixelSizeText,
+    MaxLayers,
+    MinArea,
     Substrate,
-    Tone,
     flat_field_of,
-    scale_text,
     size_of,
-    tone_of,
     wanted_of,
 )
 from layerscope.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
     from layerscope.live.analysis import Asked
+    from layerscope.live.clock import Clock
     from layerscope.live.server import Server
     from layerscope.live.session import Session
     from layerscope.live.sources import Playing
@@ -40,107 +40,145 @@ _OPEN_AFTER_S = 0.8
 _LOOK_EVERY_S = 0.1
 
 
-def live(
-    source: Annotated[
-        str, typer.Argument(help="screen, screen:L,T,W,H, camera:0, folder:PATH or replay:PATH.")
-    ],
-    material: Material,
-    substrate: Substrate,
-    task: Annotated[
-        str, typer.Option(help="flakes, or crystals: as grown; -m MoS2,MoSe2.")
-    ] = "flakes",
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder for snapshots and recordings.")
-    ] = Path("live"),
-    window: Annotated[bool, typer.Option(help="Show a window on the desktop.")] = True,
-    browser: Annotated[bool, typer.Option(help="Show a page in the browser.")] = False,
-    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page.")] = True,
+@dataclass(frozen=True)
+class Showing:
+    """Where the picture is shown, and how long."""
+
+    window: Annotated[bool, typer.Option(help="Show a window on the desktop.")] = True
+    browser: Annotated[bool, typer.Option(help="Show a page in the browser.")] = False
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page.")] = True
     host: Annotated[
         str, typer.Option(help="Where the page is; any other needs a token in the address.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any that is free.")] = 8010,
-    seconds: Annotated[float | None, typer.Option(help="Stop by itself.")] = None,
-    record: Annotated[bool, typer.Option("--record", help="Record from the start.")] = False,
+    ] = "127.0.0.1"
+    port: Annotated[int, typer.Option(help="0: any that is free.")] = 8010
+    seconds: Annotated[float | None, typer.Option(help="Stop by itself.")] = None
+    width: Annotated[int, typer.Option(help="Of the drawing at most, px.")] = 1280
+
+    def check(self) -> None:
+        """Refuse what would show nothing."""
+        needed = ("fastapi", "uvicorn", "websockets")
+        if self.browser and any(find_spec(name) is None for name in needed):
+            raise MissingExtra.of("the live view in the browser", "live")
+        if self.seconds is not None and self.seconds <= 0:
+            raise InputError(f"--seconds {self.seconds:g}: expected more than 0")
+        if self.width < 160:
+            raise InputError(f"--width {self.width}: expected 160 px or more")
+        if not self.window and not self.browser and self.seconds is None:
+            raise InputError("nothing would be shown: leave out --no-window, or add --browser")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How the source gives its pictures."""
+
     fps: Annotated[
         float | None, typer.Option(help="Pictures per second of screen, camera, replay.")
-    ] = None,
+    ] = None
     pan: Annotated[
         str | None,
         typer.Option(help="Replay of images: move a window of this size over them: 1280x720."),
-    ] = None,
-    pan_step: Annotated[float, typer.Option(help="Its step per picture, px.")] = 6.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Replay: begin again at the end.")] = False,
-    width: Annotated[int, typer.Option(help="Of the drawing at most, px.")] = 1280,
+    ] = None
+    pan_step: Annotated[float, typer.Option(help="Its step per picture, px.")] = 6.0
+    loop: Annotated[bool, typer.Option("--loop", help="Replay: begin again at the end.")] = False
+
+    def playing(self, clock: Clock) -> Playing:
+        """All of it, by a clock."""
+        from layerscope.live.sources import Playing
+
+        moving = size_of(self.pan, "--pan") if self.pan else None
+        return Playing(clock, self.fps, moving, self.pan_step, self.loop)
+
+
+@dataclass(frozen=True)
+class Looking:
+    """What finds, counts and chooses regions."""
+
+    task: Annotated[str, typer.Option(help="flakes, or crystals: as grown; -m MoS2,MoSe2.")] = (
+        "flakes"
+    )
     analyse_width: Annotated[
         int, typer.Option(help="Regions are found on pixels averaged to about this width.")
-    ] = 640,
-    pixel_size: PixelSizeText = None,
-    objective: Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")] = None,
-    magnification_table: Annotated[
-        Path | None, typer.Option(help="TOML: [objectives] or [magnifications]; CSV of the latter.")
-    ] = None,
-    scale_bar: Annotated[str | None, typer.Option(help="Length of a bar in the picture.")] = None,
+    ] = 640
     calibration: Annotated[
         Path | None, typer.Option(help="calibration.toml; none: made from what comes by.")
-    ] = None,
-    head: Annotated[Path | None, typer.Option(help="From 'layerscope train layers'.")] = None,
+    ] = None
+    head: HeadFile = None
     finder: Annotated[
         str, typer.Option(help="classical, network or both; a --model means network.")
-    ] = "",
+    ] = ""
     model: Annotated[
         str | None,
         typer.Option(
             help="Model file, or the name of one that is shipped: flake-n. "
             "Crystals: of objects, a YOLO export too."
         ),
-    ] = None,
-    tone: Tone = None,
-    na: Na = 0.45,
-    oxide_sd: OxideSd = 10.0,
-    flat_field: Annotated[str | None, typer.Option(help="Reference image.")] = None,
-    min_area: Annotated[str | None, typer.Option(help="e.g. 100um2 or 400px.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Show only, e.g. 1-3.")] = None,
-    max_layers: Annotated[int, typer.Option(help="Longest layer number told apart.")] = 10,
+    ] = None
+    flat_field: Annotated[str | None, typer.Option(help="Reference image.")] = None
+    min_area: MinArea = None
+    layers: Annotated[str | None, typer.Option(help="Show only, e.g. 1-3.")] = None
+    max_layers: MaxLayers = 10
     keep_residue: Annotated[
         bool, typer.Option("--keep-residue", help="Also show residue, rims and blur.")
-    ] = False,
+    ] = False
+
+    def asked(
+        self, material: str, substrate: str, scale: ScaleOptions, optics: OpticsOptions
+    ) -> Asked:
+        """All of it, as the analysis is asked."""
+        from layerscope.io.calibration import read_calibration
+        from layerscope.live.analysis import Asked
+
+        return Asked(
+            material,
+            substrate,
+            self.task,
+            optics.optics(flat_field_of(self.flat_field, [])),
+            wanted_of(self.min_area, self.layers, self.keep_residue),
+            read_calibration(self.calibration) if self.calibration else None,
+            self.head,
+            self.finder or ("network" if self.model and self.task == "flakes" else "classical"),
+            self.model,
+            scale.scale_bar,
+            self.analyse_width,
+            self.max_layers,
+        )
+
+
+@grouped
+def live(
+    source: Annotated[
+        str, typer.Argument(help="screen, screen:L,T,W,H, camera:0, folder:PATH or replay:PATH.")
+    ],
+    material: Material,
+    substrate: Substrate,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for snapshots and recordings.")
+    ] = Path("live"),
+    record: Annotated[bool, typer.Option("--record", help="Record from the start.")] = False,
+    *,
+    showing: Showing,
+    pictures: Pictures,
+    scale: ScaleOptions,
+    optics: OpticsOptions,
+    looking: Looking,
 ) -> None:
     """Outline flakes and count layers on the microscope's screen, camera or newest image, live."""
-    from layerscope import finding
-    from layerscope.io.calibration import read_calibration
-    from layerscope.live.analysis import Asked
     from layerscope.live.clock import RealClock
-    from layerscope.live.sources import Playing, check_source
+    from layerscope.live.sources import check_source
 
-    _check(window, browser, seconds, width)
+    showing.check()
     _leave_cores_free()
     check_source(source)
     stop = threading.Event()
-    clock = RealClock(stop)
-    moving = size_of(pan, "--pan") if pan else None
-    playing = Playing(clock, fps, moving, pan_step, loop)
-    size = scale_text(pixel_size, objective, magnification_table)
-    asked = Asked(
-        material,
-        substrate,
-        task,
-        finding.Optics(tone_of(tone), na, oxide_sd, flat_field_of(flat_field, [])),
-        wanted_of(min_area, layers, keep_residue),
-        read_calibration(calibration) if calibration else None,
-        head,
-        finder or ("network" if model and task == "flakes" else "classical"),
-        model,
-        scale_bar,
-        analyse_width,
-        max_layers,
-    )
+    playing, size = pictures.playing(RealClock(stop)), scale.told()
+    asked = looking.asked(material, substrate, scale, optics)
     with (
         _ended_by_ctrl_c(stop),
-        _session(source, playing, asked, size, out, width, stop) as session,
+        _session(source, playing, asked, size, out, showing.width, stop) as session,
     ):
         if record:
             session.record()
-        _show(session, stop, seconds, window, (host, port) if browser else None, open_page)
+        _show(session, stop, showing)
     typer.echo(session.summary())
 
 
@@ -152,17 +190,6 @@ def _leave_cores_free() -> None:
 
     cv2.setNumThreads(1)
     keep_freed_memory()
-
-
-def _check(window: bool, browser: bool, seconds: float | None, width: int) -> None:
-    if browser and any(find_spec(name) is None for name in ("fastapi", "uvicorn", "websockets")):
-        raise MissingExtra.of("the live view in the browser", "live")
-    if seconds is not None and seconds <= 0:
-        raise InputError(f"--seconds {seconds:g}: expected more than 0")
-    if width < 160:
-        raise InputError(f"--width {width}: expected 160 px or more")
-    if not window and not browser and seconds is None:
-        raise InputError("nothing would be shown: leave out --no-window, or add --browser")
 
 
 @contextmanager
@@ -206,20 +233,13 @@ def _session(
         session.close()
 
 
-def _show(
-    session: Session,
-    stop: threading.Event,
-    seconds: float | None,
-    window: bool,
-    page: tuple[str, int] | None,
-    open_page: bool,
-) -> None:
+def _show(session: Session, stop: threading.Event, showing: Showing) -> None:
     """Show the session until it ends, the window is closed, or Ctrl-C."""
-    timer = threading.Timer(seconds, stop.set) if seconds else None
+    timer = threading.Timer(showing.seconds, stop.set) if showing.seconds else None
     server: Server | None = None
     try:
-        opened = _opened_window(session, stop) if window else None
-        server = _served(session, *page, open_page) if page else None
+        opened = _opened_window(session, stop) if showing.window else None
+        server = _served(session, showing) if showing.browser else None
         if timer is not None:
             timer.start()
         if opened is not None:
@@ -241,13 +261,13 @@ def _opened_window(session: Session, stop: threading.Event) -> Window:
     return Window(session, stop)
 
 
-def _served(session: Session, host: str, port: int, open_page: bool) -> Server:
+def _served(session: Session, showing: Showing) -> Server:
     from layerscope.live.server import Server
 
-    token, listening = token_for(host), listen(host, port)
-    address = address_of(host, listening.getsockname()[1], token)
+    token, listening = token_for(showing.host), listen(showing.host, showing.port)
+    address = address_of(showing.host, listening.getsockname()[1], token)
     server = Server(session, listening, token)
     typer.echo(f"the live view is at\n\n  {address}\n\nCtrl-C ends it")
-    if open_page:
+    if showing.open_page:
         threading.Timer(_OPEN_AFTER_S, webbrowser.open, [address]).start()
     return server
