@@ -10,6 +10,7 @@ from layerscope.core.evaluation import Objects
 from layerscope.core.micrograph import PixelSize
 from layerscope.draw import Named
 from layerscope.errors import InputError, UnknownName
+from layerscope.finding import Wanted
 from layerscope.live import crystal_analysis
 from layerscope.live.analysis import Answer
 from layerscope.live.crystal_analysis import CrystalAnalysis, colours_of
@@ -77,6 +78,11 @@ def test_a_model_of_something_else_is_refused(tmp_path):
 def test_tasks_have_names():
     with pytest.raises(UnknownName, match="task"):
         replace(GRAPHENE, task="cristals")
+
+
+def test_what_crystals_do_not_use_is_refused():
+    with pytest.raises(InputError, match="does not use --layers"):
+        replace(CRYSTALS, wanted=Wanted(layers=(1, 2)))
 
 
 def test_names_are_drawn_in_their_colours_and_logged():

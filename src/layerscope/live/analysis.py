@@ -71,6 +71,13 @@ class Asked:
             raise InputError(f"analyse_width {self.analyse_width_px} px: expected 64 or more")
         if not 1 <= self.max_layers <= 30:
             raise InputError(f"max_layers {self.max_layers}: expected 1 to 30")
+        unused = {
+            "calibration": self.calibration, "head": self.head,
+            "flat-field": self.optics.flat_field, "layers": self.wanted.layers,
+        }  # fmt: skip
+        told = [f"--{name}" for name, value in unused.items() if value is not None]
+        if self.task == "crystals" and told:
+            raise InputError(f"--task crystals does not use {', '.join(told)}: leave it out")
 
 
 @dataclass(frozen=True, eq=False)
