@@ -184,9 +184,10 @@ def analyse(
         If it cannot be read.
     """
     image = settings.prepare(source)
-    image = image if _stands_noise(model) else quieted(image)
-    size = image.pixel_size
-    found, names = _find(image, settings, model)
+    # Without a model crystals are told from noise as it is; colours of their parts are not.
+    quiet = image if _stands_noise(model) else quieted(image)
+    found, names = _find(image if model is None else quiet, settings, model)
+    image, size = quiet, image.pixel_size
     lateral = find_lateral(image, found, settings.setup)
     table = measure_crystals(
         found.domains, found.shapes, pixel_size=size, image=source.name, border=settings.border

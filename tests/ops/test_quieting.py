@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from layerscope.core.micrograph import Micrograph
-from layerscope.ops.quieting import _flattened, noise_of, quieted, was_flattened
+from layerscope.ops.quieting import _flattened, is_noisy, noise_of, quieted, without_impulses
 
 
 def scene(rng, noise=2.0):
@@ -50,8 +50,17 @@ def test_strong_noise_is_flattened_and_levels_and_edges_stay():
     assert data[:40].mean() == pytest.approx(140, abs=4)
     assert data[:40].std() < 3
     assert np.mean((data < 115) == (scene(rng, 0)[..., :1] < 115)) > 0.99
-    assert was_flattened(image)
-    assert not was_flattened(as_image(scene(rng)))
+    assert not is_noisy(image)
+
+
+def test_noise_is_told_from_impulses():
+    rng = np.random.default_rng(5)
+    noisy, hit = as_image(scene(rng, 40)), scene(rng)
+    assert is_noisy(noisy)
+    assert without_impulses(noisy) is noisy
+    hit[rng.random(hit.shape[:2]) < 0.2] = 255
+    assert is_noisy(as_image(hit))
+    assert not is_noisy(without_impulses(as_image(hit)))
 
 
 def test_flattening_minimises_what_it_says():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from layerscope.core.coverage import Coverage, LabelMap
 from layerscope.core.results import BoolArray
 from layerscope.measure.crystal_shapes import shape_distance
+from layerscope.measure.domains import Domains, Splitter, find_domains
 from layerscope.ops.instances import split_touching
 
 PART_COST = 0.01
@@ -15,6 +17,29 @@ PART_COST = 0.01
 The square of the distance at which a crystal is as well irregular (0.1)."""
 
 _Labels = npt.NDArray[np.int32]
+
+
+def film_domains(
+    film: BoolArray, valid: BoolArray, min_area_px: int, *, split: bool | Splitter = True
+) -> Domains:
+    """Crystals that a film consists of.
+
+    Parameters
+    ----------
+    film : ndarray of bool, (H, W)
+    valid : ndarray of bool, (H, W)
+        False where nothing is known.
+    min_area_px : int
+        Smallest crystal.
+    split : bool or callable
+        True: by `split_into_shapes`; False: every island is one; else given the mask and
+        `min_area_px`, as in `measure.domains.find_domains`.
+    """
+    label_map = LabelMap(film.astype(np.uint8), ("substrate", "film"), valid)
+    share = float(label_map.fractions()[1])
+    coverage = Coverage(share, 0.0, 1.0, "flakes", label_map)
+    parted = split_into_shapes if split is True else split
+    return find_domains(coverage, split=parted, min_area_px=min_area_px)
 
 
 def split_into_shapes(mask: BoolArray, smallest_px: int) -> _Labels:

@@ -138,7 +138,7 @@ def shape_distance(mask: BoolArray, others: BoolArray | None = None) -> float:
         As in `radial_outline`.
     """
     outline = radial_outline(mask, others)
-    return min(_distance(outline, family) for family in _templates())
+    return min(_distance(outline, family) for family in templates())
 
 
 def radial_outline(
@@ -198,7 +198,7 @@ def _distances(mask: BoolArray, others: BoolArray) -> tuple[FloatArray, Outline]
     tried = [outline]
     if outline.free.mean() < _WHOLE:
         tried += [radial_outline(mask, others, o) for o in _OFFSETS]
-    table = [[_distance(o, family) for family in _templates()] for o in tried]
+    table = [[_distance(o, family) for family in templates()] for o in tried]
     return np.min(table, axis=0), outline
 
 
@@ -224,8 +224,8 @@ def _turned(family: FloatArray, values: FloatArray) -> FloatArray:
 
 
 @cache
-def _templates() -> tuple[FloatArray, ...]:
-    """Outlines of each of `SHAPES` but the last, (t, angles)."""
+def templates() -> tuple[FloatArray, ...]:
+    """Outlines of each of `SHAPES` but the last, (t, angles); radii of unit area."""
     low, high = TRUNCATED
     ranges = (
         np.linspace(0, low, 5),

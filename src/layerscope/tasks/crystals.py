@@ -13,16 +13,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.coverage import Coverage, LabelMap
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import BoolArray, Detections, Flag, FloatArray, IntArray
 from layerscope.errors import InputError
-from layerscope.measure.crystal_parts import split_into_shapes
+from layerscope.measure.crystal_parts import film_domains
 from layerscope.measure.crystal_shapes import Shapes, classify_shapes
-from layerscope.measure.domains import Domains, find_domains
+from layerscope.measure.domains import Domains
 from layerscope.ops.optical import Background
-from layerscope.ops.quieting import BLOB, quieted, was_flattened
+from layerscope.ops.quieting import is_noisy, quieted, without_impulses
 from layerscope.tasks.flakes import find_flakes, three_channels
+from layerscope.tasks.noisy_crystals import find_noisy_crystals
 
 _REACH_PX = 6
 """How far a crystal may go on beyond its terraces. On 20 synthetic images AP was 0.86 without and
@@ -31,6 +31,7 @@ is 0.94 with it, shapes right 0.90 and 0.97: under 20x a shell is 3 or 4 pixels 
 _BOX = np.ones((3, 3), np.uint8)
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 
+_SMALLEST_NOISY_PX = 64
 _NO_CRYSTAL = int(Flag.RESIDUE | Flag.OUT_OF_FOCUS)
 
 
@@ -86,19 +87,16 @@ def find_crystals(
     """
     if min_area_px < 1:
         raise InputError(f"min_area_px {min_area_px}: expected 1 or more")
-    micrograph = quieted(micrograph)
+    micrograph = without_impulses(micrograph)
+    if is_noisy(micrograph):
+        if min(micrograph.shape) >= _SMALLEST_NOISY_PX:
+            return _in_noise(micrograph, min_area_px, split=split)
+        micrograph = quieted(micrograph)
     found, background = find_flakes(micrograph, min_area_px=max(min_area_px // 3, 30))
-    if was_flattened(micrograph):
-        found = found[_above_blobs(micrograph, found, background)]
     terraces = found[(found.flags & _NO_CRYSTAL) == 0]
     film = _film(micrograph, terraces, background, min_area_px)
     valid = np.ones(film.shape, bool) if micrograph.excluded is None else ~micrograph.excluded
-    label_map = LabelMap(film.view(np.uint8), ("substrate", "film"), valid)
-    share = float(label_map.fractions()[1])
-    coverage = Coverage(share, 0.0, 1.0, "flakes", label_map)
-    domains = find_domains(
-        coverage, split=split_into_shapes if split else False, min_area_px=min_area_px
-    )
+    domains = film_domains(film, valid, min_area_px, split=split)
     crystal = _owners(domains, terraces)
     scored = replace(domains.detections, score=_scores(domains, terraces, crystal))
     domains = replace(domains, detections=scored)
@@ -106,15 +104,11 @@ def find_crystals(
     return Crystals(domains, shapes, terraces, crystal, background)
 
 
-def _above_blobs(micrograph: Micrograph, found: Detections, background: Background) -> BoolArray:
-    """Which terraces (t,) stand above the blobs that flattening leaves of strong noise."""
-    share = three_channels(micrograph.data) / np.float32(micrograph.white_level)
-    off = (share - background.at(micrograph.shape))[found.masks.labels() == 0]
-    if not len(off) or not len(found):
-        return np.ones(len(found), bool)
-    varies = 1.4826 * np.median(np.abs(off - np.median(off, axis=0)), axis=0)
-    contrast = np.abs(found.signal.level - found.signal.background)
-    return np.asarray((contrast >= BLOB * varies).any(axis=1))
+def _in_noise(micrograph: Micrograph, min_area_px: int, *, split: bool) -> Crystals:
+    """Crystals of a noisy image: each is one terrace, as no part of one is seen by itself."""
+    found = find_noisy_crystals(micrograph, min_area_px, split=split)
+    own = np.arange(1, len(found.domains) + 1, dtype=np.int64)
+    return Crystals(found.domains, found.shapes, found.domains.detections, own, found.background)
 
 
 def _film(
