@@ -174,7 +174,9 @@ def write_sheet(
     if out.exists():
         raise InputError(f"{out} is there already; it may hold answers: choose another -o")
     asked = read_questionnaire(questionnaire)
-    names = [Path(source.path).name for source in name_sources(names_of(images), deep=True)]
+    names = [
+        Path(source.path).name for source in name_sources(names_of(images, deep=True), deep=True)
+    ]
     write_label_sheet(out, asked, {name: [""] * len(asked.questions) for name in names})
     typer.echo(f"{len(names)} rows in {out}; save it as .csv or .xlsx when it is filled in")
 

@@ -65,31 +65,38 @@ Specimen = Annotated[
 ]
 
 
-def names_of(images: list[str], *, growing: bool = False) -> list[str]:
+def names_of(images: list[str], *, deep: bool = False, growing: bool = False) -> list[str]:
     """Return the names given, or those on standard input for ``-``, or in a text file.
 
     Raises
     ------
     InputError
-        If they are folders without an image, unless those are `growing`.
+        If they are folders without an image, also not in folders inside where these are searched,
+        and not `growing`.
     """
     if images == ["-"]:
         return [line.strip() for line in sys.stdin if line.strip()]
     if len(images) == 1 and images[0].casefold().endswith(".txt"):
         return _listed(Path(images[0]))
-    if images and not growing and all(map(os.path.isdir, images)) and not _has_images(images):
-        raise InputError(
-            f"{', '.join(images)}: no image in it; expected files such as .png, .jpg, .tif, .dm4, "
-            ".spm (docs/reference/formats.md)"
-        )
+    if images and not growing and all(map(os.path.isdir, images)):
+        _require_images(images, deep)
     return images
 
 
-def _has_images(folders: list[str]) -> bool:
-    """Whether a folder, or one in it, has an image by the ending of its name."""
+def _require_images(folders: list[str], deep: bool) -> None:
+    """Refuse folders without a file that is an image by the ending of its name."""
     from layerscope.io.sources import name_sources
 
-    return bool(name_sources(folders) or name_sources(folders, deep=True))
+    if name_sources(folders, deep=deep):
+        return
+    inside = [] if deep else name_sources(folders, deep=True)
+    expected = "expected files such as .png, .jpg, .tif, .dm4, .spm (docs/reference/formats.md)"
+    if any(Path(folder, "run.json").exists() for folder in folders):
+        expected = "it holds the results of a run; give the folder of the images"
+    elif inside:
+        place = Path(inside[0].path).parent
+        expected = f"there are {len(inside)} in folders inside; name those, e.g. {place}"
+    raise InputError(f"{', '.join(folders)}: no image in it; {expected}")
 
 
 def _listed(path: Path) -> list[str]:

@@ -156,7 +156,7 @@ def _scan(request: Request) -> ScanResult | None:
     settings, part, telling = request.settings(), _shard(request.shard), request.telling
     if request.watching.idle is not None:
         raise InputError("--idle goes with --watch")
-    sources = name_sources(names_of(request.images), deep=request.recursive)
+    sources = name_sources(names_of(request.images, deep=request.recursive), deep=request.recursive)
     places, chunk = request.stage.place(sources), request.chunk or CHUNK_IMAGES
     plan = begin(sources, request.out, settings, positions=places, chunk_images=chunk)
     with Session(request.work, telling.quiet) as session:

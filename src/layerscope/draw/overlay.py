@@ -83,6 +83,10 @@ def draw_title(image: Image, title: str) -> Image:
     return np.vstack([strip, image])
 
 
+_CARD_LETTERS = 18
+"""Letters of a card are so small a part of its side: cards are shown some 240 px wide."""
+
+
 def draw_card(
     image: Image,
     detections: Detections,
@@ -125,10 +129,11 @@ def draw_card(
     number = layer_numbers(detections)[index]
     dashed, colour = number == UNKNOWN, class_colour(number)
     outline(canvas, detections.masks, index, colour, 2, dashed, (top, left), zoom)
+    font_px = max(size_px // _CARD_LETTERS, 11)
     if pixel_size is None:
-        return with_scale_bar(canvas, None)[0]
+        return with_scale_bar(canvas, None, font_px)[0]
     zoomed = PixelSize(pixel_size.y_nm / zoom, pixel_size.x_nm / zoom, pixel_size.source)
-    return with_scale_bar(canvas, zoomed)[0]
+    return with_scale_bar(canvas, zoomed, font_px)[0]
 
 
 def _window(masks: CropMasks, index: int, margin: float) -> tuple[int, int, int]:

@@ -15,9 +15,11 @@ def draw_scale_bar(image: Image, pixel_size: PixelSize | None) -> Image:
     return with_scale_bar(image, pixel_size)[0]
 
 
-def with_scale_bar(image: Image, pixel_size: PixelSize | None) -> tuple[Image, Box]:
-    """Scale bar drawn, and the box that it takes."""
-    canvas, size = image.copy(), font_size(image)
+def with_scale_bar(
+    image: Image, pixel_size: PixelSize | None, font_px: int = 0
+) -> tuple[Image, Box]:
+    """Scale bar drawn, and the box that it takes; letters as suits the image unless told."""
+    canvas, size = image.copy(), font_px or font_size(image)
     length_px, name = 0, "no scale"
     if pixel_size is not None:
         length_nm = round_length_nm(image.shape[1] / 6 * pixel_size.x_nm)

@@ -180,7 +180,7 @@ def read_run(folder: Path) -> RunFolder:
     parameters = document.get("parameters") if isinstance(document, Mapping) else None
     kind = str(parameters.get("task", "")) if isinstance(parameters, Mapping) else ""
     if kind not in KINDS:
-        raise UnreadableFile(f"{folder}: a run of {kind or 'no task'}; expected {', '.join(KINDS)}")
+        raise UnreadableFile(f"{folder}: a run of {kind or 'flakes'}; expected {', '.join(KINDS)}")
     tables, hashes = {}, [("run.json", hashlib.sha256(content).hexdigest())]
     for name in KINDS[kind]:
         path = folder / f"{name}.parquet"

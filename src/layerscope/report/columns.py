@@ -126,7 +126,7 @@ def interval(value: float, low: float, high: float, unit: str) -> str:
     if not (np.isfinite(low) and np.isfinite(high)):
         return f"{text} (no interval)"
     if low == high:
-        return f"{text} (95 % at this value)"
+        return f"{text} (≥ 95 % sure)"
     return f"{text} ({figures_of(low)}–{figures_of(high)})"
 
 

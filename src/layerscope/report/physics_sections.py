@@ -85,9 +85,7 @@ def _setup_table(fit: Calibration) -> Table:
         checks = ", ".join(f"{name.replace('_', ' ')} {figures_of(float(v))}"
                            for name, v in s.diagnostics.items())  # fmt: skip
         reasons = "; ".join(s.reasons) or "–"
-        rows.append(
-            (str(k + 1), words_of[s.status], str(s.n_regions), level, checks or "–", reasons)
-        )
+        rows.append((str(k), words_of[s.status], str(s.n_regions), level, checks or "–", reasons))
     columns = ("setup", "status", "regions", "substrate R, G, B", "diagnostics", "reasons")
     return Table(columns, tuple(rows), "Setups: images of one exposure, lamp and substrate.",
                  numeric=(0, 2), widths=(1, 1.6, 1.4, 2.6, 4, 4))  # fmt: skip
