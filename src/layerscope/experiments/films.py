@@ -18,7 +18,8 @@ _ROLES = {"target": 0, "test": 1}
 class FilmWorld:
     """Levelled scans shown as grey pictures, with exact masks; every picture is its own film.
 
-    Coverage is spread evenly from 2 to 98 %. Short sides are three quarters, one and one and a half
+    They are clear enough to be labelled by a threshold, as those of the study were. Coverage is
+    spread evenly from 2 to 98 %. Short sides are three quarters, one and one and a half
     times those of the effort, so that whole pictures come in several sizes and scales.
     """
 
@@ -61,7 +62,7 @@ class FilmWorld:
 def _drawn(number: int, seed: int, role: str, effort: Effort) -> Labelled:
     sides = tuple(round(share * effort.side_px) for share in (0.75, 1.0, 1.5))
     # Seeds of `layerscope train coverage` are small: no film of a study is one of those.
-    films = synthetic_films(number, 1_000_003 * (seed + 1) + _ROLES[role], sides_px=sides)
+    films = synthetic_films(number, 1_000_003 * (seed + 1) + _ROLES[role], sides_px=sides, clear=True)
     return Labelled(
         tuple(e.read_image() for e in films.examples), tuple(e.label_map() for e in films.examples)
     )

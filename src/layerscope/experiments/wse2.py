@@ -56,7 +56,7 @@ from layerscope.training.coverage_patches import (
     scaled_picture,
 )
 
-_SMALL = Effort("small", "a quarter of ResNet-18's channels", 96, 16, 200, 200, 20, 32, 16, 256)
+_SMALL = Effort("small", "a quarter of ResNet-18's channels", 96, 16, 200, 200, 20, 64, 16, 256)
 _FULL = Effort("full", "networks as published", PUBLISHED_PX, 32, 20000, 400, 400, 200, 23, 512)
 _PATCHES_PER_PICTURE = 4
 _METHODS = {"threshold, nothing learned": "threshold", "edges, nothing learned": "edges"}

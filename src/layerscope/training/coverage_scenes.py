@@ -29,6 +29,7 @@ _LONGEST_PX = 512
 """As long as the scans that instruments are usually set to, and `Artefacts.draw` is made for."""
 _SHRUNK_SHARE = 0.3  # pictures that somebody made smaller: no noise from pixel to pixel
 _CALM_SHARE = 0.3  # scans of a better instrument than most
+_CLEAR = 0.4  # of an ordinary instrument's noise: one threshold is right within 0.05
 _ENDS = (0.5, 99.5)
 _OTHER_ENDS_SHARE = 0.3
 _GAMMA = 1.4  # and its inverse: how pictures show heights
@@ -53,7 +54,7 @@ def asked_for(text: str) -> int:
 
 
 def synthetic_films(
-    number: int, seed: int = 0, *, sides_px: tuple[int, ...] = _SIDES_PX
+    number: int, seed: int = 0, *, sides_px: tuple[int, ...] = _SIDES_PX, clear: bool = False
 ) -> DataSet:
     """Draw pictures, each a specimen of its own; coverage is spread evenly from 2 to 98 %.
 
@@ -63,12 +64,15 @@ def synthetic_films(
     seed : int
     sides_px : tuple of int
         One is drawn for each picture.
+    clear : bool
+        As pictures that a person labels by one threshold: no scars, no particles, and at most
+        two fifths of an ordinary instrument's noise.
     """
-    examples = tuple(_example(k, number, seed, sides_px) for k in range(number))
+    examples = tuple(_example(k, number, seed, sides_px, clear) for k in range(number))
     return DataSet(examples, ("substrate", "film"), grouped_by="each picture is its own film")
 
 
-def _example(k: int, number: int, seed: int, sides_px: tuple[int, ...]) -> Example:
+def _example(k: int, number: int, seed: int, sides_px: tuple[int, ...], clear: bool) -> Example:
     rng = np.random.default_rng([seed, k, 0xC0E])
     side = int(rng.choice(sides_px))
     shrink = 2 if rng.random() < _SHRUNK_SHARE and 2 * side <= _LONGEST_PX else 1
@@ -78,7 +82,7 @@ def _example(k: int, number: int, seed: int, sides_px: tuple[int, ...]) -> Examp
         coverage=0.02 + 0.96 * (k + 0.5) / number,
         material=str(rng.choice(_MATERIALS)),
         pixel_size_nm=float(np.exp(rng.uniform(np.log(4), np.log(40)))),
-        artefacts=_artefacts(rng, side * shrink),
+        artefacts=_clear(rng) if clear else _artefacts(rng, side * shrink),
     )
     heights = level(surface.micrograph).data
     mask = np.where(surface.particles, IGNORE, surface.layers > 0).astype(np.uint8)
@@ -96,7 +100,15 @@ def _artefacts(rng: np.random.Generator, side_px: int) -> Artefacts:
     )
     if rng.random() >= _CALM_SHARE:
         return drawn
-    factor = float(rng.uniform(0, 1))
+    return _calmer(drawn, float(rng.uniform(0, 1)))
+
+
+def _clear(rng: np.random.Generator) -> Artefacts:
+    drawn = replace(Artefacts.draw(rng), scars=0, particles=0)
+    return _calmer(drawn, float(rng.uniform(0, _CLEAR)))
+
+
+def _calmer(drawn: Artefacts, factor: float) -> Artefacts:
     return replace(
         drawn,
         row_nm=factor * drawn.row_nm,
