@@ -62,7 +62,9 @@ class FilmWorld:
 def _drawn(number: int, seed: int, role: str, effort: Effort) -> Labelled:
     sides = tuple(round(share * effort.side_px) for share in (0.75, 1.0, 1.5))
     # Seeds of `layerscope train coverage` are small: no film of a study is one of those.
-    films = synthetic_films(number, 1_000_003 * (seed + 1) + _ROLES[role], sides_px=sides, clear=True)
+    films = synthetic_films(
+        number, 1_000_003 * (seed + 1) + _ROLES[role], sides_px=sides, clear=True
+    )
     return Labelled(
         tuple(e.read_image() for e in films.examples), tuple(e.label_map() for e in films.examples)
     )
