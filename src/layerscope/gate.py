@@ -1,14 +1,16 @@
-"""Who may talk to the page: this computer, or whoever has the token of the address."""
+"""Who may talk to a page: this computer, or whoever has the token of the address. Its files."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE, ASKED_BY = "layerscope", "x-layerscope"
@@ -21,6 +23,11 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
+
+
+def static_files(own: Path) -> StaticFiles:
+    """Files of a page: of its own folder, and those of ``pages`` that all pages share."""
+    return StaticFiles(directory=own, packages=[("layerscope", "pages")])
 
 
 class Gate:

@@ -34,7 +34,7 @@ def received(page):
 def test_the_page_needs_nothing_from_elsewhere(client):
     page = client.get("/")
     assert page.status_code == 200
-    for name in ("live.js", "style.css", "icon.svg"):
+    for name in ("live.js", "style.css", "base.css", "icon.svg"):
         text = client.get(f"/static/{name}").text
         assert "//" not in text.replace("http://www.w3.org", "").replace("// ", "").replace(
             "://${location.host}", ""

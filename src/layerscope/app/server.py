@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from fastapi.staticfiles import StaticFiles
 
 from layerscope.app.asked import (
     AcceptAsked,
@@ -37,7 +36,7 @@ from layerscope.app.shares import Piece, classified
 from layerscope.app.suggestions import Suggester
 from layerscope.app.summary import Done
 from layerscope.errors import CannotWrite, InputError, LayerscopeError
-from layerscope.gate import LOCAL_HOSTS, Gate
+from layerscope.gate import LOCAL_HOSTS, Gate, static_files
 from layerscope.labelling.drawing import Box
 from layerscope.labelling.strokes import SCRIBBLES
 
@@ -82,7 +81,7 @@ def create_app(
     _add_image_routes(app, desk)
     _add_edit_routes(app, desk)
     app.add_api_route("/", lambda: FileResponse(STATIC / "index.html"), methods=["GET"])
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", static_files(STATIC), name="static")
     return app
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 
-from layerscope.gate import LOCAL_HOSTS, Gate
+from layerscope.gate import LOCAL_HOSTS, Gate, static_files
 from layerscope.live.session import Session
 
 STATIC = Path(__file__).parent / "static"
@@ -43,7 +42,7 @@ def create_live_app(
     app = FastAPI(title="layerscope live", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Gate, token=token, hosts=hosts)
     app.add_api_route("/", lambda: FileResponse(STATIC / "index.html"), methods=["GET"])
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", static_files(STATIC), name="static")
 
     @app.get("/picture.jpg")
     def picture() -> Response:
