@@ -246,3 +246,17 @@ class TestSynthAndTrain:
         code, _, err = command("train", "layers", tmp_path)
         assert code == 2
         assert "images/" in err
+
+
+@pytest.mark.parametrize("name", ["em", "categories"])
+def test_a_folder_that_cannot_be_made_is_one_line(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "inside"
+    monkeypatch.setattr("sys.argv", ["layerscope", "synth", name, "-n", "1", "-o", str(out)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code in (1, 2)
+    said = capsys.readouterr().err
+    assert said.startswith("layerscope: cannot")
+    assert said.count("\n") == 1
+    assert "Not a directory" in said

@@ -198,6 +198,7 @@ def test_gallery_keeps_the_doubtful_ones_whatever_the_order(tmp_path):
 
 
 def test_layer_image_counts_layers_not_classes():
+    assert set(np.unique(layer_image(surface(n_layers=2488).coverage))) == {0, 254, 255}
     values = layer_image(surface(n_layers=3).coverage)
     assert set(np.unique(values)) == {0, 3, 255}
     assert np.count_nonzero(values == 255) == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -60,6 +61,12 @@ app.add_typer(models_app, name="models")
 _OF_TRAIN = ("torch", "onnx", "onnxscript", "safetensors", "transformers", "optuna")
 """Packages of the extra ``train``, which modules of `training` import as they are."""
 
+_OF_THE_DISK = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
+    errno.EEXIST, errno.ENAMETOOLONG,
+)  # fmt: skip
+"""What a disk refuses where a folder is made; files are written by `io.atomic`, which says so."""
+
 
 @cache
 def commands() -> TyperGroup:
@@ -81,6 +88,13 @@ def main() -> None:
         if error.name not in _OF_TRAIN:
             raise
         typer.echo(f"layerscope: {MissingExtra.of('this command', 'train')}", err=True)
+        sys.exit(FAILED)
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        place = error.filename or "the folder of results"
+        advice = "make room there, or give another -o"
+        typer.echo(f"layerscope: cannot use {place}: {error.strerror}; {advice}", err=True)
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -8,6 +8,7 @@ import socket
 
 from layerscope.errors import InputError
 
+_MOST_PORT = 65535
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -22,8 +23,10 @@ def listen(host: str, port: int) -> socket.socket:
     Raises
     ------
     InputError
-        If there is no such host on this computer.
+        If there is no such host on this computer, or no such port anywhere.
     """
+    if not 0 <= port <= _MOST_PORT:
+        raise InputError(f"--port {port}: expected 0 (any that is free) to {_MOST_PORT}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.run import RunResult
 from layerscope.core.scan import ScanResult
+from layerscope.io.atomic import write_bytes
 from layerscope.report.build import build_sections
 from layerscope.report.columns import answers, figures_of, numbers, percent, words
 from layerscope.report.figures import to_png, to_svg
@@ -48,7 +49,7 @@ def render_html(
     The same run gives the same bytes. Everything that came from outside is escaped.
     """
     parts = build_sections(run, micrographs) if sections is None else sections
-    Path(path).write_text(report_html(run, parts), encoding="utf-8", newline="\n")
+    write_bytes(Path(path), report_html(run, parts).encode())
 
 
 def report_html(run: RunResult, sections: Sequence[Section | Skipped]) -> str:

@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.run import RunResult
+from layerscope.io.atomic import write_bytes
 from layerscope.report.build import build_sections
 from layerscope.report.figures import ACCENT, INK, PALE
 from layerscope.report.html import report_title
@@ -35,7 +36,7 @@ def render_pdf(
     """
     parts = build_sections(run, micrographs) if sections is None else sections
     version = str(run.provenance.get("version", ""))
-    Path(path).write_bytes(pdf_bytes(report_title(run), parts, version=version))
+    write_bytes(Path(path), pdf_bytes(report_title(run), parts, version=version))
 
 
 def pdf_bytes(

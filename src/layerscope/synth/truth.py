@@ -17,6 +17,7 @@ from layerscope.core.classes import THICK_VALUE
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.results import CropMasks, Detections, FloatArray, IntArray
 from layerscope.errors import InputError
+from layerscope.io.atomic import write_bytes
 
 TRUTH_COLUMNS = (
     "image", "region_id", "flake_id", "n_layers", "thickness_nm", "area_px", "y_px", "x_px",
@@ -141,16 +142,16 @@ def write_set(images: Iterable[SynthImage], directory: str | os.PathLike[str]) -
     for image in images:
         name = image.micrograph.name
         path = root / f"{name}{'.jpg' if image.encoded else '.png'}"
-        _write(path, image.encoded or _png(image.micrograph.data))
-        _write(root / "masks" / f"{name}.png", _png(image.labels.astype(np.uint16)))
+        write_bytes(path, image.encoded or _png(image.micrograph.data))
+        write_bytes(root / "masks" / f"{name}.png", _png(image.labels.astype(np.uint16)))
         layers = np.minimum(image.layer_labels, THICK_VALUE).astype(np.uint8)
-        _write(root / "layers" / f"{name}.png", _png(layers))
+        write_bytes(root / "layers" / f"{name}.png", _png(layers))
         paths.append(path)
         rows.extend(_rows(path.name, image))
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerows([TRUTH_COLUMNS, *rows])
-    _write(root / "truth.csv", table.getvalue().encode())
+    write_bytes(root / "truth.csv", table.getvalue().encode())
     return paths
 
 
@@ -170,9 +171,3 @@ def _png(data: npt.NDArray[np.generic]) -> bytes:
     if not done:
         raise InputError(f"cannot write {data.dtype} {data.shape} as PNG")
     return encoded.tobytes()
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
