@@ -44,9 +44,10 @@ from layerscope.ops.outlines import Slopes, rims_of
 from layerscope.ops.scale import mask_annotations
 from layerscope.synth.em import CLASSES, SynthEm
 from layerscope.synth.em_files import em_set
+from layerscope.tasks.particle_counts import SURE
 from layerscope.tasks.particle_segmentation import choose_outlines, counted_pixels, grey_of, view_of
 from layerscope.tasks.particle_sources import ClassNames, ModelSource
-from layerscope.tasks.particles import SURE, Separation, separate_particles
+from layerscope.tasks.particles import Separation, separate_particles
 from layerscope.tasks.phases import cut_masks
 from layerscope.training.particles import RankedPicture, grow_ranker, rank_picture
 from layerscope.training.phases import PhaseSettings, train_phases

@@ -3,11 +3,12 @@
 An island of a class need not be one particle: it may be film somewhat like one, a piece of one that
 fell apart, or several that grew together; and some particles are no island. On held-out images each
 true particle is put to the island that holds most of it. What is learned of an island is whether a
-particle is put to it: logistic regression of how sure the model is of its best pixels, and of its
-size, with a normal prior and Laplace's approximation (MacKay, Neural Computation 4, 720 (1992)).
+particle is put to it: logistic regression of how sure the model is of its best pixels, and of how
+small it is beside others, by Laplace's approximation (MacKay, Neural Computation 4, 720 (1992)).
 Particles beyond the first of an island, and those of no island, come on top as a share of them: a
-Poisson rate with Jeffreys' prior, as much more spread than Poisson's as it is between held-out
-images (quasi-likelihood: Wedderburn, Biometrika 61, 439 (1974)).
+rate with a gamma prior, as much more spread than Poisson's as it is between held-out images
+(quasi-likelihood: Wedderburn, Biometrika 61, 439 (1974)). A handful of images says little, so that
+both begin with what held for networks of other, synthetic laboratories.
 
 The number of particles of an image is then a sum of probabilities, and its interval holds what is
 not known of each island (Poisson-binomial) and of the regression. Both are for images of the kind
@@ -27,14 +28,24 @@ from layerscope.core.particles import DRAWS, CountDraws
 from layerscope.core.results import BoolArray, CropMasks, FloatArray
 from layerscope.errors import InputError
 
-FEATURES = ("sure_logit", "log_area", "cut")
-"""Log-odds of the surest pixels, logarithm of the area in pixels that the network sees, and whether
-the picture's border cuts the island."""
+SURE = 0.85
+"""Probability from which the pixels of an island are sure. On 24 unseen images with 108 particles,
+a small network that had learned from seven images finds 168 islands, and 81 that are sure: off by
+1.9 an image instead of 3.2. On ten others, by which it was chosen, the number hardly changed from
+0.8 to 0.9."""
 
-_PRIOR_SD = (3.0, 1.5, 1.5, 1.5)
-"""Of the intercept and of each standardised feature: a step of one standard deviation hardly
-changes the odds by more than e^3."""
-_FEWEST, _CLIPPED = 8, 0.005
+FEATURES = ("sure", "small")
+"""Log-odds of the island's surest pixels over those of `SURE`, and logarithm of its area over the
+median of the image's sure islands, at most 0: a piece of film or of a flake is smaller than what is
+sure beside it. On 111 islands of 24 images, learned from 24 others, the area by itself tells as
+much, and misses every flake of a field of small ones."""
+
+_PRIOR, _PRIOR_SD = (1.0, 0.3, 1.3), (1.0, 0.4, 0.5)
+"""Of the intercept and of each feature: what a network knew of another laboratory, and how far two
+of them differ."""
+_MORE, _SPREAD = (1.5, 5.0), (2.0, 4.0)
+"""Particles beyond the first of so many islands, and their spread on so many images; likewise."""
+_CLIPPED = 0.005
 _NEWTON_STEPS = 50
 
 
@@ -63,10 +74,8 @@ class IslandModel:
 
     Attributes
     ----------
-    middle, width : ndarray, (F,)
-        Mean and standard deviation of `FEATURES` on held-out islands.
     weights : ndarray, (F + 1,)
-        Of the intercept and of the standardised features.
+        Of 1 and of `FEATURES`.
     covariance : ndarray, (F + 1, F + 1)
         Of `weights`.
     first, more : int
@@ -76,8 +85,6 @@ class IslandModel:
     images : int
     """
 
-    middle: FloatArray
-    width: FloatArray
     weights: FloatArray
     covariance: FloatArray
     first: int
@@ -86,51 +93,42 @@ class IslandModel:
     images: int
 
     @classmethod
-    def fit(cls, images: Sequence[Matched]) -> Self | None:
-        """Learn from held-out images; None if they have fewer than eight islands.
+    def fit(cls, images: Sequence[Matched]) -> Self:
+        """Learn from held-out images; without any it is what is known before.
 
         Raises
         ------
         InputError
             If features and islands do not match.
         """
-        if sum(len(one.particle) for one in images) < _FEWEST:
-            return None
-        features = np.concatenate([one.features for one in images])
-        particle = np.concatenate([one.particle for one in images])
-        if features.shape != (len(particle), len(FEATURES)):
-            raise InputError(f"features {features.shape} of {len(particle)} islands")
-        middle, width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
-        rows = _rows((features - middle) / width)
-        weights, covariance = _laplace(rows, particle.astype(float))
+        features = np.concatenate([np.zeros((0, len(FEATURES))), *(i.features for i in images)])
+        particle = np.concatenate([np.zeros(0, bool), *(i.particle for i in images)])
+        if len(features) != len(particle):
+            raise InputError(f"features of {len(features)} islands, {len(particle)} islands")
+        weights, covariance = _laplace(_rows(features), particle.astype(float))
         first, more = int(particle.sum()), sum(one.more for one in images)
-        return cls(middle, width, weights, covariance, first, more, _spread(images), len(images))
+        return cls(weights, covariance, first, more, _spread(images), len(images))
 
     def probability(self, features: FloatArray) -> FloatArray:
         """Probability (n,) that an island is a particle."""
-        return np.asarray(_logistic(self._standard(features) @ self.weights))
+        return np.asarray(_logistic(_rows(features) @ self.weights))
 
     def count(self, features: FloatArray) -> CountDraws:
         """Particles that the islands of an image stand for."""
         noise = np.random.default_rng(0)
         root = np.linalg.cholesky(self.covariance)
         drawn = self.weights + noise.standard_normal((DRAWS, len(root))) @ root.T
-        p = _logistic(self._standard(features) @ drawn.T)
-        shape, scale = (self.more + 0.5) / self.spread, self.spread / max(self.first, 1)
+        p = _logistic(_rows(features) @ drawn.T)
+        shape, scale = (self.more + _MORE[0]) / self.spread, self.spread / (self.first + _MORE[1])
         rate, first = noise.gamma(shape, scale, DRAWS), p.sum(axis=0)
         return CountDraws(
             first * (1 + rate), (p * (1 - p)).sum(axis=0) + self.spread * first * rate
         )
 
-    def _standard(self, features: FloatArray) -> FloatArray:
-        return _rows((features - self.middle) / self.width)
-
     def as_metrics(self) -> dict[str, Any]:
         """Return what a model card keeps."""
         return {
             "features": list(FEATURES),
-            "middle": _short(self.middle),
-            "width": _short(self.width),
             "weights": _short(self.weights),
             "covariance": [_short(row) for row in self.covariance],
             "first": self.first,
@@ -142,34 +140,24 @@ class IslandModel:
     @classmethod
     def from_metrics(cls, kept: Any) -> Self | None:
         """Read what a card keeps; None if it keeps nothing that can be used."""
-        if not isinstance(kept, Mapping) or tuple(kept.get("features", ())) != FEATURES:
+        if not isinstance(kept, Mapping) or kept.get("features") != list(FEATURES):
             return None
         try:
-            middle, width, weights, covariance = (
-                np.array(kept[k], float) for k in ("middle", "width", "weights", "covariance")
-            )
+            weights, covariance = (np.array(kept[k], float) for k in ("weights", "covariance"))
             first, more, images = (int(kept[k]) for k in ("first", "more", "images"))
-            spread = float(kept["spread"])
+            spread, size = float(kept["spread"]), len(FEATURES) + 1
             np.linalg.cholesky(covariance)
         except (KeyError, TypeError, ValueError, np.linalg.LinAlgError):
             return None
-        size = len(FEATURES)
-        shapes = (middle.shape, width.shape, weights.shape, covariance.shape)
-        whole = shapes == ((size,), (size,), (size + 1,), (size + 1, size + 1))
-        usable = whole and all(np.isfinite(a).all() for a in (middle, width, weights, covariance))
-        if not usable or (width <= 0).any() or min(first, more) < 0 or not 1 <= spread < np.inf:
+        usable = weights.shape == (size,) and covariance.shape == (size, size)
+        usable = usable and bool(np.isfinite(weights).all() and np.isfinite(covariance).all())
+        if not usable or min(first, more) < 0 or not 1 <= spread < np.inf:
             return None
-        return cls(middle, width, weights, covariance, first, more, spread, images)
+        return cls(weights, covariance, first, more, spread, images)
 
 
-def island_features(
-    masks: CropMasks,
-    probability: npt.NDArray[Any],
-    least_px: int,
-    *,
-    coarser: float = 1.0,
-) -> FloatArray:
-    """`FEATURES` of islands, (n, F).
+def island_features(masks: CropMasks, probability: npt.NDArray[Any], least_px: int) -> FloatArray:
+    """`FEATURES` of the islands of an image, (n, F).
 
     Parameters
     ----------
@@ -178,14 +166,12 @@ def island_features(
         Of the class.
     least_px : int
         Area of the smallest particle.
-    coarser : float
-        Side of a pixel over that of a pixel that the network sees.
     """
-    sure = np.clip(sure_levels(masks, probability, least_px), _CLIPPED, 1 - _CLIPPED)
-    boxes, (height, width) = masks.boxes, masks.shape
-    cut = (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2] >= height) | (boxes[:, 3] >= width)
-    area = np.log(np.maximum(masks.area_px * coarser**2, 1))
-    return np.column_stack([np.log(sure / (1 - sure)), area, cut.astype(float)])
+    level = np.clip(sure_levels(masks, probability, least_px), _CLIPPED, 1 - _CLIPPED)
+    odds, area = np.log(level / (1 - level) * (1 - SURE) / SURE), np.log(masks.area_px)
+    sure = odds >= 0
+    usual = np.median(area[sure]) if sure.any() else area.max(initial=0)
+    return np.column_stack([odds, np.minimum(area - usual, 0)])
 
 
 def sure_levels(masks: CropMasks, probability: npt.NDArray[Any], least_px: int) -> FloatArray:
@@ -210,21 +196,22 @@ def _spread(images: Sequence[Matched]) -> float:
     """Pearson's statistic of the particles beyond the first ones, per degree of freedom."""
     first = np.array([one.particle.sum() for one in images], float)
     more = np.array([one.more for one in images], float)
-    if len(images) < 2 or not more.sum():
-        return 1.0
     # Half a particle each: an image without a first one may have others.
-    expected = (first + 0.5) * more.sum() / (first + 0.5).sum()
-    return max(1.0, float(((more - expected) ** 2 / expected).sum()) / (len(images) - 1))
+    expected = (first + 0.5) * more.sum() / max((first + 0.5).sum(), 1)
+    off = float(((more - expected) ** 2 / np.maximum(expected, 1e-9)).sum())
+    value, weight = _SPREAD
+    freedom = max(len(images) - 1, 0) if more.any() else 0
+    return max(1.0, (off + value * weight) / (freedom + weight))
 
 
 def _laplace(rows: FloatArray, particle: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Most probable weights, by Newton's method, and the inverse curvature there."""
-    precision = np.diag(np.array(_PRIOR_SD) ** -2.0)
-    weights = np.zeros(rows.shape[1])
+    before, precision = np.array(_PRIOR), np.diag(np.array(_PRIOR_SD) ** -2.0)
+    weights = before
     for _ in range(_NEWTON_STEPS):
         p = _logistic(rows @ weights)
         curvature = (rows.T * (p * (1 - p))) @ rows + precision
-        step = np.linalg.solve(curvature, rows.T @ (particle - p) - precision @ weights)
+        step = np.linalg.solve(curvature, rows.T @ (particle - p) - precision @ (weights - before))
         weights = weights + step / max(1.0, float(np.abs(step).max()))
         if np.abs(step).max() < 1e-10:
             break

@@ -24,7 +24,7 @@ from layerscope.errors import InputError, UnknownName, UnreadableFile
 from layerscope.io.annotated import read_dataset
 from layerscope.models.file import Model
 from layerscope.models.particle_ranker import Ranker
-from layerscope.tasks.particle_counts import IslandModel
+from layerscope.tasks.particle_counts import SURE, IslandModel
 from layerscope.tasks.particle_segmentation import (
     SearchSettings,
     counted_pixels,
@@ -32,7 +32,6 @@ from layerscope.tasks.particle_segmentation import (
     segment_particles,
 )
 from layerscope.tasks.particles import (
-    SURE,
     Likely,
     Separation,
     gather_particles,
@@ -135,7 +134,7 @@ class ModelSource:
         pixels = PixelClasses(objects & phases.valid, empty & phases.valid, phases.valid)
         return separate_particles(
             pixels, grey_of(image), self.separation,
-            likely=None if sure is None else Likely(sure, self._islands, self._coarser(image)),
+            likely=None if sure is None else Likely(sure, self._islands),
             provenance={"from": "model", "model": self.model.card.name},
         )  # fmt: skip
 
@@ -148,14 +147,6 @@ class ModelSource:
         if len(wanted) > 1 or not isinstance(kept, Mapping):
             return None
         return IslandModel.from_metrics(kept.get(card.classes[wanted[0]]))
-
-    def _coarser(self, image: Micrograph) -> float:
-        """Side of a pixel over that of one that the network sees."""
-        seen = self.model.card.pixel_size_nm
-        if image.pixel_size is None or seen is None:
-            return 1.0
-        size_nm = 1e3 * image.pixel_size.um
-        return size_nm / float(np.clip(size_nm, *seen))
 
     def about(self) -> dict[str, Any]:
         """Name, hash and card of the model."""

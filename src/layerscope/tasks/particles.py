@@ -14,16 +14,11 @@ from layerscope.core.particles import CountDraws, Particles, PixelClasses
 from layerscope.core.results import BoolArray, CropMasks, Flag, FloatArray, IntArray
 from layerscope.errors import InputError
 from layerscope.ops.instances import label_islands, split_touching
-from layerscope.tasks.particle_counts import IslandModel, island_features, sure_levels
+from layerscope.tasks.particle_counts import SURE, IslandModel, island_features, sure_levels
 
 Grey = npt.NDArray[np.float32]
 
 MIN_AREA_PX = 50
-SURE = 0.85
-"""On 24 unseen images with 108 particles, a small network that had learned from seven images finds
-168 islands, and 81 that are sure: off by 1.9 an image instead of 3.2. On ten others, by which it
-was chosen, the number hardly changed from 0.8 to 0.9. For models that learned no `IslandModel`."""
-
 _RATHER = 0.5
 _ENCLOSED = 0.95
 _TOUCH_PX = 2
@@ -75,13 +70,10 @@ class Likely:
     probability : ndarray, (H, W)
     islands : IslandModel or None
         What the model's held-out images say of islands of this class.
-    coarser : float
-        Side of a pixel over that of a pixel that the network sees.
     """
 
     probability: npt.NDArray[Any]
     islands: IslandModel | None = None
-    coarser: float = 1.0
 
 
 def separate_particles(
@@ -153,9 +145,7 @@ def _judge(
     if known is None:
         sure = reached >= (SURE if level is None else level)
         return _means(masks, likely.probability), sure, None
-    features = island_features(
-        masks, likely.probability, separation.min_area_px, coarser=likely.coarser
-    )
+    features = island_features(masks, likely.probability, separation.min_area_px)
     score = known.probability(features)
     sure = score >= _RATHER if level is None else reached >= level
     return score, sure, known.count(features)

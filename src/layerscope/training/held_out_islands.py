@@ -55,7 +55,7 @@ def learn_islands(
     Returns
     -------
     dict of str to dict
-        `IslandModel.as_metrics` of each class that is no hole and has enough islands.
+        `IslandModel.as_metrics` of each class that is no hole.
     """
     rules = Separation(min_area_px=max(1, round(MIN_AREA_PX * coarser**2)))
     found = {}
@@ -65,8 +65,7 @@ def learn_islands(
         cuts = np.array(list(thresholds.values()), np.float32)
         holes = [i for i, other in enumerate(thresholds) if is_hole(other)]
         learned = IslandModel.fit([_matched(one, k, holes, cuts, rules) for one in images])
-        if learned is not None:
-            found[name] = learned.as_metrics()
+        found[name] = learned.as_metrics()
     return found
 
 

@@ -126,10 +126,8 @@ class _Training:
         answers = self._try(folds) if folds else []
         thresholds = find_thresholds(answers, self.data)
         metrics = held_out_masks(answers, self.data, thresholds) if answers else {}
-        told = [HeldOutImage(self.data.unit(a.image).mean(axis=2), a.probability,
-                             self.data.labels[a.image]) for a in answers]  # fmt: skip
-        if islands := learn_islands(told, thresholds, self.coarser):
-            metrics["islands"] = islands
+        if answers:
+            metrics["islands"] = self._islands(answers, thresholds)
         for line in mask_lines(metrics, thresholds):
             self.tell(line)
         minutes = 0.0 if self.settings.steps else max(self._left_min(), 0.1)
@@ -178,6 +176,16 @@ class _Training:
         with threads_of(self.settings.jobs):
             maps = ask_network(network, pixels, apart=True)
         return HeldOutMasks(image, fold, maps.astype(np.float16))
+
+    def _islands(
+        self, answers: Sequence[HeldOutMasks], thresholds: Mapping[str, float]
+    ) -> dict[str, Any]:
+        images = [
+            HeldOutImage(self.data.unit(a.image).mean(axis=2), a.probability,
+                         self.data.labels[a.image])
+            for a in answers
+        ]  # fmt: skip
+        return learn_islands(images, thresholds, self.coarser)
 
     def _train(self, data: LabelledImages, minutes: float, seed: int) -> Any:
         from layerscope.training.network_trial import train_members
