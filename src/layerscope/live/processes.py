@@ -268,8 +268,10 @@ def serve(pipe: Connection, asked: Asked) -> None:
             if told is not None:
                 analysis.follow(told)
                 known = analysis.learned
-            pixels = np.ndarray(shape, np.uint8, memory.buf).copy()
+            # No copy: nobody writes there before the answer is sent, and no answer holds pixels.
+            pixels = np.ndarray(shape, np.uint8, memory.buf)
             answer, learned = analysis.answer(number, pixels, pixel_size), analysis.learned
+            del pixels
             pipe.send((answer, None if learned == known else learned))
             known = learned
     analysis.close()

@@ -91,25 +91,17 @@ def crop_masks(full: Labels, labels: Labels, binning: int) -> tuple[CropMasks, I
     """One mask per region in raster order, and which region (from 0) each is."""
     from scipy import ndimage
 
-    height, width = full.shape
+    (height, width), (rows, columns) = full.shape, labels.shape
     found = []
-    for index, where in enumerate(ndimage.find_objects(labels)):
-        top, left = (max(0, (s.start - 1) * binning) for s in where)
-        bottom = (
-            height
-            if where[0].stop == labels.shape[0]
-            else min(height, (where[0].stop + 1) * binning)
-        )
-        right = (
-            width if where[1].stop == labels.shape[1] else min(width, (where[1].stop + 1) * binning)
-        )
+    for index, (down, across) in enumerate(ndimage.find_objects(labels)):
+        top, left = (max(0, (s.start - 1) * binning) for s in (down, across))
+        bottom = height if down.stop == rows else min(height, (down.stop + 1) * binning)
+        right = width if across.stop == columns else min(width, (across.stop + 1) * binning)
         crop = full[top:bottom, left:right] == index + 1
-        rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
-        if len(rows) == 0:
-            continue
-        inner = crop[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
-        box = (top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1)
-        found.append((box, index, inner))
+        x, y, w, h = cv2.boundingRect(crop.view(np.uint8))
+        if w > 0:
+            box = (top + y, left + x, top + y + h, left + x + w)
+            found.append((box, index, crop[y : y + h, x : x + w].copy()))
     found.sort(key=lambda f: f[0])
     boxes = np.array([f[0] for f in found], np.int64).reshape(-1, 4)
     masks = CropMasks(boxes, tuple(f[2] for f in found), (height, width))
