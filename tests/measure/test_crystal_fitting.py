@@ -31,7 +31,7 @@ def test_shape_place_and_strength_are_found(shape, size_px):
     assert SHAPES[best.family] == shape
     assert np.count_nonzero(found & mask) / np.count_nonzero(found | mask) > 0.8
     expected = 40 / size_px * np.sqrt(mask.sum())
-    assert best.strength == pytest.approx(expected, abs=3)
+    assert best.strength == pytest.approx(expected, rel=0.15)
 
 
 def test_contrast_scales_strength_and_changes_no_outline():

@@ -12,6 +12,7 @@ among those of `benchmarks/crystals.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -31,6 +32,7 @@ _CELL_PX = 12
 
 _SCALES_PX = (2.0, 3.5, 6.0, 10.0)
 _BINNED = {2.0: 1, 3.5: 2, 6.0: 2, 10.0: 4}
+_SPOT = 1.5
 _FALSE_ALARMS = 0.02
 """Places of an image that may look like a film and are noise, at each of the two searches."""
 
@@ -174,12 +176,10 @@ def find_film(deviation: Deviation) -> BoolArray:
     value = deviation.value
     scales = [_Averages.of(value, s, deviation.drift) for s in _SCALES_PX]
     film = np.zeros(value.shape[:2], bool)
-    for one in scales:
-        film = _with_new(film, one.stands_out(), one.scale_px)
+    film = _joined(film, [one.stands_out() for one in scales])
     known = _directions(value, film)
     for direction in known:
-        for one in scales:
-            film = _with_new(film, one.stands_out_along(direction, len(known)), one.scale_px)
+        film = _joined(film, [one.stands_out_along(direction, len(known)) for one in scales])
     for _ in range(_ROUNDS):
         film = _outlined(value, _filled(film))
     return _filled(film)
@@ -240,6 +240,27 @@ def _peak_limit(area: float, components: int) -> float:
     log = half * np.log(u / 2) - u / 2 - gammaln(components / 2) + np.log(u - components + 1)
     expected = area / (4 * np.pi) * np.exp(log)
     return float(u[np.flatnonzero(expected > _FALSE_ALARMS)[-1:]].max(initial=u[0]))
+
+
+def _joined(film: BoolArray, seen: Sequence[BoolArray]) -> BoolArray:
+    """Add to a film what is seen at each scale: at the finest that shows more than a spot of it."""
+    coarser = np.zeros(film.shape, bool)
+    kept: list[BoolArray] = []
+    for scale_px, mask in zip(reversed(_SCALES_PX), reversed(seen), strict=True):
+        kept.append(mask & ~_spots(mask, coarser, scale_px))
+        coarser |= mask
+    for scale_px, mask in zip(_SCALES_PX, reversed(kept), strict=True):
+        film = _with_new(film, mask, scale_px)
+    return film
+
+
+def _spots(mask: BoolArray, coarser: BoolArray, scale_px: float) -> BoolArray:
+    """Islands smaller than the average's own width, of what a coarser scale shows as well."""
+    _, island, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    spot = stats[:, cv2.CC_STAT_AREA] < np.pi * (_SPOT * scale_px) ** 2
+    shown = np.zeros(len(spot), bool)
+    shown[np.unique(island[coarser])] = True
+    return np.asarray((spot & shown)[island] & mask)
 
 
 def _with_new(film: BoolArray, more: BoolArray, scale_px: float) -> BoolArray:
