@@ -6,23 +6,23 @@ are put in from outside of the package: into the interpreter here, and into work
 """
 
 import ctypes
+import io
 import json
 import os
 import resource
 import signal
 import sys
+import tempfile
 import warnings
+from contextlib import redirect_stdout, suppress
 
 import cv2
-import pandas  # noqa: F401
-from pyarrow import parquet  # noqa: F401
+import numpy as np
 
 from layerscope import cli
-from layerscope.batch import conclusions, ledger, progress, scan, tables, workers  # noqa: F401
+from layerscope.batch import ledger, progress, workers
 from layerscope.batch.work import Desk
 from layerscope.batch.workers import Outcome
-from layerscope.io import tables as io_tables  # noqa: F401
-from layerscope.report import scan_text  # noqa: F401
 
 cv2.setNumThreads(1)
 cli.commands()  # built once, not in each child
@@ -138,8 +138,24 @@ def _answer(**document):
     sys.stdout.flush()
 
 
+def _warm_up():
+    """Do a scan of one image here: the imports and tables that forks then have are half of it."""
+    real, workers.Workers = workers.Workers, Inline
+    picture = np.random.default_rng(0).normal(150, 2, (96, 96, 3))
+    picture[30:60, 30:60] -= 20
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+        name = f"{folder}/a.jpg"
+        cv2.imwrite(name, picture)
+        run = ("-o", f"{folder}/run", "-m", "graphene", "-s", "SiO2(90nm)/Si", "--tone", "linear")
+        told = ["scan", name, *run, "--no-report", "-q"]
+        with suppress(SystemExit):
+            cli.commands()(told, standalone_mode=False)
+    workers.Workers = real
+
+
 def main():
     warnings.simplefilter("error")
+    _warm_up()
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
