@@ -60,7 +60,10 @@ def draw_labels(
     if len(texts) != len(detections):
         raise InputError(f"{len(detections)} regions but {len(texts)} labels")
     canvas, size = image.copy(), round(0.85 * font_size(image))
-    covered = cv2.integral((detections.masks.labels() > 0).astype(np.uint8))
+    under = np.zeros(image.shape[:2], np.uint8)
+    for where, crop in detections.masks:
+        under[where] |= crop
+    covered = cv2.integral(under)
     taken, inks = np.array([*keep_clear], np.int64).reshape(-1, 4), inks_of(detections, named)
     for i in _label_order(detections)[:_MOST_LABELS]:
         if not texts[i]:
