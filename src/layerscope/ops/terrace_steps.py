@@ -193,6 +193,16 @@ def _tile_mean(
     return float(total.sum() / mass.sum()), float(means.std())
 
 
+def typical(values: Values, valid: BoolArray) -> float:
+    """Median of the valid pixels (H, W); of a large map that of every second row and column."""
+    every = 1 if values.size < _LARGE_PX else 2
+    some = values[::every, ::every][valid[::every, ::every]]
+    return float(np.median(some if some.size else values[valid]))
+
+
+_LARGE_PX = 60_000
+
+
 def levels_between(values: Values, boundaries_nm: FloatArray) -> Labels:
     """How many of the ascending `boundaries_nm` each value reaches.
 
@@ -235,7 +245,7 @@ def label_levels(
     """
     middle, far = (above_nm[1:] + above_nm[:-1]) / 2, np.float32(_FAR * np.diff(above_nm).min())
     ground = heights - heights_of(level, above_nm)
-    base = np.full_like(heights, np.median(ground[valid]))
+    base = np.full_like(heights, typical(ground, valid))
     wide = (0.3 * heights.shape[1], _ROWS_PX)
     for _ in range(_ROUNDS):
         for sigma in (wide, (sigma_px, sigma_px)):

@@ -61,11 +61,11 @@ def fit_two_classes(values: npt.NDArray[np.float32], valid: BoolArray) -> TwoCla
     if not high > low:
         nothing = np.zeros(2)
         return TwoClasses(float(low), nothing + low, nothing + 1e-6, nothing + 0.5, np.array([low]))
-    bins = np.clip((inner - low) / (high - low) * _BINS, 0, _BINS - 1).astype(np.int64)
-    rows, columns = np.nonzero(valid)
-    tile = rows * _TILES // values.shape[0] * _TILES + columns * _TILES // values.shape[1]
+    bins = np.clip((inner - low) / (high - low) * _BINS, 0, _BINS - 1).astype(np.intp)
     n = _TILES**2
-    counts = np.bincount(tile * _BINS + bins, minlength=n * _BINS).reshape(n, _BINS)
+    row, column = (np.arange(side) * _TILES // side for side in values.shape)
+    first = (_BINS * (row[:, None] * _TILES + column))[valid]
+    counts = np.bincount(first + bins, minlength=n * _BINS).reshape(n, _BINS)
     drawn = np.random.default_rng(0).multinomial(n, [1 / n] * n, _RESAMPLES)
     each = np.concatenate([np.ones((1, n)), drawn]) @ counts
     centres = low + (high - low) * (np.arange(_BINS) + 0.5) / _BINS

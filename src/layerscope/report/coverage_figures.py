@@ -94,6 +94,8 @@ def _threshold(result: SurfaceResult, values: Any, known: BoolArray) -> float | 
 @styled
 def value_histogram(histogram: Histogram) -> Any:
     """Stacked histogram by class, with levels (shaded: 95 %), halfway lines and the threshold."""
+    from matplotlib.patches import StepPatch
+
     figure, (ax,) = new_figure(9.4, 2.1)
     edges, below = histogram.edges, np.zeros(len(histogram.edges) - 1)
     share = 100 / histogram.counts.sum()
@@ -102,7 +104,12 @@ def value_histogram(histogram: Histogram) -> Any:
     ):
         if row.any():
             colour = layer_color(str(number)) if number else "#c3ccd3"
-            ax.stairs(below + row, edges, baseline=below, fill=True, color=colour, label=name)
+            # Not `stairs`: it looks where each step lies, for limits that are set below.
+            bars = StepPatch(
+                below + row, edges, baseline=below,  # type: ignore[arg-type]  # an array in fact
+                facecolor=colour, linewidth=0, label=name,
+            )  # fmt: skip
+            ax.add_artist(bars)
             below = below + row
     top = 1.22 * below.max()
     _mark_levels(ax, histogram, top)

@@ -12,7 +12,7 @@ from layerscope.core.coverage import SurfaceResult, Terrace
 from layerscope.core.micrograph import Step
 from layerscope.report.columns import figures_of, percent_text
 from layerscope.report.coverage_figures import Histogram, count_values
-from layerscope.report.coverage_pictures import draw_surface
+from layerscope.report.coverage_pictures import draw_plain_and_outlined
 from layerscope.report.panels import Rgb
 
 _PICTURE_PX = 560
@@ -59,8 +59,7 @@ def glance_at(result: SurfaceResult) -> Glance:
         dict(coverage.by_method),
         coverage.doubts,
         coverage.terraces,
-        draw_surface(result, longest_px=_PICTURE_PX, outlines=False),
-        draw_surface(result, longest_px=_PICTURE_PX),
+        *draw_plain_and_outlined(result, longest_px=_PICTURE_PX),
         count_values(result),
         result.micrograph.value_unit,
     )

@@ -113,14 +113,19 @@ def as_large(mask: BoolArray, panel: Rgb) -> BoolArray:
 
 def hatch(canvas: Rgb, hidden: BoolArray) -> None:
     """Draw white diagonals over what is not counted."""
-    rows, columns = np.ogrid[: hidden.shape[0], : hidden.shape[1]]
-    canvas[hidden & ((rows + columns) % 8 < 2)] = PAPER
+    rows, columns = np.nonzero(hidden)
+    striped = (rows + columns) % 8 < 2
+    canvas[rows[striped], columns[striped]] = PAPER
 
 
 def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     """PNG bytes of grey (H, W) or RGB (H, W, 3)."""
     stored = pixels if pixels.ndim == 2 else pixels[..., ::-1]
-    done, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    # Half the time of level 3; photographs grow by a tenth, maps not at all.
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # from OpenCV 4.12 on
+        options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    done, data = cv2.imencode(".png", stored, options)
     if not done:
         raise InputError(f"cannot encode pixels of shape {pixels.shape} as PNG")
     return bytes(data.tobytes())

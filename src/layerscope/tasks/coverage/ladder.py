@@ -19,6 +19,7 @@ from layerscope.ops.terrace_steps import (
     label_levels,
     levels_between,
     measure_steps,
+    typical,
 )
 
 _SKIP_PX = 3
@@ -182,8 +183,8 @@ _OF_LEAST = 0.95  # local means reach over the rim's slope; real steps keep far 
 
 def _without_speckle(ladder: Ladder, valid: BoolArray) -> Ladder:
     """Let neighbours vote where roughness reaches far towards the next level."""
-    off = np.abs(ladder.relative - heights_of(ladder.level, ladder.above_nm))[valid]
-    ratio = 1.4826 * float(np.median(off)) / float(np.diff(ladder.above_nm).min())
+    off = np.abs(ladder.relative - heights_of(ladder.level, ladder.above_nm))
+    ratio = 1.4826 * typical(off, valid) / float(np.diff(ladder.above_nm).min())
     if ratio < _ROUGH:
         return ladder
     return replace(ladder, level=cv2.medianBlur(ladder.level, 5 if ratio < _ROUGHER else 7))
