@@ -43,8 +43,8 @@ def list_models(
     else:
         for model in found:
             card = model.card
-            classes = ", ".join(card.classes)
-            typer.echo(f"{model.name:28s} {card.task:10s} {card.network:16s} {classes}")
+            told = f"{model.name:28s} {card.task:10s} {card.network:16s}"
+            typer.echo(f"{told} {', '.join(_answers_to(card))}")
         if not found:
             typer.echo("no models here; 'layerscope train' makes one")
     for reason in refused:
@@ -95,6 +95,13 @@ def export(
     else:
         write_package(model, path, licence=licence, authors=tuple(author or ()))
     typer.echo(f"written to {path}")
+
+
+def _answers_to(card: ModelCard) -> list[str]:
+    """Classes of a model, or the questions whose answers they are."""
+    if card.output != "answers":
+        return list(card.classes)
+    return list(dict.fromkeys(name.partition(": ")[0] for name in card.classes))
 
 
 def card_lines(card: ModelCard) -> list[str]:

@@ -284,7 +284,7 @@ def _sizes(table: pd.DataFrame, fields: Sequence[Field], unit: str) -> list[Row]
         ("lognormal_sigma", "", fit["sigma"]),
         ("lognormal_median", unit, fit["median"]),
         ("lognormal_p", "", fit["p"]),
-        ("area_median", f"{unit}2" if unit == "um" else unit,
+        ("area_median", f"{unit}2",
          _quantile(table[f"area_{'um2' if unit == 'um' else 'px'}"].to_numpy(float), 0.5, table,
                    fields)),
     ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Tabl
 HIDDEN = "NA: not visible"
 
 _SHOWN_FIGURES = ("balanced_accuracy", "macro_f1", "kappa")
-_LONGEST = 34
+_LONGEST = 24  # letters of a line beside a bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +126,17 @@ def count_answers(
 @styled
 def answer_bars(title: str, names: Sequence[str], counts: IntArray) -> Any:
     """Bar per answer with its number; what is no answer is grey and hatched."""
-    figure, (ax,) = new_figure(4.3, 1.0 + 0.3 * len(names))
+    lines = ["\n".join(wrap(name, _LONGEST)) for name in names]
+    each_in = max(0.3, *(0.2 + 0.16 * line.count("\n") for line in lines))
+    figure, (ax,) = new_figure(4.3, 1.0 + each_in * len(names))
     place = np.arange(len(names))[::-1]
     bars = ax.barh(place, counts, height=0.7)
     for bar, name in zip(bars, names, strict=True):
         none = name in (UNKNOWN, HIDDEN, NA)
-        bar.set(color="white" if none else ACCENT, edgecolor=GREY if none else ACCENT,
+        bar.set(facecolor="white" if none else ACCENT, edgecolor=GREY if none else ACCENT,
                 hatch="////" if none else None)  # fmt: skip
     ax.bar_label(bars, [str(c) for c in counts], padding=3)
-    short = [n if len(n) <= _LONGEST else f"{n[: _LONGEST - 1]}…" for n in names]
-    ax.set_yticks(place, [s.replace("$", r"\$") for s in short])
+    ax.set_yticks(place, [line.replace("$", r"\$") for line in lines])
     ax.set(title=title, xlabel="images", xlim=(0, max(1, int(counts.max())) * 1.15))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(visible=False, axis="y")

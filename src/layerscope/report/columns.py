@@ -99,12 +99,22 @@ def of_image(objects: pd.DataFrame, name: str) -> pd.DataFrame:
     return objects[objects["image"] == name] if "image" in objects else objects.iloc[:0]
 
 
+_SMALL = 1e-4
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def figures_of(value: float, digits: int = 3) -> str:
-    """`value` with `digits` significant figures, thousands apart; – where not finite."""
+    """`value` with `digits` significant figures, thousands apart; – where not finite.
+
+    Below a ten-thousandth as a power of ten: nobody counts zeros.
+    """
     if not np.isfinite(value):
         return "–"
     if value == 0:
         return "0"
+    if abs(value) < _SMALL:
+        part, _, power = f"{value:.{digits - 1}e}".partition("e")
+        return f"{part} × 10{str(int(power)).translate(_RAISED)}".replace("-", "−")
     decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))
     return f"{value:,.{decimals}f}".replace(",", "\u202f").replace("-", "−")
 
