@@ -22,6 +22,7 @@ from layerscope.models.card import ModelCard
 from layerscope.ops.instances import label_islands
 from layerscope.particles import Settings, run_particles
 from layerscope.report.particles_folder import ParticlesFolder
+from layerscope.tasks.particle_counts import IslandModel
 from layerscope.tasks.particle_sources import ClassNames, LabelSource, ModelSource
 from layerscope.tasks.particles import Separation
 from layerscope.tasks.proposals import (
@@ -129,6 +130,34 @@ def test_a_model_of_one_class_or_of_overlapping_classes(overlap):
     assert strict.provenance["unknown_below"] == 0.97
     with pytest.raises(InputError, match="class"):
         ModelSource(model, ClassNames(("sheet",)))
+
+
+def test_held_out_islands_of_a_model_tell_how_many_particles_there_are():
+    from layerscope.core.micrograph import Micrograph
+
+    flake, holes, grey = flake_over_hole()
+    film = np.zeros_like(flake)
+    film[140:150, 150:170] = True
+    probability = np.stack([0.9 * flake + 0.6 * film, 0.9 * holes], -1).astype(np.float32)
+    islands = {"gfm": IslandModel.fit([]).as_metrics()}
+    card = ModelCard("m", "phases", "labels", ("gfm", "hole"), 1, metrics={"islands": islands})
+    source = ModelSource(_Model(card, probability))
+    image = Micrograph((200 * grey).clip(0, 255).astype(np.uint8), name="a")
+    one = run_particles([image], source)
+    assert one.particles["area_px"].tolist() == [flake.sum()]
+    assert one.particles["score"][0] < 0.9  # of being a particle, no longer of its pixels
+    assert one.provenance["unknown_below"] == "learned"
+    assert "1 islands of which" in one.images["notes"][0]
+    both = run_particles([image, replace(image, name="b")], source)
+    rows = [run.population.set_index(["quantity", "image"]) for run in (one, both)]
+    first, total = rows[0].loc["count_expected", "a"], rows[1].loc["count_expected", "all"]
+    assert total["value"] == pytest.approx(2 * first["value"])
+    assert first["low"] <= 1 <= first["high"]
+    assert 2 * first["low"] <= total["low"] <= 2 <= total["high"] <= 2 * first["high"]
+    told = run_particles([image], replace(source, separation=Separation(sure=0.0)))
+    assert len(told.particles) == 2
+    two = ModelSource(source.model, ClassNames(("gfm", "hole"), ()))  # no island of both was judged
+    assert "count_expected" not in set(run_particles([image], two).population["quantity"])
 
 
 def test_labels_of_an_earlier_phases_run_are_read(tmp_path):

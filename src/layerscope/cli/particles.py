@@ -85,7 +85,7 @@ def measure_images(images: list[str], asked: Asked, out: Path, telling: Telling)
     folder.finish(run, report=telling.report)
     found = {"images": len(run.images), "particles": len(run.particles),
              "population": table_records(run.population)}  # fmt: skip
-    what = f"{len(run.particles)} particles on {len(run.images)} images"
+    what = f"{len(run.particles)} particles on {len(run.images)} images{_expected(run)}"
     end_run(run, out, found, _told(run), what, as_json=telling.as_json)
 
 
@@ -108,6 +108,17 @@ def _told(run: ParticleRun) -> Iterator[str]:
         middle = f", median lateral size {size['value']:.3g} {size['unit']}" if known else ""
         doubt = "  (look at it)" if row["doubts"] else ""
         yield f"{row['image']}: {_counted(row)}{middle}{doubt}"
+
+
+def _expected(run: ParticleRun) -> str:
+    """Say how many particles there are in all images, where held-out images of a model tell."""
+    from layerscope.particles import ALL
+
+    rows = run.population[run.population["quantity"] == "count_expected"]
+    row = rows.iloc[-1] if len(rows) else None
+    if row is None or (len(run.images) > 1 and row["image"] != ALL):
+        return ""
+    return f", {row['value']:.0f} expected [{row['low']:.0f} to {row['high']:.0f}]"
 
 
 def _counted(row: Mapping[Any, Any]) -> str:
