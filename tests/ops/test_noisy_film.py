@@ -55,3 +55,12 @@ def test_a_grey_image_has_one_component_and_what_is_excluded_none():
     film = find_film(deviation)
     assert film[80:120, 143:148].all()
     assert not film[:, :130].any()
+
+
+def test_a_black_channel_says_nothing():
+    image = noisy(np.random.default_rng(4), 0.3)
+    data = image.data.copy()
+    data[..., 2] = 0
+    deviation, _ = deviation_of(Micrograph(data, name="a"))
+    assert deviation.value.shape[2] == 2
+    assert find_film(deviation)[80:120, 100:140].mean() > 0.95

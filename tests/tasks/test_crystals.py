@@ -1,8 +1,10 @@
 """Grown crystals in micrographs: found whole, with their shape and direction."""
 
+import cv2
 import numpy as np
 import pytest
 
+from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 from layerscope.measure.domains import measure_domains
 from layerscope.measure.scores_overlap import mask_iou
@@ -55,6 +57,21 @@ def test_every_terrace_belongs_to_its_crystal(seen):
     for owner, (where, crop) in zip(found.crystal, found.terraces.masks, strict=True):
         if owner:
             assert np.mean(number[where][crop] == owner) > 0.5
+
+
+def test_crystals_that_share_a_terrace_have_its_score():
+    """Two touching hexagons of one colour are one terrace: it belongs to one, and is in both."""
+    rng = np.random.default_rng(4)
+    level = np.full((200, 320, 3), 140.0)
+    turn = np.radians(np.arange(0, 360, 60) + 30)
+    for x in (110, 196):
+        corners = np.stack([x + 50 * np.cos(turn), 100 + 50 * np.sin(turn)], axis=1)
+        cv2.fillPoly(level, [np.rint(corners).astype(np.int32)], (110, 105, 120))
+    data = np.rint(cv2.GaussianBlur(level, (0, 0), 1) + rng.normal(0, 1.5, level.shape))
+    found = find_crystals(Micrograph(data.astype(np.uint8), name="a"))
+    assert len(found) == 2
+    assert len(found.terraces) == 1
+    assert found.domains.detections.score.min() > 0.9
 
 
 def test_bare_chip_and_bad_numbers():

@@ -105,7 +105,8 @@ def _noise(share: FloatImage) -> FloatArray:
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
     rows = cv2.filter2D(share, -1, kernel)[::2, ::2].reshape(-1, 3)
     sd = np.maximum(np.median(np.abs(rows), axis=0) / 0.6745, 1e-4)
-    alike = np.corrcoef(np.clip(rows / sd, -3, 3).T)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a channel that is black throughout
+        alike = np.corrcoef(np.clip(rows / sd, -3, 3).T)
     return np.asarray(np.nan_to_num(alike) * np.outer(sd, sd))
 
 

@@ -4,7 +4,8 @@ Both kinds are detected in the image itself, and an image without them is return
 pixels at the camera's limits (dead and hot ones, salt and pepper) get the mean of their sound
 neighbours. Noise far above that of a camera is flattened: the image of least total variation that
 is as far from the noisy one as the noise says (Rudin, Osher and Fatemi, Physica D 60, 259 (1992)).
-Terraces are flat and their edges sharp, which is what this model of an image is made for.
+Terraces are flat and their edges sharp, which is what this model of an image is made for. It takes
+small faint ones away all the same: where regions are, `ops.noisy_film` asks the noisy image.
 """
 
 from __future__ import annotations

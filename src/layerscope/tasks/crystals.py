@@ -98,7 +98,7 @@ def find_crystals(
     valid = np.ones(film.shape, bool) if micrograph.excluded is None else ~micrograph.excluded
     domains = film_domains(film, valid, min_area_px, split=split)
     crystal = _owners(domains, terraces)
-    scored = replace(domains.detections, score=_scores(domains, terraces, crystal))
+    scored = replace(domains.detections, score=_scores(domains, terraces))
     domains = replace(domains, detections=scored)
     shapes = classify_shapes(domains.detections.masks, domains.cut)
     return Crystals(domains, shapes, terraces, crystal, background)
@@ -157,9 +157,15 @@ def _owners(domains: Domains, terraces: Detections) -> IntArray:
     return out
 
 
-def _scores(domains: Domains, terraces: Detections, crystal: IntArray) -> FloatArray:
-    """Mean score of a crystal's terraces by area."""
-    count = len(domains) + 1
-    area = np.bincount(crystal, terraces.masks.area_px, count)
-    total = np.bincount(crystal, terraces.masks.area_px * terraces.score, count)
-    return np.asarray((total / np.maximum(area, 1))[1:])
+def _scores(domains: Domains, terraces: Detections) -> FloatArray:
+    """Mean score (n,) of the terraces within each crystal, by area; 0 without any.
+
+    Of the terraces within, not of those that it owns: of two crystals that share one only one does.
+    """
+    number = terraces.masks.labels()
+    score = np.concatenate([[0.0], terraces.score])
+    out = np.zeros(len(domains))
+    for i, (where, crop) in enumerate(domains.detections.masks):
+        within = number[where][crop]
+        out[i] = score[within].sum() / max(np.count_nonzero(within), 1)
+    return out
