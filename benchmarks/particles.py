@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -192,7 +192,12 @@ def compare(pictures: list[Picture]) -> dict[str, float]:
 
 
 def count_over_holes(
-    train: int, tests: Sequence[int], minutes: float, support: str | None, seed: int | None
+    train: int,
+    tests: Sequence[int],
+    minutes: float,
+    support: str | None,
+    seed: int | None,
+    network: str,
 ) -> None:
     """Particles on holey carbon with known truth: by true labels, one class a pixel, by a model.
 
@@ -208,7 +213,7 @@ def count_over_holes(
         else em_set(seed or 11, train + sum(tests), shape=(512, 512), pixel_size_nm=(3.0, 5.0),
                     contamination=0.3)
     )  # fmt: skip
-    teach = trained_network if support else trained_forest
+    teach = partial(trained_network, network=network) if support else trained_forest
     model = teach(drawn[:train], minutes) if train else None
     first = train
     for number in tests:
@@ -296,7 +301,7 @@ def trained_forest(scenes: list[SynthEm], minutes: float) -> Model:
         return read_model(path)
 
 
-def trained_network(scenes: list[SynthEm], minutes: float) -> Model:
+def trained_network(scenes: list[SynthEm], minutes: float, network: str) -> Model:
     """A small network for flakes and holes that overlap; minutes are those of one core."""
     examples = [
         Example.from_arrays(
@@ -308,7 +313,7 @@ def trained_network(scenes: list[SynthEm], minutes: float) -> Model:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         settings = PhaseSettings(
-            "plain-n", minutes=minutes, folds=2, overlapping=True, at_nm=10.0, jobs=1
+            network, minutes=minutes, folds=2, overlapping=True, at_nm=10.0, jobs=1
         )
         data = DataSet(tuple(examples), ("background", "flake", "hole"))
         train_phases(data, path, settings, tell=print, clock=time.process_time)
@@ -329,13 +334,15 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=7, help="images that teach; 0: no model")
     parser.add_argument("--test", type=int, nargs="+", default=[20],
                         help="images that are counted, in parts")  # fmt: skip
+    parser.add_argument("--network", default="auto", help="with --support; plain-n: from scratch")
     parser.add_argument("--seed", type=int, help="of the images; those told of in the docs if none")
     parser.add_argument("--minutes", type=float, default=3.0, help="of training")
     options = parser.parse_args()
     if options.holes:
         count_over_holes(
-            options.train, options.test, options.minutes, options.support, options.seed
-        )
+            options.train, options.test, options.minutes, options.support, options.seed,
+            options.network,
+        )  # fmt: skip
         return
     paths = sorted((DATA / "images").glob("*.png"))
     pictures = [Picture(path) for path in (paths[::4] if options.quick else paths)]
