@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from layerscope.cli.options import ProgressBar, Seed, Specimen, end_run, names_of
-from layerscope.core.micrograph import parse_length_nm
 from layerscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +58,7 @@ def train_phases(
     ] = None,
 ) -> None:
     """Learn the class of every pixel from a few labelled images, with or without a GPU."""
+    from layerscope.core.micrograph import parse_length_nm
     from layerscope.training.phases import PhaseSettings
     from layerscope.training.phases import train_phases as train
 
