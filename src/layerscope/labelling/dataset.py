@@ -13,10 +13,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from layerscope import __version__
-from layerscope.core.columns import Column
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.prepared import COUNT_COLUMNS, PAIRING_COLUMNS, Preparation, PreparedImage
 from layerscope.core.run import Failure
@@ -28,9 +27,7 @@ from layerscope.labelling.dataset_settings import PrepareSettings
 from layerscope.labelling.dataset_sources import hash_of, pair_name, read_told
 from layerscope.labelling.dataset_work import MaskWork, resize
 from layerscope.ops.scale import mask_annotations, resolve_pixel_size
-
-if TYPE_CHECKING:
-    import pandas as pd
+from layerscope.tasks.image_by_image import table_of
 
 Progress = Callable[[int, int, str], None]
 
@@ -86,8 +83,8 @@ def prepare(
         if progress is not None:
             progress(i + 1, len(sources), source.name)
     return Preparation(
-        _table(counts, COUNT_COLUMNS),
-        _table([*pairs, *_lonely(sources, files)], PAIRING_COLUMNS),
+        table_of(counts, COUNT_COLUMNS),
+        table_of([*pairs, *_lonely(sources, files)], PAIRING_COLUMNS),
         tuple(failures),
         settings.record(),
         {"version": __version__, "schema": 1},
@@ -156,11 +153,3 @@ def _lonely(sources: Sequence[Source], files: Sequence[Mapping[str, Path]]) -> l
         _pair(key, "no image", "", [f.get(key) for f in files], "no image of this name")
         for key in lonely
     ]
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {c.name: pd.Series([r[c.name] for r in rows], dtype=c.dtype) for c in columns}
-    )
