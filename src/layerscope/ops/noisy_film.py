@@ -30,6 +30,9 @@ Plane = npt.NDArray[np.float32]
 _CELL_PX = 12
 """Averages of so many pixels a side show the substrate: noise of 0.2 of white is 0.017 there."""
 
+_HALF_LEVEL = 0.002
+"""Of 8 bits: no channel's cells are known better, not even where it is black throughout."""
+
 _SCALES_PX = (2.0, 3.5, 6.0, 10.0)
 _BINNED = {2.0: 1, 3.5: 2, 6.0: 2, 10.0: 4}
 _SPOT = 1.5
@@ -147,6 +150,7 @@ def _surface(
     """Polynomial through the bare cells, and which those are; `error` (3,) is a cell's noise."""
     start = coarse.candidates[0].level if coarse.candidates else coarse.level
     surface = np.full(cells.shape, start, np.float32)
+    error = np.maximum(error, _HALF_LEVEL)
     gate, bare = np.maximum(SAME_COLOUR * start, 4 * error), whole
     for degree in (0, 2, 2, 4, 4):
         near = whole & (np.abs(cells - surface) < gate).all(axis=2)
