@@ -96,7 +96,7 @@ class Page {
     const part = box ?? whole(image);
     const bytes = await getBytes(`/api/images/${image.id}/pixels/labels?box=${part.top},${part.left},${part.bottom},${part.right}`);
     if (!this.scene.labels) {
-      this.scene.labels = new LabelRaster(image.height, image.width);
+      this.scene.labels = new LabelRaster(image.height, image.width, true);
       this.scene.labels.recolour(this.project.classes);
     }
     this.scene.labels.put(part, bytes);

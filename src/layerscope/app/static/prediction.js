@@ -1,11 +1,10 @@
 // Answers of the classifier: probabilities in bytes, per level and tile, and what is shown of them.
 
-import { packed } from "./raster.js";
+import { packed, unknownAt } from "./raster.js";
 
 const TILE = 512;
 const UNSURE = [190, 92, 255];
 const HATCH = [0xf0ffffff, 0xf0141418];
-const UNKNOWN = [0xffffffff, 0xff141418, 0, 0, 0, 0];
 
 /** Pieces of an answer, drawn as classes, as uncertainty, or where they differ from labels. */
 export class Prediction {
@@ -148,7 +147,7 @@ export class Prediction {
       }
       const best = this.#classOf(shares, i);
       if (kind === "classes") {
-        pixels[i] = best < 0 ? UNKNOWN[(Math.floor(i / TILE) + (i % TILE)) % UNKNOWN.length] : this.table[best];
+        pixels[i] = best < 0 ? unknownAt(Math.floor(i / TILE), i % TILE) : this.table[best];
         continue;
       }
       const row = (tile.r * TILE + Math.floor(i / TILE)) << level;

@@ -8,12 +8,19 @@ export function packed(colour, alpha = 255) {
   return ((alpha << 24) | ((n & 255) << 16) | (((n >> 8) & 255) << 8) | (n >> 16)) >>> 0;
 }
 
+const HATCH = [0xffffffff, 0xff141418, 0, 0, 0, 0];
+
+/** What is of no class is hatched: a pixel of image data at a place. */
+export const unknownAt = (y, x) => HATCH[(y + x) % HATCH.length];
+
 /** Class values of an image, one byte each, with what is shown of them. */
 export class LabelRaster {
   #tiles = new Map();
   #dirty = new Set();
 
-  constructor(height, width) {
+  /** @param {boolean} hatched whether the value 0 is shown as unknown */
+  constructor(height, width, hatched = false) {
+    this.hatched = hatched;
     this.height = height;
     this.width = width;
     this.values = new Uint8Array(height * width);
@@ -64,7 +71,10 @@ export class LabelRaster {
     let any = 0;
     for (let y = 0; y < high; y += 1) {
       const from = (r * TILE + y) * this.width + c * TILE;
-      for (let x = 0; x < wide; x += 1) any |= pixels[y * wide + x] = this.table[this.values[from + x]];
+      for (let x = 0; x < wide; x += 1) {
+        const value = this.values[from + x];
+        any |= pixels[y * wide + x] = value || !this.hatched ? this.table[value] : unknownAt(y, x);
+      }
     }
     if (!any) {
       this.#tiles.delete(key);
