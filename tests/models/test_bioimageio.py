@@ -16,7 +16,8 @@ import model_files
 from layerscope.errors import InputError
 from layerscope.models.bioimageio import write_package
 from layerscope.models.card import TrainingSet
-from layerscope.models.file import open_session, read_model
+from layerscope.models.file import read_model
+from layerscope.models.session import open_session
 
 KNOWN = ("unit", "standard", "percentile", "imagenet")
 

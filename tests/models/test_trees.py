@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from layerscope.errors import InputError, LayerscopeError, UnreadableFile
 from layerscope.models import bit_forest
 from layerscope.models.bit_forest import BitForest, suits
-from layerscope.models.file import open_session
 from layerscope.models.pixel_forest import PixelForest
 from layerscope.models.protobuf import fields_of, integers, varint, varints
+from layerscope.models.session import open_session
 from layerscope.models.trees import LEAF, Trees, round_down
 from layerscope.models.trees_file import forest_graph, read_forests
 
@@ -88,7 +88,7 @@ def test_leaves_that_disagree_are_walked():
     )  # fmt: skip
     assert not suits(mixed)
     rows = rows_for(mixed, 300)
-    found = PixelForest(mixed, open_session).probabilities(np.ascontiguousarray(rows.T))
+    found = PixelForest(mixed).probabilities(np.ascontiguousarray(rows.T))
     np.testing.assert_allclose(found, mixed.probabilities(rows), atol=1e-6)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from layerscope.core.examples import IGNORE
 from layerscope.errors import InputError
 from layerscope.models.card import ModelCard
-from layerscope.models.file import open_session, read_model
+from layerscope.models.file import read_model
 from layerscope.models.forest import (
     PARITY,
     ForestSettings,
@@ -16,6 +16,7 @@ from layerscope.models.forest import (
     grow_forest,
     write_forest,
 )
+from layerscope.models.session import open_session
 from layerscope.models.trees import trees_of
 from layerscope.models.trees_file import forest_graph
 from layerscope.ops.normalisation import normalise

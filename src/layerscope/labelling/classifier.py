@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from layerscope.errors import InputError
 from layerscope.models.card import ModelCard, TrainingSet
-from layerscope.models.file import open_session, read_model, with_channels
+from layerscope.models.file import read_model, with_channels
 from layerscope.models.forest import write_trees
 from layerscope.models.pixel_forest import PixelForest, forest_maps
 from layerscope.models.trees import Trees
@@ -102,7 +102,7 @@ class PixelClassifier:
     @cached_property
     def forests(self) -> tuple[PixelForest, ...]:
         """Its forests, ready to be asked by one thread."""
-        return tuple(PixelForest(trees, open_session) for trees in self.stages)
+        return tuple(PixelForest(trees) for trees in self.stages)
 
     def probabilities(self, image: npt.NDArray[Any]) -> FloatImage:
         """Ask about every pixel of an image.

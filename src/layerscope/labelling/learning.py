@@ -21,7 +21,7 @@ from layerscope.errors import InputError
 from layerscope.labelling.classifier import PaintSettings, PixelClassifier
 from layerscope.labelling.feature_cache import FeatureCache
 from layerscope.labelling.scribbles import Labels, check_scribbles, count_labels
-from layerscope.models.file import open_session, with_channels
+from layerscope.models.file import with_channels
 from layerscope.models.forest import ForestSettings, PixelSamples, grow_forest
 from layerscope.models.pixel_forest import PixelForest, forest_maps
 from layerscope.models.trees import Trees, trees_of
@@ -262,7 +262,7 @@ def _checked(
         trees = _fold_trees(first, painted, parts, part, classes, settings)
         here = np.concatenate(parts) == part
         if trees is not None and here.any():
-            forest = PixelForest(trees, open_session)
+            forest = PixelForest(trees)
             answer = forest.probabilities(np.ascontiguousarray(rows[here].T))
             found[here] = answer.argmax(axis=1)
     if np.any(found < 0):
@@ -286,7 +286,7 @@ def _with_context(
     rows: list[npt.NDArray[np.float32] | None] = [None] * len(painted)
     for part in range(FOLDS):
         trees = _fold_trees(first, painted, parts, part, classes, settings) or known
-        forest = PixelForest(trees, open_session)
+        forest = PixelForest(trees)
         for i, p in enumerate(painted):
             here = parts[i] == part
             if not here.any():

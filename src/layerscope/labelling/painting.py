@@ -21,7 +21,6 @@ from layerscope.labelling.doubt import margin as margin_uncertainty
 from layerscope.labelling.feature_cache import FeatureCache
 from layerscope.labelling.learning import choose_pixels, fit_pixels, learn_trees
 from layerscope.labelling.scribbles import Labels, paint
-from layerscope.models.file import open_session
 from layerscope.models.pixel_forest import PixelForest
 from layerscope.ops.channels import FloatImage
 from layerscope.ops.normalisation import as_unit, normalise
@@ -220,7 +219,7 @@ class PaintSession:
                 most, trees, block = settings.quick_pixels, settings.quick_trees, _COARSE_BLOCK_PX
             rows, values = self._chosen(most)
             grown = learn_trees(rows, values, len(self._classes), replace(settings, trees=trees))
-            self._forests[coarse] = PixelForest(grown, open_session, block)
+            self._forests[coarse] = PixelForest(grown, block)
         return self._forests[coarse]
 
     def _chosen(self, most: int) -> tuple[npt.NDArray[np.float32], Labels]:

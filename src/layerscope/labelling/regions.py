@@ -19,7 +19,7 @@ from layerscope.labelling.classifier import PixelClassifier
 from layerscope.labelling.doubt import doubt
 from layerscope.labelling.feature_cache import FeatureCache
 from layerscope.labelling.scribbles import Labels
-from layerscope.models.file import open_session, with_channels
+from layerscope.models.file import with_channels
 from layerscope.models.pixel_forest import PixelForest
 from layerscope.ops.normalisation import as_unit, normalise
 from layerscope.ops.tiles import Window
@@ -81,7 +81,7 @@ def next_regions(
     list of Region
         The most useful first.
     """
-    forest = PixelForest(classifier.stages[0], open_session, _BLOCK_PX)
+    forest = PixelForest(classifier.stages[0], _BLOCK_PX)
     all_of_them = [
         candidate
         for name, image, labels in images

@@ -19,7 +19,8 @@ from layerscope import __version__
 from layerscope.errors import InputError, LayerscopeError
 from layerscope.io.atomic import write_bytes
 from layerscope.models.card import ModelCard
-from layerscope.models.file import CARD_KEY, open_session
+from layerscope.models.file import CARD_KEY
+from layerscope.models.session import open_session
 from layerscope.models.trees import Trees, trees_of
 from layerscope.models.trees_file import INPUT_NAMES, forest_graph
 

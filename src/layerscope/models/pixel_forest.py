@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from layerscope.models.bit_forest import BitForest, suits
+from layerscope.models.session import open_session
 from layerscope.models.trees import Trees
 from layerscope.models.trees_file import INPUT_NAMES, forest_graph
 from layerscope.ops.channels import FloatImage
@@ -26,8 +27,6 @@ class PixelForest:
     Parameters
     ----------
     trees : Trees
-    open_session : callable
-        `models.file.open_session`: a walk through the trees, for those that bits do not suit.
     block_px : int, optional
         Pixels that are asked about at once, where there are never more.
 
@@ -36,9 +35,7 @@ class PixelForest:
     It holds buffers: every thread needs its own.
     """
 
-    def __init__(
-        self, trees: Trees, open_session: Callable[[bytes], Any], block_px: int | None = None
-    ):
+    def __init__(self, trees: Trees, block_px: int | None = None):
         self.trees = trees
         self._bits = BitForest(trees, block_px) if suits(trees) else None
         self._session: Any = None if self._bits else open_session(forest_graph([trees]))

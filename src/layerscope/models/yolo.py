@@ -23,8 +23,9 @@ from layerscope.core.evaluation import Objects
 from layerscope.core.results import FloatArray
 from layerscope.errors import UnreadableFile
 from layerscope.models.card import ModelCard
-from layerscope.models.file import CARD_KEY, read_content, session_of, with_channels
+from layerscope.models.file import CARD_KEY, with_channels
 from layerscope.models.letterbox import GREY, Letterbox
+from layerscope.models.session import read_content, session_of
 from layerscope.models.yolo_decode import (
     N_PROTOTYPES,
     Picking,

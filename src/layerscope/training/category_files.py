@@ -16,7 +16,8 @@ from layerscope.errors import LayerscopeError, MissingExtra
 from layerscope.io.atomic import write_bytes
 from layerscope.models.answers import FEATURES, IMAGE, LOGITS, SCALE
 from layerscope.models.card import ModelCard
-from layerscope.models.file import CARD_KEY, open_session
+from layerscope.models.file import CARD_KEY
+from layerscope.models.session import open_session
 from layerscope.models.trees_file import OPSET_ML, tree_nodes
 from layerscope.training.category_features import FeatureAnswers
 from layerscope.training.category_linear import LinearAnswers

@@ -376,7 +376,7 @@ def _write_numbers(network: Network, card: ModelCard, out: Path, patch_px: int) 
 
 def _check_parity(network: nn.Module, graph: Any, example: torch.Tensor) -> None:
     from layerscope.errors import LayerscopeError
-    from layerscope.models.file import open_session
+    from layerscope.models.session import open_session
     from layerscope.training.export import PARITY
 
     noise: FloatArray = np.random.default_rng(0).random(example.shape, np.float32)

@@ -22,7 +22,8 @@ from layerscope import __version__
 from layerscope.errors import InputError, LayerscopeError, MissingExtra
 from layerscope.io.atomic import write_bytes
 from layerscope.models.card import ModelCard
-from layerscope.models.file import CARD_KEY, SPREAD, open_session
+from layerscope.models.file import CARD_KEY, SPREAD
+from layerscope.models.session import open_session
 from layerscope.training.ensemble import Ensemble
 from layerscope.training.reach import reach_of
 

@@ -15,7 +15,8 @@ import torch
 from layerscope.errors import InputError, LayerscopeError
 from layerscope.io.atomic import write_bytes
 from layerscope.models.card import ModelCard
-from layerscope.models.file import CARD_KEY, open_session
+from layerscope.models.file import CARD_KEY
+from layerscope.models.session import open_session
 from layerscope.training.export import bare_graph, quiet_exporter, versions, write_weights
 from layerscope.training.yolo_network import Decoded, YoloNetwork
 
