@@ -23,9 +23,7 @@ from layerscope.core.run import Failure, Progress
 from layerscope.io import MAX_PIXELS, read
 from layerscope.io.sources import Source, name_sources
 from layerscope.io.spm import read_spm
-from layerscope.measure.domain_summary import summarise_film
 from layerscope.measure.domains import find_domains, measure_domains
-from layerscope.ops.picture import recover_scan
 from layerscope.ops.surface import level
 from layerscope.physics.materials import load
 from layerscope.tasks.coverage import find_coverage
@@ -163,6 +161,8 @@ def cover(source: Source, question: Question, *, summarise: bool = False) -> Sur
     domains = measure_domains(found, heights, pixel_size=size, image=source.name)
     film = None
     if summarise:
+        from layerscope.measure.domain_summary import summarise_film
+
         film = summarise_film(domains, found, coverage, heights, pixel_size=size, image=source.name)
     return SurfaceResult(
         source.name, source.path, image.sha256, image, coverage, domains, film, notes=tuple(notes)
@@ -176,6 +176,8 @@ def prepare(source: Source, question: Question) -> Micrograph:
         told = PixelSize.parse(question.pixel_size)
         image = image.after("pixel size", {"source": "user"}, pixel_size=told)
     if image.modality == Modality.OPTICAL:  # no scan, so an exported picture of one
+        from layerscope.ops.picture import recover_scan
+
         image = recover_scan(image, z_range_nm=question.z_range_nm, width_um=question.width_um)
     if image.value_unit != "nm" or question.levelling == "none":
         return image

@@ -342,9 +342,16 @@ def nearest_centres(places: FloatArray) -> FloatArray:
     """Distance (n,) from each of `places` (n, 2) to the nearest other; NaN where there is none."""
     if len(places) < 2 or not np.isfinite(places).all():
         return np.full(len(places), np.nan)
+    if len(places) <= _FEW_PLACES:
+        apart = np.hypot(*(places[:, None] - places).transpose(2, 0, 1))
+        np.fill_diagonal(apart, np.inf)
+        return np.asarray(apart.min(axis=1))
     from scipy.spatial import KDTree
 
     return np.asarray(KDTree(places).query(places, 2)[0][:, 1], float)
+
+
+_FEW_PLACES = 512  # all pairs are compared before SciPy's tree is imported, which takes 0.1 s
 
 
 def _height_columns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from layerscope.report.columns import percent_text
 from layerscope.report.coverage_glance import Glance, glance_at, step_text
 from layerscope.report.coverage_pictures import draw_surface, layer_image, layer_numbers
 from layerscope.report.coverage_sections import coverage_sections, coverage_title
-from layerscope.report.growth_sections import write_growth
 from layerscope.report.run_folder import RunFolder, RunTable
 from layerscope.report.values import Section, Skipped
-from layerscope.tasks.growth import GrowthStudy
+
+if TYPE_CHECKING:
+    from layerscope.tasks.growth import GrowthStudy
 
 _OVERLAY_PX = 1024
 
@@ -90,6 +91,8 @@ class CoverageFolder(RunFolder[SurfaceResult, CoverageRun, Glance]):
         if run.films is not None and len(run.films):
             write_table(run.films, self._target / "films.csv")
         if self._study is not None:
+            from layerscope.report.growth_sections import write_growth
+
             write_growth(self._study, self._target / "growth")
 
     def heading(self, run: CoverageRun) -> str:

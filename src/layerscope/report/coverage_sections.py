@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +14,13 @@ from layerscope.report.columns import figures_of, numbers, percent_text, value_t
 from layerscope.report.coverage_figures import angle_histogram, coverage_dots, value_histogram
 from layerscope.report.coverage_glance import Glance
 from layerscope.report.gallery import doubt_banners
-from layerscope.report.growth_sections import growth_sections
 from layerscope.report.record_tables import failed_inputs, hash_table, value_tables
 from layerscope.report.scan_numbers import median_bounds
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Photo, Plot, Section, Skipped, Table
-from layerscope.tasks.growth import GrowthStudy
+
+if TYPE_CHECKING:
+    from layerscope.tasks.growth import GrowthStudy
 
 
 def coverage_sections(
@@ -44,12 +46,20 @@ def coverage_sections(
         per_image(run),
         images(run),
         domains(run),
-        *(growth_sections(study) if study is not None else ()),
+        *_growth(study),
         *(shown(glance) for glance in glances),
         treatment(run, history),
         failed_inputs(run.failures),
         record(run),
     )
+
+
+def _growth(study: GrowthStudy | None) -> Sequence[Section]:
+    if study is None:
+        return ()
+    from layerscope.report.growth_sections import growth_sections
+
+    return growth_sections(study)
 
 
 def coverage_title(run: CoverageRun) -> str:

@@ -13,12 +13,9 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.core.run import RunResult
 from layerscope.core.scan import ScanResult
 from layerscope.io.atomic import write_bytes
-from layerscope.report.build import build_sections
 from layerscope.report.columns import answers, figures_of, numbers, percent, words
 from layerscope.report.figures import to_png, to_svg
 from layerscope.report.pictures import encode_jpeg
-from layerscope.report.ranking import rank_flakes
-from layerscope.report.sections import summary
 from layerscope.report.values import Photo, Plot, Section, Skipped
 
 if TYPE_CHECKING:
@@ -48,6 +45,8 @@ def render_html(
     -----
     The same run gives the same bytes. Everything that came from outside is escaped.
     """
+    from layerscope.report.build import build_sections
+
     parts = build_sections(run, micrographs) if sections is None else sections
     write_bytes(Path(path), report_html(run, parts).encode())
 
@@ -77,6 +76,9 @@ def report_title(run: RunResult | ScanResult) -> str:
 
 def html_repr(run: RunResult, *, rows: int = 5) -> str:
     """Small HTML of a run for a notebook: warnings, counts and the best `rows` flakes."""
+    from layerscope.report.ranking import rank_flakes
+    from layerscope.report.sections import summary
+
     best = rank_flakes(run.objects).head(rows)
     cells = zip(answers(best), numbers(best, "layers_probability"), numbers(best, "area_um2"),
                 numbers(best, "area_px"), words(best, "image"), words(best, "region_id"),

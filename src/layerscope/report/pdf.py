@@ -12,7 +12,6 @@ from xml.sax.saxutils import escape
 from layerscope.core.micrograph import Micrograph
 from layerscope.core.run import RunResult
 from layerscope.io.atomic import write_bytes
-from layerscope.report.build import build_sections
 from layerscope.report.figures import ACCENT, INK, PALE
 from layerscope.report.html import report_title
 from layerscope.report.paper import MARGIN, WIDTH, counting_canvas, draw_footer, outlined
@@ -34,6 +33,8 @@ def render_pdf(
 
     The same run gives the same bytes.
     """
+    from layerscope.report.build import build_sections
+
     parts = build_sections(run, micrographs) if sections is None else sections
     version = str(run.provenance.get("version", ""))
     write_bytes(Path(path), pdf_bytes(report_title(run), parts, version=version))

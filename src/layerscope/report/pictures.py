@@ -14,7 +14,6 @@ from layerscope import io
 from layerscope.core.micrograph import Micrograph
 from layerscope.draw import to_rgb8
 from layerscope.errors import InputError
-from layerscope.io.mosaic import is_mosaic
 
 Rgb = npt.NDArray[np.uint8]
 _KEPT = 4  # decoded images held at once: 2 Mpx are 7 MB each
@@ -70,6 +69,8 @@ class Pictures:
         if micrograph is None:
             if image is None or not image.path:
                 return "The picture was in memory only and is not kept."
+            from layerscope.io.mosaic import is_mosaic
+
             if is_mosaic(image.path):
                 return "The picture is a mosaic, too large to be held; see its overlay."
             try:

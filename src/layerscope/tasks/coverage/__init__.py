@@ -17,8 +17,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 from layerscope.registry import Registry
 from layerscope.tasks.coverage.field import Field, make_field
-from layerscope.tasks.coverage.learned import SHIPPED_MODEL, find_by_model, is_model
-from layerscope.tasks.coverage.request import Request
+from layerscope.tasks.coverage.request import SHIPPED_MODEL, Request, is_model
 
 METHODS = Registry(
     "coverage_method",
@@ -98,11 +97,13 @@ def find_coverage(
 
 
 def _ask(method: str, field: Field, request: Request) -> Coverage:
-    answer: Coverage = (
-        find_by_model(field, request, method)
-        if is_model(method)
-        else METHODS[method](field, request)
-    )
+    answer: Coverage
+    if is_model(method):
+        from layerscope.tasks.coverage.learned import find_by_model
+
+        answer = find_by_model(field, request, method)
+    else:
+        answer = METHODS[method](field, request)
     return replace(answer, by_method={**answer.by_method, answer.method: answer.fraction})
 
 

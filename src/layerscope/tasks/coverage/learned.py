@@ -31,20 +31,12 @@ from layerscope.tasks.coverage.channels import film_channels
 from layerscope.tasks.coverage.field import Field
 from layerscope.tasks.coverage.request import Request
 
-SUFFIX = ".onnx"
-SHIPPED_MODEL = "film-n"
-"""Of the package: `robust`, trained on synthetic scans."""
 CLASSES = ("substrate", "film")
 _ENDS = (0.5, 99.5)  # percentiles of heights that become black and white, as pictures show them
 _Z95 = 1.96
 _BATCH = 16
 AskTiles = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 _THRESHOLD = 0.5
-
-
-def is_model(method: str) -> bool:
-    """Whether `method` names a model: the shipped one, or a file."""
-    return method == SHIPPED_MODEL or method.endswith(SUFFIX)
 
 
 @dataclass(frozen=True, eq=False)

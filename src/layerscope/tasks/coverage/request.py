@@ -8,6 +8,8 @@ from layerscope.core.micrograph import PixelSize
 from layerscope.errors import InputError
 
 MOST_LAYERS = 12
+SHIPPED_MODEL = "film-n"
+"""Of the package: `robust`, trained on synthetic scans."""
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,8 @@ class Request:
             raise InputError(f"max_layers {self.max_layers}: expected 1 to {MOST_LAYERS}")
         if self.threshold is not None and not abs(self.threshold) < 1e30:
             raise InputError(f"threshold {self.threshold}: expected a number")
+
+
+def is_model(method: str) -> bool:
+    """Whether `method` names a model: the shipped one, or a file."""
+    return method == SHIPPED_MODEL or method.endswith(".onnx")
