@@ -305,6 +305,7 @@ def test_what_is_not_possible_is_said_in_one_line(folder):
     write_labels(images / "a_Labels.h5", np.ones((48, 64), np.uint8))
     with pytest.raises(InputError, match="Probabilities and Labels; say which with --export"):
         run(images, "-o", folder / "o4", "--masks", images, "--classes", "1=film")
+    assert not list((folder / "o4").iterdir())  # so that the next try may use it
     (folder / "t.csv").write_text("image,class,threshold\na,flake,high\n")
     with pytest.raises(InputError, match="line 2: 'high'"):
         read_thresholds(folder / "t.csv")

@@ -60,11 +60,6 @@ class PreparedFolder:
 
     def __init__(self, folder: str | Path):
         self._target = new_folder(Path(folder))
-        try:
-            for name in ("dataset/images", "dataset/masks", "npz", "qc"):
-                (self._target / name).mkdir(parents=True)
-        except OSError as error:
-            raise CannotWrite(f"cannot write to {folder}: {error.strerror}") from None
         self._stems = FileStems()
         self._examples: list[Example] = []
         self._classes: tuple[str, ...] = ()
@@ -78,6 +73,8 @@ class PreparedFolder:
         CannotWrite
             If the disk refuses.
         """
+        if not self._examples:
+            self._make_folders()
         stem = self._stems.of(image.name)
         path = self._write_image(image, stem)
         self._write_masks(image, stem)
@@ -97,6 +94,14 @@ class PreparedFolder:
                 "notes": list(image.notes),
             }
         )
+
+    def _make_folders(self) -> None:
+        """Not before there is an image: a call that was wrong can be made again, right."""
+        try:
+            for name in ("dataset/images", "dataset/masks", "npz", "qc"):
+                (self._target / name).mkdir(parents=True)
+        except OSError as error:
+            raise CannotWrite(f"cannot write to {self._target}: {error.strerror}") from None
 
     def finish(self, made: Preparation) -> Path:
         """Write COCO, tables, the figure of the counts and ``prepare.json``; return the folder.
