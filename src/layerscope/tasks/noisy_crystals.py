@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from layerscope.core.micrograph import Micrograph
-from layerscope.core.results import BoolArray, CropMasks, FloatArray
+from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
 from layerscope.measure.crystal_fitting import Fit, fit_outlines
 from layerscope.measure.crystal_parts import film_domains
 from layerscope.measure.crystal_shapes import SHAPES, UNKNOWN, Shapes, classify_shapes
@@ -41,6 +41,9 @@ _ROUGH = 0.05
 
 _WEAKEST = 5.0
 _SCORE_SCALE = 10.0
+_DUST_PX = 600.0
+"""Of what stands out and is small, much is dust: AP50 of twelve images is 0.964 with this, 0.957
+with 150 as for flakes, 0.956 where size counts nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +87,7 @@ def find_noisy_crystals(micrograph: Micrograph, min_area_px: int, *, split: bool
     domains = film_domains(fitted.labels > 0, valid, min_area_px, split=as_fitted)
     masks = domains.detections.masks
     own = [fitted.answers[int(fitted.labels[where][crop][0]) - 1] for where, crop in masks]
-    strength = np.array([a.strength for a in own], float)
-    score = np.clip(1 - np.exp((_WEAKEST - strength) / _SCORE_SCALE), 0.01, 0.99)
+    score = _scores(np.array([a.strength for a in own], float), masks.area_px)
     domains = replace(domains, detections=replace(domains.detections, score=score))
     return NoisyCrystals(domains, _shapes(domains, own), background)
 
@@ -163,6 +165,12 @@ class _Fitting:
     def _keep(self, window: tuple[slice, slice], mask: BoolArray, answer: _Answer) -> None:
         self.answers.append(answer)
         self.labels[window][mask & self.valid[window]] = len(self.answers)
+
+
+def _scores(strength: FloatArray, area_px: IntArray) -> FloatArray:
+    """How sure crystals are, by how far they stand out of the noise and by their size."""
+    seen = 1 - np.exp((_WEAKEST - strength) / _SCORE_SCALE)
+    return np.clip(seen * (1 - np.exp(-area_px / _DUST_PX)), 0.01, 0.99)
 
 
 def _probabilities(fits: tuple[Fit, ...]) -> FloatArray:
