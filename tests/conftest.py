@@ -21,6 +21,16 @@ settings.register_profile("suite", max_examples=40, deadline=None, derandomize="
 settings.load_profile("suite")
 
 
+_LONG = ("faults", "training", "batch", "test_run.py", "test_docs.py")
+"""Folders and files whose tests take seconds each."""
+
+
+def pytest_collection_modifyitems(items):
+    """Long ones first: processes that are done take over what is last in the list of another."""
+    root = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(root).parts[0] not in _LONG)
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Folder of real micrographs and published tables; skips where it is absent."""
