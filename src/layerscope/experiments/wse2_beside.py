@@ -192,6 +192,7 @@ def draw_beside(finding: Finding) -> Any:
     arms = list(dict.fromkeys(shown["arm"]))
     nothing = float(means.loc[means["arm"] == NOTHING, "rmse"].iloc[0])
     figure, axes = new_figure(10.5, 1.5 + 0.33 * len(arms), columns=len(PANELS))
+    figure.get_layout_engine().set(w_pad=0.1)
     for ax, panel in zip(axes, PANELS, strict=True):
         rows = shown[shown["panel"] == panel].set_index("arm")
         for y, arm in enumerate(reversed(arms)):

@@ -29,7 +29,7 @@ _LONGEST_PX = 512
 """As long as the scans that instruments are usually set to, and `Artefacts.draw` is made for."""
 _SHRUNK_SHARE = 0.3  # pictures that somebody made smaller: no noise from pixel to pixel
 _CALM_SHARE = 0.3  # scans of a better instrument than most
-_CLEAR = 0.4  # of an ordinary instrument's noise: one threshold is right within 0.05
+_CLEAR = 0.4  # of an ordinary instrument's noise: a layer stands clear of it
 _ENDS = (0.5, 99.5)
 _OTHER_ENDS_SHARE = 0.3
 _GAMMA = 1.4  # and its inverse: how pictures show heights
