@@ -10,7 +10,7 @@ from pathlib import Path
 from layerscope.errors import UnknownName
 from layerscope.models.file import Model, read_model
 
-SHIPPED = ("flake-n", "film-n")
+SHIPPED = ("flake-n", "film-n", "phases-tem")
 """Names that stand for a file of the package wherever a model file is asked for."""
 
 
