@@ -217,29 +217,31 @@ def _refined(field: _Field, fit: Fit) -> Fit:
         "y": 0.12 * fit.radius_px, "x": 0.12 * fit.radius_px,
     }  # fmt: skip
     for turn in range(_ROUNDS):
+        centred = field.around(fit.y, fit.x, 1.5 * _FARTHEST * fit.radius_px)
         for name, step in steps.items():
+            sums = None if name in ("y", "x") else centred
             if strip and name == "kind":
                 # Strips are a table of aspects and skews: their mixtures are no strips.
                 moves = [1.0, -1.0] + [float(_SKEWS), -float(_SKEWS)] * (turn < 2)
                 for move in moves:
-                    fit = _better(field, fit, name, move) or fit
+                    fit = _better(field, fit, name, move, sums) or fit
                 continue
             for way in (step, -step):
-                moved = _better(field, fit, name, way)
+                moved = _better(field, fit, name, way, sums)
                 if moved is not None:
-                    fit = _better(field, moved, name, way) or moved
+                    fit = _better(field, moved, name, way, sums) or moved
                     break
             steps[name] = 0.55 * step
     return fit
 
 
-def _better(field: _Field, fit: Fit, name: str, step: float) -> Fit | None:
-    """Return the outline one step on, where that is more probable."""
+def _better(field: _Field, fit: Fit, name: str, step: float, sums: _Sums | None) -> Fit | None:
+    """Return the outline one step on, where that is more probable; `sums` are of its centre."""
     value = getattr(fit, name) + step
     if name == "kind":
         value = float(np.clip(value, *_range_of(fit)))
     other = replace(fit, **{name: value})
-    sums = field.around(other.y, other.x, _FARTHEST * other.radius_px)
+    sums = sums or field.around(other.y, other.x, _FARTHEST * other.radius_px)
     other = replace(other, strength=sums.exact(other.radii()))
     return other if other.strength > fit.strength else None
 
