@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from layerscope.core.results import BoolArray, CropMasks, FloatArray
-from layerscope.errors import InputError, MissingExtra
+from layerscope.errors import InputError
 from layerscope.measure.scores_overlap import mask_iou
 from layerscope.models.particle_ranker import Ranker
 from layerscope.models.trees import regression_trees
@@ -83,13 +83,8 @@ def grow_ranker(
     ------
     InputError
         If no picture has an outline on a particle.
-    MissingExtra
-        Without scikit-learn.
     """
-    try:
-        from sklearn.ensemble import RandomForestRegressor
-    except ImportError:
-        raise MissingExtra("a ranker of particles", "train") from None
+    from sklearn.ensemble import RandomForestRegressor
 
     settings = settings or RankerSettings()
     used = [p for p in pictures if len(p.outlines)]
