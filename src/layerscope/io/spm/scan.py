@@ -115,7 +115,9 @@ def pick_height(scan: Scan, direction: str = "trace") -> Channel:
         return lengths[0]
     if len(scan.channels) == 1 and not scan.channels[0].unit and not scan.other:
         return scan.channels[0]
-    raise UnreadableFile(f"no height channel: {contents(scan)}; name one with channel=")
+    raise UnreadableFile(
+        f"no height channel: {contents(scan)}; name one with --channel, in Python channel="
+    )
 
 
 def pick_named(scan: Scan, channel: str | int, direction: str) -> Channel:
