@@ -23,6 +23,7 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.measure.domains import measure_domains
 from layerscope.measure.scores_overlap import mask_iou
 from layerscope.measure.scores_precision import average_precision, match_objects, rank_class
+from layerscope.ops.quieting import quieted
 from layerscope.physics.thin_film import Stack
 from layerscope.synth.camera import BENCHMARK_CAMERAS
 from layerscope.synth.crystals import OBJECTIVES, GrownImage, Growth, crystal_set
@@ -70,7 +71,7 @@ class Tally:
         size = truth.micrograph.pixel_size
         table = measure_domains(found.domains, None, pixel_size=size)
         setup = Setup(MATERIALS, STACK, OBJECTIVES[objective][1])
-        lateral = find_lateral(truth.micrograph, found, setup)
+        lateral = find_lateral(quieted(truth.micrograph), found, setup)
         for j in np.flatnonzero(iou.max(axis=0) > 0.5).tolist():
             i = int(iou[:, j].argmax())
             if found.domains.cut[i]:
