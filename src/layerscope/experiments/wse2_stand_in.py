@@ -32,7 +32,6 @@ STAND_INS: Mapping[str, str] = {
     "micronet": "synthetic electron micrographs",
 }
 _RATE = 1e-3
-_EM_CLASSES = 3
 _FIRST_EM = 700_000
 
 

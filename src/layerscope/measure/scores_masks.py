@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from layerscope.core.examples import IGNORE
 from layerscope.core.results import BoolArray, FloatArray, IntArray
 from layerscope.errors import InputError
 
@@ -84,8 +83,3 @@ def mean_figure(values: FloatArray) -> float:
     """Mean over classes that have a figure; NaN where none has."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def unknown_of(truth: npt.NDArray[np.uint8]) -> BoolArray:
-    """Pixels (H, W) of which some class is not known."""
-    return np.asarray((truth == IGNORE).any(axis=2))

@@ -12,8 +12,6 @@ from layerscope.report.record_tables import flat_rows
 from layerscope.report.scan_text import counted
 from layerscope.report.values import Banner, Section, Skipped, Table
 
-_LONG_HASH = 16
-
 
 @dataclass(frozen=True)
 class EditRow:

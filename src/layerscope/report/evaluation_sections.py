@@ -115,12 +115,6 @@ def value_with_interval(figure: Figure) -> str:
     return text
 
 
-def _trivial(figure: Figure) -> str:
-    if not np.isfinite(figure.baseline):
-        return "–"
-    return f"{_number(figure.baseline, _digits(figure.name))} ({figure.baseline_name})"
-
-
 def _digits(name: str) -> int:
     return 4 if name in ("fraction_rmse", "fraction_mae", "fraction_bias") else 3
 
