@@ -7,6 +7,7 @@ import numpy as np
 
 from layerscope.core.results import BoolArray, CropMasks, FloatArray, IntArray
 from layerscope.ops.outlines import Grey, Outlines, Rims, Slopes, rims_of
+from layerscope.ops.quieting import noise_of
 
 SLOPE_SMOOTHING_PX = 1.6
 _RING_SHARE = 0.15
@@ -88,7 +89,7 @@ def _within(boxes: IntArray, area: FloatArray) -> BoolArray:
 
 def _of_levels(grey: Grey, counted: BoolArray, masks: CropMasks, polarity: IntArray) -> FloatArray:
     """Grey levels inside each outline and in a ring around it."""
-    noise = noise_level(grey) + _LEVEL
+    noise = noise_of(grey) + _LEVEL
     sample = np.sort(grey[counted][::7])
     rows = []
     for (where, crop), sign, area in zip(masks, polarity, masks.area_px, strict=True):
@@ -105,12 +106,6 @@ def _of_levels(grey: Grey, counted: BoolArray, masks: CropMasks, polarity: IntAr
             np.log((ranges[0] + 1e-3) / (ranges[1] + 1e-3)),
         ))  # fmt: skip
     return np.array(rows, float)
-
-
-def noise_level(grey: Grey) -> float:
-    """Noise of a pixel, robust (Immerkaer, Comput. Vis. Image Underst. 64, 300 (1996))."""
-    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    return float(np.median(np.abs(cv2.filter2D(grey, -1, mask)))) / 0.6745 / 6
 
 
 def _inside_and_around(
