@@ -15,8 +15,10 @@ from label_page import CLASSES, DARK, FEW_TREES, LIGHT, frames_of, halves, strok
 from layerscope.app.painter import Painter
 from layerscope.app.server import create_app
 from layerscope.app.shares import CHUNK_PX, ShareMap, classified
+from layerscope.app.summary import Summary
 from layerscope.errors import InputError
 from layerscope.io.annotated import read_dataset
+from layerscope.labelling.edits import Edit
 from layerscope.labelling.thresholds import Thresholds, decide, read_thresholds
 
 WHOLE = {"source": "strokes", "top": 0, "left": 0, "bottom": 72, "right": 96, "level": 0}
@@ -333,3 +335,11 @@ def test_large_images_are_answered_in_chunks_from_the_middle_at_any_level():
     assert (piece.top, piece.left) == (3 * CHUNK_PX // 4, CHUNK_PX // 4)
     exact = kept.shares[last.top : last.top + 8, last.left :].reshape(2, 4, 64, 4, 2)
     assert np.abs(piece.shares[:2] - exact.mean(axis=(1, 3))).max() <= 0.5
+
+
+def test_a_threshold_of_nothing_in_an_older_log_is_still_read():
+    summary = Summary()
+    told = {"thresholds": {"dark": 0.0, "light": 0.6}, "state": "painted"}
+    summary.note(Edit("2025-01-01T00:00:00Z", "anna", "A", "", "thresholds", detail=told))
+    assert summary.thresholds.of("a", "dark") == 0.01
+    assert summary.states["A"].labelled is None
