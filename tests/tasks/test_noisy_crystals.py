@@ -34,6 +34,20 @@ def test_crystals_are_found_whole_and_named(truth):
     np.testing.assert_allclose(found.shapes.probabilities.sum(axis=1), 1)
 
 
+def test_what_has_a_colour_of_its_own_is_less_sure():
+    """Three squares of one colour, and one as strong of another."""
+    level = np.full((240, 320, 3), 130.0)
+    for x, colour in ((30, (100, 95, 130)), (130, (100, 95, 130)), (230, (100, 95, 130))):
+        level[30:70, x : x + 40] = colour
+    level[150:190, 130:170] = (160, 130, 93)
+    found = find_crystals(spoilt(Micrograph(level.astype(np.uint8), name="a"), 2))
+    below = found.domains.detections.masks.boxes[:, 0] > 100
+    assert below.sum() == 1
+    assert len(found) == 4
+    score = found.domains.detections.score
+    assert score[below].max() < 0.5 * score[~below].min()
+
+
 def test_islands_stay_whole_where_nothing_is_split(truth):
     image = spoilt(truth.micrograph, 3)
     whole = find_crystals(image, split=False)
