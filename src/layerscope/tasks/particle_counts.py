@@ -41,7 +41,7 @@ sure beside it. On 111 islands of 24 images, learned from 24 others, the area by
 much, and misses every flake of a field of small ones."""
 
 _PRIOR, _PRIOR_SD = (-0.2, 0.7, 1.3), (1.0, 0.4, 0.6)
-"""Of the intercept and of each feature: mean and spread of what four networks, three of them on from
+"""Of the intercept and of each feature: mean and spread of what four networks, three on from
 synthetic weights, did on 24 images each of two synthetic laboratories (`em_set`, seeds 112 and 115)
 that they had not seen."""
 _MORE, _SPREAD = (5.0, 24.0), (1.8, 10.0)
