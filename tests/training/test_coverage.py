@@ -15,6 +15,7 @@ from layerscope.tasks.coverage import find_coverage
 from layerscope.tasks.coverage.learned import ask
 from layerscope.training import coverage_models
 from layerscope.training.coverage import train_coverage
+from layerscope.training.coverage_interval import calibrate_interval
 from layerscope.training.coverage_models import COVERAGE_MODELS
 from layerscope.training.coverage_patches import (
     Pictures,
@@ -131,6 +132,22 @@ def test_a_file_says_how_it_was_made_and_tried(regressor):
     assert card.metrics == done.card.metrics
     assert path.with_suffix(".safetensors").is_file()
     assert any("starts from scratch" in line for line in told)
+
+
+def test_an_interval_is_not_measured_on_what_taught_the_model(robust):
+    before = robust.read_bytes()
+    with pytest.raises(InputError, match="taught the model"):
+        calibrate_interval(robust, squares(4))
+    assert robust.read_bytes() == before
+
+
+def test_pictures_that_taught_nothing_give_the_card_an_interval(robust, tmp_path):
+    path = tmp_path / "robust.onnx"
+    path.write_bytes(robust.read_bytes())
+    card = calibrate_interval(path, synthetic_films(20, 5, sides_px=(64,)))
+    assert read_model(path).card == card
+    assert card.metrics["interval_images"] == 20
+    assert card.metrics["interval_reach"] > 0
 
 
 def test_a_regressor_counts_real_area_only(regressor):

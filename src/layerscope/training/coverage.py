@@ -19,6 +19,7 @@ from layerscope.core.results import IntArray
 from layerscope.errors import InputError, MissingExtra
 from layerscope.models.card import ModelCard, TrainingSet
 from layerscope.ops.normalisation import as_unit
+from layerscope.training.coverage_interval import interval_metrics
 from layerscope.training.coverage_patches import (
     Pictures,
     coverage_of,
@@ -190,13 +191,14 @@ def _tried(card: ModelCard, parts: Parts, out: Path, tell: Tell) -> ModelCard:
     if not parts.held_out:
         return card
     model = read_model(out)
-    true, found = [], []
+    true, answers = [], []
     test = parts.test
     for image, mask, size_nm in zip(test.images, test.masks, parts.test_sizes_nm, strict=True):
-        found.append(ask(model, as_unit(image), mask != IGNORE, size_nm).fraction)
+        answers.append(ask(model, as_unit(image), mask != IGNORE, size_nm))
         true.append(coverage_of(mask))
-    figures = error_figures(np.array(found), np.array(true))
+    figures = error_figures(np.array([a.fraction for a in answers]), np.array(true))
     told = ", ".join(f"{k.upper()} {v:.3f}" for k, v in figures.items())
     tell(f"on {len(true)} whole pictures of unseen specimens: {told}")
     metrics = {f"held_out_{k}": v for k, v in figures.items()} | {"held_out_images": len(true)}
+    metrics |= interval_metrics(answers, true)
     return note_figures(card, {**card.metrics, **metrics}, out)

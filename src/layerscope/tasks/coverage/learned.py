@@ -37,6 +37,9 @@ _Z95 = 1.96
 _BATCH = 16
 AskTiles = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 _THRESHOLD = 0.5
+_UNSURE = (0.1, 0.9)
+LEAST_UNSURE = 0.01
+"""Added to the unsure share of a picture: a model that is sure of each pixel can be wrong too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +51,20 @@ class Answer:
     fraction : float
     film : ndarray of float32, (H, W)
         Probability of film, or the coverage of the tiles around.
+    unsure : float
+        Share of the valid pixels whose probability is between 0.1 and 0.9; 0 of a number.
     """
 
     fraction: float
     film: npt.NDArray[np.float32]
+    unsure: float = 0.0
 
 
 def find_by_model(field: Field, request: Request, path: str) -> Coverage:
     """Coverage by the model in the file `path`, or the shipped one.
 
-    The interval is that of the model's error on whole pictures of specimens that it had not seen.
+    The interval is that of the model's error on whole pictures of specimens that it had not seen,
+    wider where more of the pixels are unsure (`training.coverage_interval`).
 
     Raises
     ------
@@ -72,7 +79,7 @@ def find_by_model(field: Field, request: Request, path: str) -> Coverage:
     maps = model.card.output != "fraction"
     labels = (answer.film > _THRESHOLD) if maps else np.zeros(field.valid.shape, bool)
     film = LabelMap((labels & field.valid).astype(np.uint8), CLASSES, field.valid)
-    low, high, doubts = _interval(model, answer.fraction)
+    low, high, doubts = _interval(model, answer)
     name = Path(path).name
     return Coverage(
         answer.fraction, low, high, name, film, doubts=doubts,
@@ -99,7 +106,7 @@ def ask(
     inner = _ask(model, picture[box], valid[box], pixel_size_nm)
     film = np.zeros(valid.shape, np.float32)
     film[box] = inner.film
-    return Answer(inner.fraction, film)
+    return Answer(inner.fraction, film, inner.unsure)
 
 
 def _box_of(valid: BoolArray) -> tuple[slice, slice]:
@@ -126,7 +133,9 @@ def _ask(
         film = tile_mean(model.logits, normalise(card.normalisation, copy), patch)
         return Answer(float(film[known].mean()), resized(film[:, :, None], shape)[:, :, 0])
     film = resized(model.predict(copy), shape)[:, :, 0]
-    return Answer(float(np.mean(film[valid] > _THRESHOLD)), film)
+    seen = film[valid]
+    unsure = np.mean((seen > _UNSURE[0]) & (seen < _UNSURE[1]))
+    return Answer(float(np.mean(seen > _THRESHOLD)), film, float(unsure))
 
 
 @lru_cache(maxsize=4)
@@ -229,8 +238,12 @@ def _starts(side: int, patch: int) -> list[int]:
     return [round(i * (side - patch) / gaps) for i in range(gaps + 1)] if gaps else [0]
 
 
-def _interval(model: Model, fraction: float) -> tuple[float, float, tuple[str, ...]]:
-    metrics = model.card.metrics
+def _interval(model: Model, answer: Answer) -> tuple[float, float, tuple[str, ...]]:
+    metrics, fraction = model.card.metrics, answer.fraction
+    reach = metrics.get("interval_reach")
+    if reach is not None:
+        half = float(reach) * (answer.unsure + LEAST_UNSURE)
+        return max(0.0, fraction - half), min(1.0, fraction + half), ()
     rmse, n = metrics.get("held_out_rmse"), int(metrics.get("held_out_images", 0))
     if rmse is None:
         doubt = "the model was tried on no picture that it had not learned from: no interval"
