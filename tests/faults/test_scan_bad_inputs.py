@@ -152,7 +152,7 @@ def test_no_image_at_all(own_scan, tmp_path):
     (tmp_path / "none").mkdir()
     ended = replace(own_scan, images=tmp_path / "none").do()
     assert ended.code in (2, 4)
-    assert ended.last_line.startswith("layerscope: no image to scan")
+    assert "none: no image in it; expected files such as" in ended.last_line
     assert "Traceback" not in ended.output
 
 
