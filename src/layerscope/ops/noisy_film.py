@@ -48,13 +48,13 @@ _ROUNDS = 3
 _REACH_PX = 14
 _TOGETHER_PX = 8
 """Pieces this close have one colour: split by noise, each would be taken for fainter or stronger
-than it is. Islands found of 142: 0.94 without, 0.97 with it."""
+than it is. In nine faint images 0.86 of 133 islands are found so, 0.81 without."""
 _HOLE_PX = 300
 _LOCAL_PX = 6.0
 _LOCAL_TRUST = 100.0
 _SMOOTHING = 1.7
 """Standard deviation of the smoothing, px, times contrast over noise: a third of the contrast's
-half is left of the noise. With 1.2 of 142 islands 0.86 are found, with 3 0.91, with 1.7 0.96."""
+half is left of the noise. Of 128 islands 0.96 are found so, 0.94 with 2.3, 0.91 with 3."""
 _STEPS_PX = np.array([0.8, 1.1, 1.6, 2.2, 3.1, 4.4, 6.2, 8.0])
 
 

@@ -26,7 +26,7 @@ from layerscope.ops.optical import Background
 _UNEXPLAINED = 0.13
 _SURE = 25.0
 """Of a region of this strength a fit that misses more of its square is no crystal's outline. Of
-217 crystals with a template 3 % missed so much, of irregular ones more than half."""
+crystals with a template 3 % miss so much, of 23 irregular ones more than half."""
 
 _FREE_KINDS = np.array([0.0, 4.0, 0.0, 6.0, 6.0])
 """What a family must be better by, in squares, as more of its templates fit any noise: shapes of
