@@ -49,6 +49,7 @@ def test_a_training_goes_on_from_it(tmp_path):
     card = pretrain_tem(tmp_path / "base.onnx", TINY, folder=tmp_path / "kept")
     assert (card.output, card.classes, card.channels) == ("labels", CLASSES, 1)
     assert "synthetic_mean_iou" in card.metrics
+    assert set(card.metrics["islands"]) == {"flake"}
     full = (tmp_path / "base.safetensors").stat().st_size
     assert full < 2.6 * card.parameters
     rng = np.random.default_rng(0)

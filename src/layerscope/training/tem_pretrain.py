@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +25,16 @@ from layerscope.core.results import BoolArray
 from layerscope.errors import InputError
 from layerscope.io.atomic import write_bytes
 from layerscope.models.card import ModelCard, TrainingSet
+from layerscope.ops.normalisation import normalise
 from layerscope.synth.em import synth_em
 from layerscope.training.export import export_model, write_weights
+from layerscope.training.held_out_islands import HeldOutImage, learn_islands
 from layerscope.training.labelled import LabelledImages
 from layerscope.training.loop import FitSettings, Progress, fit
 from layerscope.training.losses import SIGMOID, BceDice
-from layerscope.training.network_trial import PATCHES, NetworkSettings, make_patches
+from layerscope.training.network_trial import PATCHES, NetworkSettings, ask_network, make_patches
 from layerscope.training.networks import build
+from layerscope.training.networks.network import Network
 
 CLASSES = ("flake", "hole")
 
@@ -122,7 +126,8 @@ def pretrain_tem(
         progress=progress,
     )  # fmt: skip
     figures = dict(fitted.history.iloc[-1]) if len(fitted.history) else {}
-    card = export_model(network, _card(wanted, fitted.steps, figures), out, half=True)
+    card = _card(wanted, fitted.steps, figures, held_out_islands(network, held_out))
+    card = export_model(network, card, out, half=True)
     # Weights to go on from need 11 bits as little as those to ask: 1.8 instead of 3.7 MB.
     state = {k: v.half() if v.is_floating_point() else v for k, v in fitted.state.items()}
     write_weights(state, card, Path(out).with_suffix(".safetensors"))
@@ -194,6 +199,27 @@ def _check(
     return check
 
 
+def held_out_islands(network: Network, scenes: LabelledImages) -> dict[str, Any]:
+    """Ask a network about scenes it did not learn, and learn what its islands are worth.
+
+    Parameters
+    ----------
+    network : Network
+    scenes : LabelledImages
+
+    Returns
+    -------
+    dict
+        See `training.held_out_islands.learn_islands`.
+    """
+    images = []
+    for i, truth in enumerate(scenes.labels):
+        pixels = scenes.unit(i)
+        found = ask_network(network, normalise("standard", pixels), apart=True)
+        images.append(HeldOutImage(pixels.mean(axis=2), found, truth))
+    return learn_islands(images, dict.fromkeys(CLASSES, 0.5))
+
+
 def map_figures(found: BoolArray, truth: npt.NDArray[np.uint8]) -> dict[str, float]:
     """IoU of each class over all patches, and their mean; both (N, K, S, S)."""
     known, real = truth != IGNORE, truth == 1
@@ -205,7 +231,12 @@ def map_figures(found: BoolArray, truth: npt.NDArray[np.uint8]) -> dict[str, flo
     }
 
 
-def _card(settings: TemPretrainSettings, steps: int, figures: Mapping[str, float]) -> ModelCard:
+def _card(
+    settings: TemPretrainSettings,
+    steps: int,
+    figures: Mapping[str, float],
+    islands: Mapping[str, Any],
+) -> ModelCard:
     kept = {f"synthetic_{k}": round(float(v), 4) for k, v in figures.items() if "iou" in k}
     made = TrainingSet(
         "synthetic TEM images of layerscope.synth", "BSD-3-Clause", "layerscope",
@@ -213,7 +244,7 @@ def _card(settings: TemPretrainSettings, steps: int, figures: Mapping[str, float
     )  # fmt: skip
     return ModelCard(
         name="phases-tem", task="phases", output="labels", classes=CLASSES, channels=1,
-        normalisation="standard", pixel_size_nm=PIXELS_NM, trained_on=(made,), metrics=kept,
-        thresholds=dict.fromkeys(CLASSES, 0.5),
+        normalisation="standard", pixel_size_nm=PIXELS_NM, trained_on=(made,),
+        metrics=kept | {"islands": islands}, thresholds=dict.fromkeys(CLASSES, 0.5),
         settings={**asdict(settings), "steps_taken": steps},
     )  # fmt: skip
