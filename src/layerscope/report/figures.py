@@ -202,7 +202,7 @@ def weighted_histogram(
 
 def plain_log_ticks(axis: Any, low: float, high: float) -> None:
     """Ticks 1, 2, 5, 10 ... written as plain numbers; fewer where the axis spans many decades."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     steps = (1, 2, 5) if np.log10(high / low) < 2.5 else (1,)
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
@@ -210,8 +210,6 @@ def plain_log_ticks(axis: Any, low: float, high: float) -> None:
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-    if len(steps) > 1:
-        axis.set_minor_locator(NullLocator())  # the labels show that it is logarithmic
 
 
 @styled
