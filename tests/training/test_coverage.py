@@ -117,7 +117,7 @@ def robust(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         small = replace(COVERAGE_MODELS["robust"], size_px=64, batch=4)
         patch.setitem(coverage_models.COVERAGE_MODELS, "robust", small)
-        train_coverage(squares(4), path, CoverageSettings("robust", minutes=0, epochs=4))
+        train_coverage(squares(4), path, CoverageSettings("robust", minutes=0, epochs=1))
     return path
 
 

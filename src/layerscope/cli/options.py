@@ -40,7 +40,8 @@ Na = Annotated[float, typer.Option("--na", help="Numerical aperture of the objec
 OxideSd = Annotated[float, typer.Option(help="How well the film thickness is known, nm.")]
 Objective = Annotated[str | None, typer.Option(help="Name in the table, e.g. 20x.")]
 MagnificationTable = Annotated[
-    Path | None, typer.Option(help="TOML: [objectives] or [magnifications]; CSV of the latter.")
+    Path | None,
+    typer.Option(help="TOML of [objectives]; 'run' takes [magnifications], or a CSV, too."),
 ]
 ScaleBar = Annotated[str | None, typer.Option(help="Length of the burnt-in bar.")]
 KnownCalibration = Annotated[Path | None, typer.Option(help="calibration.toml to reuse.")]

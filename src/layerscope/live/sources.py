@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from layerscope.errors import InputError
@@ -43,9 +42,7 @@ class Playing:
 
 USUAL_FPS = 30.0
 
-SourceKind = Callable[[str, Playing], Source]
-"""Opens the source that the text after the colon names; errors are one line for the user."""
-
+# Each opens the source that the text after the colon names; errors are one line for the user.
 SOURCES = Registry(
     "source",
     {
