@@ -142,7 +142,7 @@ def session(asked: Asked, folder: Path, seconds: float) -> str:
         stop.wait(seconds)
         counts = {
             name: getattr(view.figures(), name) - getattr(first, name)
-            for name in ("seen", "shown", "analysed", "dropped")
+            for name in ("seen", "shown", "analysed", "dropped", "overtaken")
         }
         line = summed_up(Figures(**counts), clock.now_s() - begun_s, view.tally.delays_s[late:])
         stop.set()

@@ -26,6 +26,8 @@ class Figures:
         the one in view.
     analysed, dropped : int
         Offered and answered; offered, and a newer one came before the analysis was free.
+    overtaken : int
+        Analysed, but not shown, as the answer to a newer frame was there before.
     shown : int
         Frames drawn.
     shown_fps, analysed_fps : float
@@ -38,6 +40,7 @@ class Figures:
     offered: int = 0
     analysed: int = 0
     dropped: int = 0
+    overtaken: int = 0
     shown: int = 0
     shown_fps: float = 0.0
     analysed_fps: float = 0.0
@@ -55,7 +58,7 @@ class Tally:
 
     def __init__(self, begun_s: float):
         self._begun_s, self._lock = begun_s, threading.Lock()
-        self._seen = 0
+        self._seen, self._overtaken = 0, 0
         self._shown_s, self._analysed_s = _Times(), _Times()
         self._recent_s: deque[float] = deque(maxlen=_LATENCIES)
         self._all_s = array("f")
@@ -70,10 +73,11 @@ class Tally:
         with self._lock:
             self._shown_s.add(now_s)
 
-    def analyse(self, now_s: float) -> None:
+    def analyse(self, now_s: float, *, overtaken: bool = False) -> None:
         """Count an answer."""
         with self._lock:
             self._analysed_s.add(now_s)
+            self._overtaken += overtaken
 
     def delay(self, seconds: float) -> None:
         """Note how long a frame took from the source to its answer on the picture."""
@@ -86,8 +90,9 @@ class Tally:
         with self._lock:
             recent = statistics.median(self._recent_s) * 1e3 if self._recent_s else None
             return Figures(
-                self._seen, offered, self._analysed_s.count, dropped, self._shown_s.count,
-                self._shown_s.rate(now_s), self._analysed_s.rate(now_s), recent,
+                self._seen, offered, self._analysed_s.count, dropped, self._overtaken,
+                self._shown_s.count, self._shown_s.rate(now_s), self._analysed_s.rate(now_s),
+                recent,
             )  # fmt: skip
 
     @property
@@ -109,6 +114,8 @@ def summed_up(counts: Figures, span_s: float, delays_s: Sequence[float]) -> str:
         f"({counts.shown / span_s:.1f} /s), {counts.analysed} analysed "
         f"({counts.analysed / span_s:.1f} /s), {counts.dropped} dropped"
     )
+    if counts.overtaken:
+        line += f", {counts.overtaken} overtaken"
     if not delays_s:
         return line
     late = sorted(delays_s)

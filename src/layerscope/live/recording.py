@@ -195,7 +195,7 @@ def answer_line(frame: Frame, answer: Answer, seconds: float) -> dict[str, Any]:
 
 
 def read_answers(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Answers of a recording, in order; a last line that a power cut left torn is left out.
+    """Answers of a recording, as they came; a last line that a power cut left torn is left out.
 
     Parameters
     ----------

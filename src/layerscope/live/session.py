@@ -93,7 +93,6 @@ class Session:
         self._answer: Answer | None = None
         self._answered: Frame | None = None
         self._frozen, self._closed, self._summary = False, False, ""
-        self._overtaken = 0
         self._said: deque[tuple[float, str]] = deque(maxlen=2)
         self._figures, self._figures_s = Figures(), -1.0
         self._late: Frame | None = None
@@ -156,7 +155,7 @@ class Session:
 
     def _counts(self) -> tuple[int, int]:
         """Frames that were to be analysed, and those of them that were dropped."""
-        return self._frames.put_count, self._frames.dropped + self._overtaken
+        return self._frames.put_count, self._frames.dropped
 
     def freeze(self) -> None:
         """Hold the picture, and have exactly this one analysed; or go on."""
@@ -224,12 +223,11 @@ class Session:
 
     def _take_answer(self, frame: Frame, answer: Answer) -> None:
         with self._lock:
-            if self._answered is not None and frame.number < self._answered.number:
-                self._overtaken += 1  # a newer frame has been answered meanwhile
-                return
-            self._answer, self._answered, self._late = answer, frame, frame
+            overtaken = self._answered is not None and frame.number < self._answered.number
+            if not overtaken:
+                self._answer, self._answered, self._late = answer, frame, frame
             recorder = self._recorder
-        self.tally.analyse(self._clock.now_s())
+        self.tally.analyse(self._clock.now_s(), overtaken=overtaken)
         if recorder is not None:
             recorder.log(frame, answer)
         self._changed.set()
