@@ -26,7 +26,8 @@ from layerscope.measure.scores_precision import average_precision, match_objects
 from layerscope.ops.quieting import quieted
 from layerscope.physics.thin_film import Stack
 from layerscope.synth.camera import BENCHMARK_CAMERAS
-from layerscope.synth.crystals import OBJECTIVES, GrownImage, Growth, crystal_set
+from layerscope.synth.crystal_growth import Growth
+from layerscope.synth.crystals import OBJECTIVES, GrownImage, crystal_set
 from layerscope.tasks.crystals import Crystals, find_crystals
 from layerscope.tasks.lateral import Setup, find_lateral
 

@@ -31,8 +31,9 @@ from layerscope.models.card import ModelCard
 from layerscope.models.yolo import YoloModel, read_yolo
 from layerscope.models.yolo_decode import Picking
 from layerscope.synth.camera import BENCHMARK_CAMERAS
+from layerscope.synth.crystal_growth import Growth
 from layerscope.synth.crystal_labels import label_grown
-from layerscope.synth.crystals import OBJECTIVES, Growth, crystal_set
+from layerscope.synth.crystals import OBJECTIVES, crystal_set
 from layerscope.tasks.learned_crystals import find_objects
 
 PLACES = {"1280 x 720": (720, 1280), "square": (416, 416)}

@@ -17,7 +17,8 @@ from layerscope.io.annotations import read_coco, read_instances
 from layerscope.measure.crystals import alignment
 from layerscope.report.crystals_folder import CrystalsFolder
 from layerscope.synth.crystal_files import write_crystals
-from layerscope.synth.crystals import Growth, synth_crystals
+from layerscope.synth.crystal_growth import Growth
+from layerscope.synth.crystals import synth_crystals
 
 RUN = CliRunner()
 TOLD = Settings(("MoS2", "MoSe2"), "SiO2(285nm)/Si")

@@ -11,8 +11,9 @@ from layerscope.errors import InputError
 from layerscope.io.annotated import read_dataset
 from layerscope.measure.domains import find_domains, measure_domains
 from layerscope.synth.crystal_files import write_crystals
+from layerscope.synth.crystal_growth import Growth
 from layerscope.synth.crystal_outlines import HEXAGONALITY, SHAPES, arrival, draw_outline
-from layerscope.synth.crystals import Growth, crystal_set, synth_crystals
+from layerscope.synth.crystals import crystal_set, synth_crystals
 
 SEEDS = st.integers(0, 10_000)
 

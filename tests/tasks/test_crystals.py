@@ -8,7 +8,8 @@ from layerscope.core.micrograph import Micrograph
 from layerscope.errors import InputError
 from layerscope.measure.domains import measure_domains
 from layerscope.measure.scores_overlap import mask_iou
-from layerscope.synth.crystals import Growth, synth_crystals
+from layerscope.synth.crystal_growth import Growth
+from layerscope.synth.crystals import synth_crystals
 from layerscope.tasks.crystals import find_crystals
 
 PURE = Growth(touching=0, thick=0)

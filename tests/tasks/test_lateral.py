@@ -5,7 +5,8 @@ import pytest
 
 from layerscope.measure.scores_overlap import mask_iou
 from layerscope.physics.thin_film import Stack
-from layerscope.synth.crystals import Growth, synth_crystals
+from layerscope.synth.crystal_growth import Growth
+from layerscope.synth.crystals import synth_crystals
 from layerscope.tasks.crystals import find_crystals
 from layerscope.tasks.lateral import Setup, find_lateral
 

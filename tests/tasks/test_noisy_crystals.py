@@ -7,7 +7,8 @@ import pytest
 
 from layerscope.core.micrograph import Micrograph
 from layerscope.measure.scores_overlap import mask_iou
-from layerscope.synth.crystals import Growth, synth_crystals
+from layerscope.synth.crystal_growth import Growth
+from layerscope.synth.crystals import synth_crystals
 from layerscope.tasks.crystals import find_crystals
 
 

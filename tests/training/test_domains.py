@@ -17,8 +17,9 @@ from layerscope.models.card import ModelCard
 from layerscope.models.file import read_model
 from layerscope.models.yolo import calibrated, read_yolo
 from layerscope.models.yolo_decode import Picking
+from layerscope.synth.crystal_growth import Growth
 from layerscope.synth.crystal_labels import LABELS, label_grown, thickness_of
-from layerscope.synth.crystals import Growth, crystal_set
+from layerscope.synth.crystals import crystal_set
 from layerscope.training.domain_scores import best_cut, fit_calibration, judge
 from layerscope.training.domains import (
     DomainSettings,

@@ -63,7 +63,8 @@ def synth_crystals(
     """
     from layerscope.cli.domains import write_labelled
     from layerscope.synth.crystal_files import write_crystals
-    from layerscope.synth.crystals import Growth, crystal_set
+    from layerscope.synth.crystal_growth import Growth
+    from layerscope.synth.crystals import crystal_set
 
     growth = Growth(inner=inner, outer=outer, thick=thick)
     pictures = crystal_set(

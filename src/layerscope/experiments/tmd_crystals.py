@@ -21,8 +21,9 @@ from layerscope.experiments.study import Effort
 from layerscope.experiments.worlds import UserWorld
 from layerscope.measure.scores_objects import object_figures
 from layerscope.synth.camera import BENCHMARK_CAMERAS
+from layerscope.synth.crystal_growth import Growth
 from layerscope.synth.crystal_labels import label_grown
-from layerscope.synth.crystals import OBJECTIVES, Growth, synth_crystals
+from layerscope.synth.crystals import OBJECTIVES, synth_crystals
 from layerscope.training.splits import hold_out
 
 HETERO, THICKNESS = "material", "thickness"
