@@ -273,8 +273,20 @@ def test_unknown_coverage_is_said(written):
     _, run, _ = written
     blind = run.images.assign(coverage=np.nan, coverage_low=np.nan, coverage_high=np.nan)
     sections = coverage_sections(replace(run, images=blind), (), {})
-    assert "The coverage of none is known" in sections[0].text[0]
+    assert "The coverage of none can be told" in sections[0].text[0]
     assert sections[2].tables[0].rows[0][1] == "unknown"
+
+
+def test_what_may_be_anything_is_in_no_median(written):
+    _, run, _ = written
+    row = run.images.iloc[[1]]
+    untold = row.assign(coverage=0.0, coverage_low=0.0, coverage_high=1.0)
+    both = replace(run, images=pd.concat([row, row, untold], ignore_index=True), failures=())
+    sentence = summary_sentence(both)
+    assert f"Median coverage {100 * row['coverage'].iloc[0]:.1f} %" in sentence
+    assert "That of 1 image cannot be told" in sentence
+    alone = summary_sentence(replace(run, images=untold, failures=()))
+    assert "Its coverage cannot be told" in alone
 
 
 def test_domains_are_shown_where_there_are_any(written):

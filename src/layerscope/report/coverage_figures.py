@@ -160,8 +160,9 @@ def coverage_dots(
                         color=colour, markerfacecolor=colour if marker == "o" else "white",
                         markersize=5.5 if named else 3.5, elinewidth=1.4, capsize=2.5 * named,
                         label=f"{label} ({int(chosen.sum())})")  # fmt: skip
-    if n > 1 and np.isfinite(coverage).any():
-        median = 100 * float(np.nanmedian(coverage))
+    told = np.isfinite(coverage) & ((low > 0) | (high < 1))
+    if n > 1 and told.any():
+        median = 100 * float(np.median(coverage[told]))
         ax.axvline(
             median, color=GREY, linewidth=1.1, linestyle=(0, (4, 2)), label="median", zorder=0
         )

@@ -70,7 +70,7 @@ def coverage_title(run: CoverageRun) -> str:
 
 def summary(run: CoverageRun) -> Section:
     """How many images, how much they are covered, how many need a look."""
-    coverage, doubtful = numbers(run.images, "coverage"), _doubtful(run)
+    coverage, doubtful = _told(run), _doubtful(run)
     n, failed = len(run.images), len(run.failures)
     tiles = [(str(n), "image" if n == 1 else "images")]
     if failed:
@@ -81,6 +81,12 @@ def summary(run: CoverageRun) -> Section:
     tiles.append((str(doubtful), "doubtful"))
     banners = (_doubt_banner(doubtful, n),) if doubtful else ()
     return Section("Summary", (summary_sentence(run),), banners=banners, tiles=tuple(tiles))
+
+
+def _told(run: CoverageRun) -> FloatArray:
+    """Coverage of each image; NaN also where the interval is everything, from bare to covered."""
+    coverage, low, high = _columns(run, "coverage", "coverage_low", "coverage_high")
+    return np.where((low <= 0) & (high >= 1), np.nan, coverage)
 
 
 def _doubtful(run: CoverageRun) -> int:
@@ -103,10 +109,14 @@ def summary_sentence(run: CoverageRun) -> str:
     if not n:
         return f"No image was analysed; {counted(failed, 'input')} failed."
     text = f"{counted(n, 'image')} analysed, {failed or 'none'} failed. "
-    values = numbers(run.images, "coverage")
+    values = _told(run)
     known = np.isfinite(values)
     if not known.any():
-        return f"{text}The coverage of none is known."
+        return (
+            text + ("Its coverage cannot" if n == 1 else "The coverage of none can") + " be told."
+        )
+    if not known.all():
+        text += f"That of {counted(int((~known).sum()), 'image')} cannot be told. "
     if n == 1:
         low, high = (numbers(run.images, f"coverage_{end}")[0] for end in ("low", "high"))
         return f"{text}Coverage {percent_text(values[0], low, high)} (95 % interval)."
